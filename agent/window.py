@@ -276,6 +276,10 @@ class WindowBatch:
     seq, start_us, end_us : int64[w]
         As in `Window`.
     columns : kernels.columns.Columns
+    instant_mw : int32[m], mW
+        Where the instants of all windows lie, if they have any: a GPU with a counter is shaped by them.
+    instant_at : int64[w]
+        Place of each window's first in ``instant_mw``, or -1; empty if none has one.
     """
 
     host: str
@@ -284,6 +288,8 @@ class WindowBatch:
     start_us: NDArray[np.int64]
     end_us: NDArray[np.int64]
     columns: Columns
+    instant_mw: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    instant_at: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def part(self, first: int, last: int | None = None) -> WindowBatch:
         """Return windows ``first:last`` of it; of all of them itself: a kind of batch may hold more than this."""
@@ -291,7 +297,10 @@ class WindowBatch:
         if len(self.seq[own]) == len(self.seq):
             return self
         start_us, end_us = self.start_us[own], self.end_us[own]
-        return WindowBatch(self.host, self.devices, self.seq[own], start_us, end_us, self.columns.part(own))
+        columns, instant_at = self.columns.part(own), self.instant_at[own]
+        return WindowBatch(
+            self.host, self.devices, self.seq[own], start_us, end_us, columns, self.instant_mw, instant_at
+        )
 
     def unread(self, start_us: int, end_us: int) -> Window:
         """Return a window without readings that stands for several of it."""
@@ -305,7 +314,9 @@ class WindowBatch:
         busy_us = np.full(len(self.devices), MISSING, np.int64)
         for w in range(len(self.seq)):
             rows = int(offsets[w, -1])
-            readings = Readings(offsets[w], *self.columns.rows(w, 0, rows), nothing[:rows])
+            at = int(self.instant_at[w]) if len(self.instant_at) else MISSING
+            instant_mw = self.instant_mw[at : at + rows] if at >= 0 else self.instant_mw[:0]
+            readings = Readings(offsets[w], *self.columns.rows(w, 0, rows), nothing[:rows], instant_mw)
             seq, start_us, end_us = int(self.seq[w]), int(self.start_us[w]), int(self.end_us[w])
             yield Window(self.host, seq, start_us, end_us, self.devices, readings, busy_us)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OneWindow(WindowBatch):
     """A batch of one window, which is given back with all that it holds."""
 
@@ -76,4 +76,4 @@ def _batch_of(window: Window) -> OneWindow | None:
     at, seq = np.zeros(1, np.int64), np.array([window.seq])
     columns = Columns(readings.offsets.reshape(1, -1), readings.time_us, at, at, readings.power_mw, at)
     start_us, end_us = np.array([window.start_us]), np.array([window.end_us])
-    return OneWindow(window.host, window.devices, seq, start_us, end_us, columns, window)
+    return OneWindow(window.host, window.devices, seq, start_us, end_us, columns, window=window)

@@ -117,6 +117,22 @@ def test_a_recording_is_booked_as_it_was_live(tmp_path_factory, stream):
     assert books(replayed.accounts) == books(one_by_one)
 
 
+def test_instants_of_a_batch_shape_a_gpu_with_a_counter(tmp_path):
+    """A window without its counter is read in a batch; its instants count as they did live."""
+    one_by_one, recorder = Accounts(), Recorder(tmp_path, "a", sync_s=float("inf"))
+    for second, (power, counter, instant) in enumerate([(300, 5, 310), (0, -1, 290), (200, -1, 280), (250, 900_000, 260)]):
+        columns = (np.array([second * S]), np.array([power * 1000], np.int32), np.array([counter]))
+        readings = Readings(np.array([0, 1]), *columns, np.array([instant * 1000], np.int32))
+        window = Window("a", second, second * S, (second + 1) * S, DEVICES[:1], readings, np.full(1, -1))
+        recorder.append(window)
+        one_by_one.add(window)
+    recorder.close()
+    replayed = Part()
+    for chain in find([str(tmp_path)], Options()):
+        book(chain, Settings(Options()), replayed)
+    assert books(replayed.accounts) == books(one_by_one)
+
+
 def test_a_run_is_long_and_no_longer_than_asked():
     busy = np.full(2, -1)
     readings = Readings(np.array([0, 1, 2]), np.array([5, 5]), np.array([7, 8], np.int32), np.array([-1, -1]))

@@ -27,7 +27,7 @@ from wattshed.agent.traces.native.batch import (
     text_of_devices,
     text_of_owners,
 )
-from wattshed.agent.window import WindowBatch
+from wattshed.agent.window import MISSING, WindowBatch
 from wattshed.kernels.columns import Columns
 
 if TYPE_CHECKING:
@@ -164,7 +164,12 @@ def _batch(batch: Any, decoder: Decoder) -> WindowBatch | None:
         times.values.to_numpy(), times.offsets.to_numpy()[:-1].astype(np.int64), np.zeros(len(seq), np.int64),
         power.values.to_numpy(), power.offsets.to_numpy()[:-1].astype(np.int64),
     )  # fmt: skip
-    return WindowBatch(hosts[0].as_py(), devices, seq, start_us, end_us, columns)
+    instants = batch.column("instant_mw")
+    lengths, places = pc.fill_null(pc.list_value_length(instants), 0).to_numpy(), instants.offsets.to_numpy()[:-1]
+    at = np.where(lengths > 0, places, MISSING).astype(np.int64)
+    return WindowBatch(
+        hosts[0].as_py(), devices, seq, start_us, end_us, columns, instants.values.to_numpy(zero_copy_only=False), at
+    )
 
 
 def write_parquet(windows: Iterable[Window], path: Path) -> int:

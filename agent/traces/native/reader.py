@@ -22,7 +22,7 @@ from wattshed.agent.traces.native.batch import (
     text_of_owners,
 )
 from wattshed.agent.traces.native.segment import COLUMNS, SegmentLayout, layout_of, read_message, spans
-from wattshed.agent.window import WindowBatch
+from wattshed.agent.window import MISSING, WindowBatch
 from wattshed.kernels.arrow_messages import LENGTH, PLACES, READABLE, SAME_HOST, START, look_through
 from wattshed.kernels.checksums import agreeing
 from wattshed.kernels.columns import Columns
@@ -205,7 +205,9 @@ class _Segment:
             start_us if in_words else np.zeros_like(start_us),
             self._words(np.int32), table[:, _PLACE["power_mw"]] // 4,
         )  # fmt: skip
-        return WindowBatch(host, devices, seq, start_us, end_us, columns)
+        instants = table[:, _PLACE["instant_mw"]]
+        at = np.where(table[:, _PLACE["instant_mw"] + 1] > 0, instants // 4, MISSING)
+        return WindowBatch(host, devices, seq, start_us, end_us, columns, self._words(np.int32), at)
 
     def _follow(self, before: int | None, seq: int) -> None:
         if before is not None and seq > before + 1:
