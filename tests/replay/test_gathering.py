@@ -120,7 +120,8 @@ def test_a_recording_is_booked_as_it_was_live(tmp_path_factory, stream):
 def test_instants_of_a_batch_shape_a_gpu_with_a_counter(tmp_path):
     """A window without its counter is read in a batch; its instants count as they did live."""
     one_by_one, recorder = Accounts(), Recorder(tmp_path, "a", sync_s=float("inf"))
-    for second, (power, counter, instant) in enumerate([(300, 5, 310), (0, -1, 290), (200, -1, 280), (250, 900_000, 260)]):
+    read = [(300, 5, 310), (0, -1, 290), (200, -1, 280), (250, 900_000, 260)]
+    for second, (power, counter, instant) in enumerate(read):
         columns = (np.array([second * S]), np.array([power * 1000], np.int32), np.array([counter]))
         readings = Readings(np.array([0, 1]), *columns, np.array([instant * 1000], np.int32))
         window = Window("a", second, second * S, (second + 1) * S, DEVICES[:1], readings, np.full(1, -1))

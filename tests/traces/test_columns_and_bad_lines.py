@@ -169,9 +169,9 @@ def test_the_header_of_a_query(names, header):
         ("timestamp, power.draw.instant, power.draw, power.draw",
          TableLayout("timestamp", (), (W("power.draw"), W("power.draw.instant")), instant=W("power.draw.instant"))),
         ("timestamp, total_energy_consumption [J]",
-         TableLayout("timestamp", energy=Quantity("total_energy_consumption [J]", "J"))),
+         TableLayout("timestamp", energy=Quantity("total_energy_consumption [J]", "J", "driver"))),
         (f"Timestamp, index, pci.bus_id, uuid, name, hostname, {LIMITS}, energy.total, utilization.gpu",
-         TableLayout("Timestamp", ("uuid", "pci.bus_id", "index"), energy=MJ("energy.total"),
+         TableLayout("Timestamp", ("uuid", "pci.bus_id", "index"), energy=Quantity("energy.total", "mJ", "driver"),
                      util=Quantity("utilization.gpu", "%"), limit=W("power.max_limit"), host="hostname", model="name")),
     ],
 )  # fmt: skip
