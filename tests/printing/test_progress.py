@@ -120,6 +120,15 @@ def started(command, temporary, **streams):
     return subprocess.Popen([sys.executable, "-m", "wattshed", *command], env=environment, **streams)
 
 
+@pytest.fixture
+def interruptible():
+    """Let commands that are started here be interrupted: in a suite in the background they would ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("name", COMMANDS)
 def test_ctrl_c_ends_in_one_line_and_leaves_nothing_behind(name, logs, tmp_path):
     out, temporary = tmp_path / "out", tmp_path / "tmp"
