@@ -3,6 +3,7 @@
 What a fixture needs of the product is imported by the fixture: a test of one room does not wait for the others.
 """
 
+import logging
 import math
 import os
 from pathlib import Path
@@ -54,6 +55,15 @@ def _own_sockets(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNTIME_DIRECTORY", str(tmp_path_factory.mktemp("sockets")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was():
+    """A program that sets up its log in this process takes the next test's ``caplog`` nothing away."""
+    log = logging.getLogger("wattshed")
+    before = log.handlers[:], log.level, log.propagate
+    yield
+    log.handlers[:], log.level, log.propagate = before
 
 
 @pytest.fixture(scope="session")
