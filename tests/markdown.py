@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -17,6 +20,19 @@ FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTAL
 _INDENTED = re.compile(r"(?:^(?:    .*)?\n)+", re.MULTILINE)
 _SHELL = ("sh", "console")
 _NAMES = r"wattshed(?= )|make|sudo|helm|kubectl|podman|docker|curl|promtool|pip|sacct|systemctl|\.venv/|python3? "
+
+
+def with_blocks(page: str, blocks: Mapping[str, str]) -> str:
+    """Return a page with its generated blocks renewed: what stands between ``<!-- NAME: ... -->`` and its end."""
+    for name, text in blocks.items():
+        page = re.sub(
+            rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end of {name} -->)",
+            lambda found, text=text: f"{found[1]}\n{text}\n{found[2]}",  # type: ignore[misc]
+            page,
+            count=1,
+            flags=re.DOTALL,
+        )
+    return page
 
 
 class Command(NamedTuple):

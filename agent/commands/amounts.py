@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 BY = ("job", "user", "account", "partition", "namespace", "qos", "host", "model", "day", "month")
-_DAY_S = 86_400
 _NAME = "history.db"
 
 
@@ -86,11 +85,11 @@ class Amounts:
             return None
         from wattshed.agent.reports.amounts import priced  # noqa: PLC0415 - for those who ask for it
         from wattshed.agent.reports.notes import notes_of  # noqa: PLC0415
-        from wattshed.agent.reports.questions import report_of  # noqa: PLC0415
+        from wattshed.agent.reports.questions import DAY_S, report_of  # noqa: PLC0415
         from wattshed.agent.reports.sources import StoreSource  # noqa: PLC0415
 
         source = StoreSource(self.history, clock=lambda: end_s)
-        step_s = self._tariffs.step_s() or (_DAY_S if self._html else None)
+        step_s = self._tariffs.step_s() or (DAY_S if self._html else None)
         found = report_of(source, {}, self._by, step_s, now_s=end_s)
         document = {**priced(found, self._tariffs), "energy_is_of": boundary}
         self._page = (document, found)

@@ -1,8 +1,9 @@
 """Writes the tables of docs/performance.md from docs/measurements/*.json: ``python -m tests.bench.write_docs``."""
 
 import json
-import re
 from pathlib import Path
+
+from tests.markdown import with_blocks
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "performance.md"
@@ -167,17 +168,9 @@ SECTIONS = {
 
 def generated(page, numbers=NUMBERS):
     """The page with its generated blocks renewed; those of a file that is not there stay."""
-    for name, (file, make) in SECTIONS.items():
-        if (numbers / file).exists():
-            text = make(json.loads((numbers / file).read_text(encoding="utf-8")))
-            page = re.sub(
-                rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end of {name} -->)",
-                lambda found, text=text: f"{found[1]}\n{text}\n{found[2]}",
-                page,
-                count=1,
-                flags=re.DOTALL,
-            )
-    return page
+    there = {name: (numbers / file, make) for name, (file, make) in SECTIONS.items() if (numbers / file).exists()}
+    blocks = {name: make(json.loads(path.read_text(encoding="utf-8"))) for name, (path, make) in there.items()}
+    return with_blocks(page, blocks)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Writes the tables of docs/fleet.md that follow from the shipped scenarios: ``python -m tests.fleet.write_docs``."""
 
-import re
 from pathlib import Path
 
+from tests.markdown import with_blocks
 from wattshed.agent.fleet.claims.scenario import load, shipped
 from wattshed.agent.fleet.report import claims_markdown, powers_markdown
 
@@ -12,15 +12,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "fleet.md"
 def generated(page):
     """The page with its generated tables renewed."""
     scenarios = [load(name) for name in shipped()]
-    for name, table in (("claims", claims_markdown(scenarios)), ("powers", powers_markdown(scenarios))):
-        page = re.sub(
-            rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end of {name} -->)",
-            lambda found, table=table: f"{found[1]}\n{table}\n{found[2]}",
-            page,
-            count=1,
-            flags=re.DOTALL,
-        )
-    return page
+    return with_blocks(page, {"claims": claims_markdown(scenarios), "powers": powers_markdown(scenarios)})
 
 
 if __name__ == "__main__":

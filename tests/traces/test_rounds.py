@@ -279,3 +279,10 @@ def test_the_user_says_that_it_is_one_gpu(wattshed, tmp_path):
     code, out, err = wattshed("replay", path, "--columns", "gpu=-", "--format", "json")
     assert code == 0, err
     assert len(json.loads(out)["gpus"]) == 1
+
+
+def test_a_log_of_three_rows_behind_itself_is_one_gpu():
+    time_us = START + np.tile(np.arange(3), 2) * 5_000_000
+    sums, report = through_lanes(time_us, np.tile([72_600, 72_970, 72_930], 2))
+    assert len(sums) == 1
+    assert report.rejected == {"repeated": 3}

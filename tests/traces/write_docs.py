@@ -1,8 +1,8 @@
 """Writes the table of formats in docs/replay.md from the registry: ``python -m tests.traces.write_docs``."""
 
-import re
 from pathlib import Path
 
+from tests.markdown import with_blocks
 from wattshed.agent.traces.foreign.registry import FORMATS, REFUSALS
 
 PAGE = Path(__file__).parents[2] / "docs" / "replay.md"
@@ -27,15 +27,7 @@ def refused():
 
 def generated(page):
     """The page with its generated tables renewed."""
-    for name, table in (("formats", formats()), ("refused", refused())):
-        page = re.sub(
-            rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end of {name} -->)",
-            lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}",
-            page,
-            count=1,
-            flags=re.DOTALL,
-        )
-    return page
+    return with_blocks(page, {"formats": f"{formats()}\n", "refused": f"{refused()}\n"})
 
 
 if __name__ == "__main__":

@@ -152,7 +152,7 @@ class _Open:
         time_us = rows.time_us
         steps = np.diff(time_us)
         usual = int(np.median(np.abs(steps))) if steps.size else 0
-        starts = np.flatnonzero(steps < -2 * max(usual, 1)) + 1
+        starts = np.flatnonzero(steps <= -2 * max(usual, 1)) + 1
         if not 0 < starts.size <= min(_PASSES, len(rows) // 4):
             return rows
         keep = np.ones(len(rows), bool)
