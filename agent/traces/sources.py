@@ -160,10 +160,10 @@ class Chain:
         )
         yield from in_lanes(blocks, gpus)
 
-    def _foreign(self, options: Options, stop: Callable[[], bool]) -> Iterator[Window]:
+    def _foreign(self, options: Options, stop: Callable[[], bool]) -> Iterator[Window | WindowBatch]:
         gpus = Gpus("", options.max_power_mw, options.max_gap_us)
         blocks = self._rows(self.reports, gpus, options)
-        yield from Assembler(gpus, self.reports[-1]).windows(itertools.takewhile(lambda _: not stop(), blocks))
+        yield from Assembler(gpus, self.reports[-1]).batches(itertools.takewhile(lambda _: not stop(), blocks))
         for report in self.reports:
             if not report.rows and not stop():
                 raise InputError("it contains no reading of power or energy", report.path)
