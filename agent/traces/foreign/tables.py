@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from wattshed.agent.inputs.timestamps import TimestampParser
     from wattshed.agent.traces.foreign.format import Head, LogFile
     from wattshed.agent.traces.foreign.rows import Rows
-    from wattshed.agent.traces.foreign.table import TableLayout
+    from wattshed.agent.traces.foreign.table_layout import TableLayout
 
 _PARQUET_ROWS = 1 << 18
 _HEAD_ROWS = 400  # by which the columns that name the GPU are chosen
