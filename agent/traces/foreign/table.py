@@ -84,6 +84,9 @@ class TableLayout:
         One column a GPU: how it is called, and its columns (each may be None).
     alone : bool
         The user said that all rows are of one GPU.
+    job : str
+    load : bool
+        It is a table of loads: see `agent.traces.foreign.loads`.
     """
 
     time: str
@@ -99,6 +102,8 @@ class TableLayout:
     date: str = ""
     wide: Mapping[tuple[str, str], tuple[Quantity | None, Quantity | None]] = field(default_factory=dict)
     alone: bool = False
+    job: str = ""
+    load: bool = False
 
     def names(self) -> list[str]:
         """All columns that are needed."""
@@ -111,13 +116,14 @@ class TableLayout:
             self.host,
             self.model,
             self.pid,
+            self.job,
             *(q.name for q in quantities if q is not None),
         ]
         return list(dict.fromkeys(name for name in names if name))
 
     def kinds(self, unit: str = "") -> dict[str, Kind]:
         """Say what stands in each of the columns, for `inputs.typed_cells`; ``unit`` is that of numeric stamps."""
-        kinds: dict[str, Kind] = {name: NameCells() for name in (*self.gpu, self.host, self.model) if name}
+        kinds: dict[str, Kind] = {name: NameCells() for name in (*self.gpu, self.host, self.model, self.job) if name}
         amounts = [(q, POWER_MW) for q in (*self.power, self.instant, self.limit, *(p for p, _ in self.wide.values()))]
         amounts += [(q, ENERGY_UJ) for q in (self.energy, *(e for _, e in self.wide.values()))]
         amounts += [(self.util, SHARE_PPM), (Quantity(self.pid, "") if self.pid else None, COUNT)]
@@ -171,6 +177,7 @@ class TableReader:
         self._numbers: dict[tuple[str, ...], int] = {}
         self.usable = 0
         self._tick_us = 0
+        gpus.loads = layout.load
         energies = [layout.energy, *(energy for _, energy in layout.wide.values())]
         for energy in filter(None, energies):
             if energy.kind != DRIVER:
@@ -265,11 +272,12 @@ class TableReader:
             instant_mw=_value(instant),
             util_ppm=_value(util),
             pid=pid,
+            load=layout.load,
         )
         usable = rows.usable()
         self.usable += int(usable.sum())
         # Where rows do not say their GPU, its place in the round does: a row without a number holds one, too.
-        yield rows if usable.all() or not layout.gpu else rows.take(usable)
+        yield rows if usable.all() or not (layout.gpu or layout.job) else rows.take(usable)
 
     def _wide(self, columns: dict[str, Any], time_us: NDArray[np.int64], line: NDArray[np.int64]) -> Iterator[Rows]:
         self._report.rows += time_us.size * (len(self._layout.wide) - 1)  # a cell is a sample
@@ -282,7 +290,8 @@ class TableReader:
             if main is not None and scaled is not None:
                 self._count(scaled.reason, columns, main.name, line)
             gpu = np.full(time_us.size, number, np.int32)
-            rows = Rows.of(gpu, time_us, power_mw=_value(watts), energy_uj=_value(counter))
+            load = self._layout.load
+            rows = Rows.of(gpu, time_us, power_mw=_value(watts), energy_uj=_value(counter), load=load)
             rows = rows.take(rows.usable())
             self.usable += len(rows)
             yield rows
@@ -299,8 +308,8 @@ class TableReader:
     def _gpu_numbers(self, columns: dict[str, Any]) -> NDArray[np.int32]:
         """Find each row's GPU, or its lane; every different combination of naming cells is looked up once."""
         layout = self._layout
-        named = list(dict.fromkeys(name for name in (layout.host, *layout.gpu, layout.model) if name))
-        if not layout.gpu and not self._tick_us:
+        named = list(dict.fromkeys(name for name in (layout.host, *layout.gpu, layout.model, layout.job) if name))
+        if not (layout.gpu or layout.job) and not self._tick_us:
             self._tick_us = tick_us(columns[layout.time], self._clock) if layout.time else 1
         if not named:
             return np.full(_size(columns), self._new_gpu({}), np.int32)
@@ -335,7 +344,7 @@ class TableReader:
         host, model = (
             "" if reason_of(text) else text for text in (cells.get(layout.host, ""), cells.get(layout.model, ""))
         )
-        if not layout.gpu:
+        if not layout.gpu and not layout.job:
             alone = layout.alone or not layout.time  # without times there are no rounds to tell GPUs by
             return self._gpus.lane(self._report, host, tick_us=self._tick_us, alone=alone, model=model)
         known: dict[str, Any] = {}
@@ -344,7 +353,7 @@ class TableReader:
                 known = {"label": cells[name]}
             elif cells[name] and not reason_of(cells[name]):
                 known = {**gpu_name(cells[name]), **known}
-        return self._gpus.number(host, model=model, **known)
+        return self._gpus.number(host, model=model, job=cells.get(layout.job, ""), **known)
 
 
 def _size(columns: Mapping[str, Any]) -> int:

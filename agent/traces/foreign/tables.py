@@ -16,7 +16,7 @@ from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.inputs.text import head_of
 from wattshed.agent.inputs.where import Where
 from wattshed.agent.inputs.wide import plain_columns
-from wattshed.agent.traces.foreign import long_form, naming, smi_csv, wandb
+from wattshed.agent.traces.foreign import loads, long_form, naming, smi_csv, wandb
 from wattshed.agent.traces.foreign.columns import layout_of_spec
 from wattshed.agent.traces.foreign.format import Format
 from wattshed.agent.traces.foreign.headless import layout_of_rows
@@ -78,6 +78,8 @@ def _layout(log: LogFile, names: Sequence[str]) -> tuple[TableLayout, str]:
     if options.where and not {"power", "energy"} & spec.keys() and (value := long_form.value_of(names)):
         spec["power"] = (value, "")
     timed = not options.period_us
+    if options.loads and (found := loads.layout_of(spec, names, str(log.source.path), timed=timed)) is not None:
+        return found
     layout, unit = layout_of_spec(spec, names, str(log.source.path), utilisation=options.utilisation, timed=timed)
     if layout.wide and not {"power", "energy"} & spec.keys():
         shown = ", ".join(power.name for power, _ in list(layout.wide.values())[:4] if power is not None)
@@ -92,7 +94,7 @@ def _layout(log: LogFile, names: Sequence[str]) -> tuple[TableLayout, str]:
 
 def _named(log: LogFile, layout: TableLayout, unit: str, columns: Mapping[str, Any]) -> TableLayout:
     """Choose the columns that name the GPU by the first rows."""
-    if layout.wide or not layout.time:
+    if layout.wide or layout.load or not layout.time:
         return layout
     head = naming.head_rows(columns, layout, log.clock(unit))
     return naming.decided(layout, head, log.report, told="gpu" in (log.options.columns or {}))
@@ -198,6 +200,8 @@ def _is_smi(head: Head) -> bool:
 def _is_table(head: Head) -> bool:
     names = head.dialect.names
     if head.told or wandb.is_table(names) or (head.chosen and long_form.value_of(names)):
+        return True
+    if head.loads and loads.is_table(names):
         return True
     guessed = column_names.guess(names)
     has_power = bool({"power", "energy"} & guessed.keys()) or bool(plain_columns(names, guessed.get("time", ""))[0])
