@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +20,19 @@ if TYPE_CHECKING:
 SHORTEST_GAP_US = 5_000_000
 _LARGEST_MW = 2**31 - 1
 _ANY_POWER_MW = 2**62
+_PCI = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]|0x[0-9a-fA-F]{1,4}")
+_INDEX = re.compile(r"(?:gpu|nvidia|cuda|device)?[\s_:-]*(\d{1,4})(?:\.0+)?", re.IGNORECASE)
+
+
+def gpu_name(text: str) -> dict[str, Any]:
+    """Return how a cell names a GPU: arguments for `Gpus.number`."""
+    text = text.strip()
+    if text.startswith(("GPU-", "MIG-")):
+        return {"uuid": text}
+    if _PCI.fullmatch(text):
+        return {"pci": text}
+    match = _INDEX.fullmatch(text)
+    return {"index": int(match[1])} if match else {"uuid": text}
 
 
 @dataclass(slots=True)

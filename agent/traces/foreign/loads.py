@@ -19,7 +19,7 @@ from wattshed.agent.traces.foreign.columns import layout_of_spec
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from wattshed.agent.traces.foreign.table import TableLayout
+    from wattshed.agent.traces.foreign.table_layout import TableLayout
 
 _OF_LOADS = {"time", "date", "power", "job", "host", "gpu"}  # what else is said is of GPUs
 _LOADS = ("load", "value", "p")

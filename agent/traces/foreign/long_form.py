@@ -20,7 +20,8 @@ from wattshed.agent.inputs.text import head_of
 from wattshed.agent.inputs.where import Where
 from wattshed.agent.traces.foreign.format import Format
 from wattshed.agent.traces.foreign.series import MEANINGS
-from wattshed.agent.traces.foreign.table import Quantity, TableLayout, TableReader
+from wattshed.agent.traces.foreign.table import TableReader
+from wattshed.agent.traces.foreign.table_layout import Quantity, TableLayout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

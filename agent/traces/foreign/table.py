@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +22,10 @@ from wattshed.agent.inputs.quantities import (
 from wattshed.agent.inputs.report import BadLine
 from wattshed.agent.inputs.ticks import tick_us
 from wattshed.agent.inputs.timestamps import NO_TIME
-from wattshed.agent.inputs.typed_cells import NameCells, QuantityCells, StampCells
+from wattshed.agent.traces.foreign.gpus import gpu_name
 from wattshed.agent.traces.foreign.round_times import NOTE
 from wattshed.agent.traces.foreign.rows import Rows
+from wattshed.agent.traces.foreign.table_layout import DRIVER
 from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
@@ -37,109 +36,11 @@ if TYPE_CHECKING:
     from wattshed.agent.inputs.delimited import Block
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.inputs.timestamps import TimestampParser
-    from wattshed.agent.inputs.typed_cells import Kind
     from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.round_times import RoundTimes
+    from wattshed.agent.traces.foreign.table_layout import Quantity, TableLayout
 
-_PCI = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]|0x[0-9a-fA-F]{1,4}")
 _MANY_NAMES = 1 << 16  # different names of GPUs that are counted in a table; more are sorted
-DRIVER = "driver"
-_INDEX = re.compile(r"(?:gpu|nvidia|cuda|device)?[\s_:-]*(\d{1,4})(?:\.0+)?", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Quantity:
-    """A column and the unit of its numbers.
-
-    Attributes
-    ----------
-    name, unit : str
-    kind : str
-        Of energies: ``total`` or ``interval`` if the user said so, ``driver`` for the driver's own counter by the name
-        of its field, which is not judged; else empty.
-    """
-
-    name: str
-    unit: str
-    kind: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TableLayout:
-    """Which column holds what; empty or None where there is none.
-
-    Attributes
-    ----------
-    time : str
-        Empty where the log has no times.
-    date : str
-        Of times of day, see `TimestampParser.read`.
-    gpu : tuple of str
-        Columns that name the GPU, each by index, UUID or PCI address, or its model where that is all there is.
-    power : tuple of Quantity
-        The first that has a number in a row counts.
-    instant, energy, util, limit : Quantity or None
-    host, model, pid : str
-    wide : mapping of (host, label) -> (power, energy)
-        One column a GPU: how it is called, and its columns (each may be None).
-    alone : bool
-        The user said that all rows are of one GPU.
-    job : str
-    load : bool
-        It is a table of loads: see `agent.traces.foreign.loads`.
-    """
-
-    time: str
-    gpu: tuple[str, ...] = ()
-    power: tuple[Quantity, ...] = ()
-    instant: Quantity | None = None
-    energy: Quantity | None = None
-    util: Quantity | None = None
-    limit: Quantity | None = None
-    host: str = ""
-    model: str = ""
-    pid: str = ""
-    date: str = ""
-    wide: Mapping[tuple[str, str], tuple[Quantity | None, Quantity | None]] = field(default_factory=dict)
-    alone: bool = False
-    job: str = ""
-    load: bool = False
-
-    def names(self) -> list[str]:
-        """All columns that are needed."""
-        quantities = [*self.power, self.instant, self.energy, self.util, self.limit]
-        quantities += [q for pair in self.wide.values() for q in pair]
-        names = [
-            self.time,
-            self.date,
-            *self.gpu,
-            self.host,
-            self.model,
-            self.pid,
-            self.job,
-            *(q.name for q in quantities if q is not None),
-        ]
-        return list(dict.fromkeys(name for name in names if name))
-
-    def kinds(self, unit: str = "") -> dict[str, Kind]:
-        """Say what stands in each of the columns, for `inputs.typed_cells`; ``unit`` is that of numeric stamps."""
-        kinds: dict[str, Kind] = {name: NameCells() for name in (*self.gpu, self.host, self.model, self.job) if name}
-        amounts = [(q, POWER_MW) for q in (*self.power, self.instant, self.limit, *(p for p, _ in self.wide.values()))]
-        amounts += [(q, ENERGY_UJ) for q in (self.energy, *(e for _, e in self.wide.values()))]
-        amounts += [(self.util, SHARE_PPM), (Quantity(self.pid, "") if self.pid else None, COUNT)]
-        kinds |= {q.name: QuantityCells(q.unit, units) for q, units in amounts if q is not None}
-        return kinds | {self.time: StampCells(unit)}
-
-
-def gpu_name(text: str) -> dict[str, Any]:
-    """Return how a cell names a GPU: arguments for `Gpus.number`."""
-    text = text.strip()
-    if text.startswith(("GPU-", "MIG-")):
-        return {"uuid": text}
-    if _PCI.fullmatch(text):
-        return {"pci": text}
-    match = _INDEX.fullmatch(text)
-    return {"index": int(match[1])} if match else {"uuid": text}
 
 
 class TableReader:
