@@ -251,7 +251,9 @@ def _source(path: Path, host: str, options: Options) -> TraceFile:
     if found == detect.PARQUET:
         return TraceFile(path, _format_of_parquet(path, options), host)
     if not found:
-        found = recognise(Head(head_of(path), str(path), spec=options.columns, chosen=bool(options.where))).name
+        chosen = bool(options.where)
+        head = Head(head_of(path), str(path), spec=options.columns, chosen=chosen, loads=options.loads)
+        found = recognise(head).name
     return TraceFile(path, found, host)
 
 
