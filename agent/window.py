@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple, NewType
 
 import numpy as np
 
+from wattshed.agent.missing import MISSING as MISSING  # noqa: PLC0414 - it belongs to what flows
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from wattshed.kernels.columns import Columns
-
-MISSING = -1
-"""Stands for "no reading" in every column: an absent number is never 0."""
 
 IDLE = "_idle"
 UNATTRIBUTED = "_unattributed"
