@@ -83,14 +83,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Replay; prints the answer, or after Ctrl-C what is known so far, marked as partial (exit code 130)."""
-    from wattshed.agent.replay.running import refuse, replay_on_cluster  # noqa: PLC0415
+    from wattshed.agent.replay.running import refuse, refuse_for_runs, replay_on_cluster  # noqa: PLC0415
     from wattshed.agent.traces.sources import find  # noqa: PLC0415
 
     settings = settings_of(args)
     if not args.trace:
         return _jobs_alone(args, settings)
     picture, amounts = _picture(args), Amounts(args)
-    refuse(vars(args), chains := find(args.trace, settings.options))
+    refuse(vars(args))
+    chains = find(args.trace, settings.options)
+    refuse_for_runs(vars(args), chains)
     if args.workers or args.scheduler:
         workers, scheduler = args.workers or 0, args.scheduler or ""
         _print(args, replay_on_cluster(chains, settings, device=args.device, workers=workers, scheduler=scheduler))

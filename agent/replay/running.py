@@ -107,35 +107,43 @@ def _shown(names: list[str]) -> str:
     return ", ".join(names[:_NAMED]) + (" ..." if len(names) > _NAMED else "")
 
 
-def refuse(asked: Mapping[str, object], chains: list[Chain]) -> None:
-    """Refuse what does not go together, before anything is read.
+def refuse(asked: Mapping[str, object]) -> None:
+    """Refuse what one process does, where several are asked for.
 
     Parameters
     ----------
     asked : mapping
         What is asked for, by the names of the command's flags; None stands for what is not.
-    chains : list of Chain
 
     Raises
     ------
     InputError
         It names the flag.
     """
-    several = asked.get("workers") or asked.get("scheduler")
-    if several and asked.get("device") == "cuda":
-        raise InputError("--device cuda works in one process; leave --workers and --scheduler out")
-    if any(chain.holds_runs for chain in chains):
-        for name in _OF_POWER:
-            if asked.get(name) is not None:
-                flag = name.replace("_", "-")
-                raise InputError(f"--{flag} needs power over time, and a table of runs has none; leave it out")
-    if not several:
+    if not (asked.get("workers") or asked.get("scheduler")):
         return
+    if asked.get("device") == "cuda":
+        raise InputError("--device cuda works in one process; leave --workers and --scheduler out")
     given = [f"--{name.replace('_', '-')}" for name in _OF_ONE_PROCESS if asked.get(name) is not None]
     if any(asked.get(name) is not None for name in _OF_A_REPORT):
         given.append("--by, --price, --carbon, --pue and --html")
     if given:
         raise InputError(f"{given[0]} is written by one process; leave --workers and --scheduler out")
+
+
+def refuse_for_runs(asked: Mapping[str, object], chains: list[Chain]) -> None:
+    """Refuse what needs power over time where the traces are tables of runs, which have none; see `refuse`.
+
+    Raises
+    ------
+    InputError
+        It names the flag.
+    """
+    if any(chain.holds_runs for chain in chains):
+        for name in _OF_POWER:
+            if asked.get(name) is not None:
+                flag = name.replace("_", "-")
+                raise InputError(f"--{flag} needs power over time, and a table of runs has none; leave it out")
 
 
 def replay_on_cluster(
