@@ -143,11 +143,10 @@ def _picture(args: argparse.Namespace) -> PowerOverTime | None:
 
 
 def _draw(picture: PowerOverTime, args: argparse.Namespace, settings: Settings) -> None:
-    from wattshed.agent.replay.picture import draw  # noqa: PLC0415 - matplotlib is an extra
+    from wattshed.agent.printing.pictures import save  # noqa: PLC0415
+    from wattshed.agent.replay.picture import draw, title_of  # noqa: PLC0415 - matplotlib is an extra
 
-    names = [Path(trace).name for trace in args.trace]
-    source = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-    draw(picture, args.plot, source=source, zone=settings.options.local)
+    save(draw(picture, source=title_of(args.trace), zone=settings.options.local), args.plot)
 
 
 def _points() -> Points:

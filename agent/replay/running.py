@@ -16,9 +16,10 @@ from wattshed.agent.replay.progress import kernels_for, reading
 from wattshed.agent.replay.report import document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.replay.books import Part, Settings, Tell
     from wattshed.agent.replay.history import ReplayedHistory
     from wattshed.agent.replay.points import Points
@@ -67,14 +68,12 @@ class Replayed:
             raise InputError(what, (damaged or whole.reports[0]).path)
         if not self.interrupted:
             refuse_nothing(whole)
-        lines = [*self.settings.notes, *gpus_of_nothing(whole)]
-        for report in whole.reports:
-            lines += [f"{report.path}: {note}" for note in report.notes]
-            if report.rows_rejected:
-                reasons = ", ".join(f"{reason} {count}" for reason, count in report.rejected.most_common())
-                at = next((f", first at line {bad.line}" for bad in report.bad if bad.line), "")
-                lines.append(f"{report.path}: {report.rows_rejected} of {report.rows} rows rejected ({reasons}{at})")
-        return [*lines, *_jobs_without(whole, self.settings)]
+        return [
+            *self.settings.notes,
+            *gpus_of_nothing(whole),
+            *notes_of(whole.reports),
+            *_jobs_without(whole, self.settings),
+        ]
 
     def document(self) -> dict[str, Any]:
         """Make the document of schema ``wattshed.replay/1``, see `agent.replay.report.document`.
@@ -85,6 +84,16 @@ class Replayed:
             If no energy at all is known, though all was read.
         """
         return document(self.part, self.where.told(), partial=self.interrupted, notes=self.notes())
+
+
+def notes_of(reports: Iterable[SourceReport]) -> Iterator[str]:
+    """Say in one line each what was odd about files, and what of them was left out."""
+    for report in reports:
+        yield from (f"{report.path}: {note}" for note in report.notes)
+        if report.rows_rejected:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in report.rejected.most_common())
+            at = next((f", first at line {bad.line}" for bad in report.bad if bad.line), "")
+            yield f"{report.path}: {report.rows_rejected} of {report.rows} rows rejected ({reasons}{at})"
 
 
 def _jobs_without(whole: Part, settings: Settings) -> Iterator[str]:
