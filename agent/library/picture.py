@@ -31,8 +31,12 @@ class Picture:
         To be changed as you like; ``figure.axes[0]`` has the power.
     """
 
-    def __init__(self, figure: Figure) -> None:
+    def __init__(self, figure: Figure, title: str = "") -> None:
         self.figure = figure
+        self._title = title
+
+    def __repr__(self) -> str:
+        return f"<wattshed.Picture: {self._title}>"
 
     @classmethod
     def of_power(cls, power: PowerOverTime, title: str, zone: tzinfo) -> Picture:
@@ -45,7 +49,7 @@ class Picture:
         """
         if find_spec("matplotlib") is None:
             raise InputError("a plot needs matplotlib: pip install 'wattshed[plot]'")
-        return cls(draw(power, source=title, zone=zone))
+        return cls(draw(power, source=title, zone=zone), title)
 
     def save(self, path: Path) -> None:
         """Write it to a file, PNG or SVG by its ending.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from wattshed.agent.errors import InputError, counted
-from wattshed.agent.library.tables import gpus_table, jobs_table, power_table
+from wattshed.agent.library.tables import gpus_table, jobs_table, measured_runs, power_table
+from wattshed.agent.printing.emissions import append_emissions
 from wattshed.agent.printing.figures import energy
 from wattshed.agent.replay.report import as_json, label_names
 from wattshed.agent.replay.tables import print_tables
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+    from wattshed.agent.library.paths import Path
     from wattshed.agent.library.picture import Picture
     from wattshed.agent.replay.power import PowerOverTime
     from wattshed.agent.replay.running import Replayed
@@ -147,6 +150,26 @@ class Report:
         if table not in {"gpus", "jobs", "power"}:
             raise InputError(f"there is no table {table!r}, only gpus, jobs and power")
         return getattr(self, table)
+
+    def emissions(self, path: Path, *, carbon: float | None = None, pue: float | None = None) -> None:
+        """Append a row for each job to a file with the columns of CodeCarbon's ``emissions.csv``.
+
+        Parameters
+        ----------
+        path : path
+        carbon : float, optional, g/kWh
+            Carbon intensity of the electricity; without it, emissions are empty.
+        pue : float, optional
+            Energy at the wall over that of the boards, for emissions; energies stay those of GPU boards.
+
+        Raises
+        ------
+        InputError
+            If the file has other columns, or cannot be written.
+        """
+        append_emissions(
+            os.fspath(path), measured_runs(self._part, self._answer), carbon_g_per_kwh=carbon, pue=pue, zone=self._zone
+        )
 
     def plot(self) -> Picture:
         """Draw power over time by job; the files are read once more for it (extra ``plot``).

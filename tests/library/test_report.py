@@ -1,5 +1,6 @@
 """`wattshed.replay` says what the command says, to the last integer, and as tables that nobody copies."""
 
+import csv
 import itertools
 import json
 import re
@@ -197,3 +198,22 @@ def test_copies_are_written_beside(log, tmp_path):
     last = [line for line in text.splitlines() if line.startswith("wattshed_gpu_energy")][-1]
     assert float(last.split()[1]) == pytest.approx(report.total_j)
     assert (tmp_path / "h.db").stat().st_size > 0
+
+
+def test_an_emissions_csv_replays_to_the_same_joules_and_grows(minute, tmp_path):
+    path = tmp_path / "emissions.csv"
+    minute.emissions(path, carbon=400, pue=1.25)
+    again = wattshed.replay(path)
+    assert again.jobs["energy_j"].to_pylist() == pytest.approx(minute.jobs["energy_j"].to_pylist(), abs=1e-3)
+    assert {str(name) for name in again.jobs["job"].to_pylist()} >= set(minute.jobs["job"].to_pylist())
+    (first, *_) = csv.DictReader(path.open(encoding="utf-8"))
+    kwh = float(first["gpu_energy"])
+    assert float(first["emissions"]) == pytest.approx(kwh * 1.25 * 0.4)
+    assert (first["cpu_energy"], first["gpu_model"], first["gpu_count"]) == ("", "NVIDIA H200", "1")
+    minute.emissions(path)
+    rows = list(csv.DictReader(path.open(encoding="utf-8")))
+    assert len(rows) == 2 * len(minute.jobs)
+    assert rows[-1]["emissions"] == ""
+    path.write_text("timestamp,emissions\n")
+    with pytest.raises(wattshed.InputError, match=r"emissions\.csv:1: its columns are not those of CodeCarbon"):
+        minute.emissions(path)
