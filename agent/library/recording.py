@@ -11,7 +11,7 @@ import pyarrow as pa
 from wattshed.agent.errors import InputError
 from wattshed.agent.library.paths import texts_of
 from wattshed.agent.library.tables import TIME
-from wattshed.agent.replay.given import settings_from
+from wattshed.agent.replay.given import options_from
 from wattshed.agent.replay.progress import kernels_for
 from wattshed.agent.replay.running import notes_of
 from wattshed.agent.traces.sources import find
@@ -240,11 +240,11 @@ def read(
     InputError
         If there is no such file, or one that is not a trace, or holds no readings.
     """
-    settings = settings_from(
+    options = options_from(
         columns=columns, where=where, period=period, timezone=timezone, max_gap=max_gap, max_power=max_power
     )
-    chains = find(texts_of(paths), settings.options)
+    chains = find(texts_of(paths), options)
     for chain in chains:
         if chain.holds_runs:
             raise InputError("it is a table of runs, which has no samples; replay it", str(chain.sources[0].path))
-    return Recording(chains, settings.options)
+    return Recording(chains, options)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wattshed.agent.library.paths import texts_of
 from wattshed.agent.library.report import Report
-from wattshed.agent.replay.given import quantity, settings_from
+from wattshed.agent.replay.given import options_from, quantity, settings_from
 from wattshed.agent.replay.picture import title_of
 from wattshed.agent.replay.power import PowerOverTime
 from wattshed.agent.replay.running import refuse, refuse_for_runs, replay_on_cluster
@@ -93,19 +93,20 @@ def replay(
     22530.9
     """
     traces = texts_of(paths)
-    settings = settings_from(
-        columns=columns, where=where, period=period, timezone=timezone, max_gap=max_gap, max_power=max_power,
-        jobs=None if jobs is None else os.fspath(jobs), job_columns=job_columns, idle_watts=idle_watts,
-    )  # fmt: skip
+    options = options_from(
+        columns=columns, where=where, period=period, timezone=timezone, max_gap=max_gap, max_power=max_power
+    )
+    table = None if jobs is None else os.fspath(jobs)
+    settings = settings_from(options, jobs=table, job_columns=job_columns, idle_watts=idle_watts)
     asked: dict[str, object] = {"jobs": jobs, "openmetrics": openmetrics, "history": history, "device": device}
     asked |= {"workers": workers, "scheduler": scheduler}
     refuse(asked)
-    chains = find(traces, settings.options)
+    chains = find(traces, options)
     refuse_for_runs(asked, chains)
 
     def power_over_time() -> PowerOverTime:
         """Read the traces once more, which is what a picture takes."""
-        again = find(traces, settings.options)
+        again = find(traces, options)
         refuse_for_runs({"plot": True}, again)
         replay_here(again, settings, device="cpu", power=(power := PowerOverTime()))
         return power

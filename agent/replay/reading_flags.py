@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.replay import given
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from wattshed.agent.replay.books import Settings
+    from wattshed.agent.traces.options import Options
 
 
 def _checked(check: Callable[[str], float]) -> Callable[[str], float]:
@@ -47,6 +48,17 @@ def count(text: str) -> int:
     return int(_checked(partial(given.quantity, what="number of workers", least=1.0))(text))
 
 
+def options_of(args: argparse.Namespace) -> Options:
+    """Turn the flags into how traces are read, see `agent.replay.given.options_from`.
+
+    Raises
+    ------
+    InputError
+        If one of them cannot be understood.
+    """
+    return given.options_from(**_said(args, ("columns", "where", "period", "timezone", "max_gap", "max_power")))
+
+
 def settings_of(args: argparse.Namespace) -> Settings:
     """Turn the flags into settings, see `agent.replay.given.settings_from`.
 
@@ -55,7 +67,9 @@ def settings_of(args: argparse.Namespace) -> Settings:
     InputError
         If one of them cannot be understood, or the jobs file cannot.
     """
-    names = ("columns", "period", "timezone", "max_gap", "max_power", "jobs", "job_columns", "idle_watts")
-    return given.settings_from(
-        where=getattr(args, "where", None) or (), **{name: getattr(args, name) for name in names if hasattr(args, name)}
-    )
+    return given.settings_from(options_of(args), **_said(args, ("jobs", "job_columns", "idle_watts")))
+
+
+def _said(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """Return those of some flags that the user gave."""
+    return {name: value for name in names if (value := getattr(args, name, None)) is not None}

@@ -1,4 +1,4 @@
-"""Runs the notebook of examples/ in Jupyter: ``python -m tests.library.notebook`` writes into it what its cells show."""
+"""Runs the notebook of examples/ in Jupyter; ``python -m tests.library.notebook`` writes into it what cells show."""
 
 import re
 from pathlib import Path

@@ -48,7 +48,7 @@ def signature(name, found):
     own = [one.replace(annotation=inspect.Parameter.empty) for one in signed.parameters.values() if one.name != "self"]
     called = f"{name}{signed.replace(parameters=own, return_annotation=inspect.Signature.empty)}"
     lines = textwrap.wrap(called, 110, subsequent_indent=" " * (len(name) + 1))
-    return "```python\n" + "\n".join(lines) + "\n```\n\n"
+    return "```text\n" + "\n".join(lines) + "\n```\n\n"
 
 
 def markdown(docstring):

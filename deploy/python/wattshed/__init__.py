@@ -17,18 +17,44 @@ if TYPE_CHECKING:
     from wattshed.agent.library.recording import Recording, read
     from wattshed.agent.library.replaying import replay
     from wattshed.agent.library.report import Report
+    from wattshed.agent.measuring.measured import MeasuredEnergy, NotMeasuredError
+    from wattshed.agent.measuring.measurement import Measurement
+    from wattshed.agent.measuring.process import add_work, measure, total
     from wattshed.exporters.formats.collector import Collector
 
-__all__ = ["Collector", "InputError", "Picture", "Recording", "Report", "fleet", "kernels", "main", "read", "replay"]
+__all__ = [
+    "Collector",
+    "InputError",
+    "MeasuredEnergy",
+    "Measurement",
+    "NotMeasuredError",
+    "Picture",
+    "Recording",
+    "Report",
+    "add_work",
+    "fleet",
+    "kernels",
+    "main",
+    "measure",
+    "read",
+    "replay",
+    "total",
+]
 
 _HOMES = {
     "Collector": "wattshed.exporters.formats.collector",
     "InputError": "wattshed.agent.errors",
+    "MeasuredEnergy": "wattshed.agent.measuring.measured",
+    "Measurement": "wattshed.agent.measuring.measurement",
+    "NotMeasuredError": "wattshed.agent.measuring.measured",
     "Picture": "wattshed.agent.library.picture",
     "Recording": "wattshed.agent.library.recording",
     "Report": "wattshed.agent.library.report",
+    "add_work": "wattshed.agent.measuring.process",
+    "measure": "wattshed.agent.measuring.process",
     "read": "wattshed.agent.library.recording",
     "replay": "wattshed.agent.library.replaying",
+    "total": "wattshed.agent.measuring.process",
 }
 _MODULES = {"fleet", "kernels"}
 
