@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wattshed.agent.accounts.attribution import Accounts
-    from wattshed.agent.daemon.callers.energies import Energies
+    from wattshed.agent.daemon.callers.energies import JobEnergies
     from wattshed.agent.jobs.processes import Process
     from wattshed.agent.window import Owner, Window
 
@@ -64,7 +64,7 @@ class CallersDesk:
     ----------
     about : mapping
         What `hello` tells of the agent.
-    energies : Energies
+    energies : JobEnergies
     offset_us : int, us
         The windows' time line is so far ahead of CLOCK_MONOTONIC.
     work : WorkDesk or None
@@ -73,7 +73,7 @@ class CallersDesk:
     def __init__(
         self,
         about: Mapping[str, Any],
-        energies: Energies,
+        energies: JobEnergies,
         offset_us: int = 0,
         work: WorkDesk | None = None,
     ) -> None:
@@ -183,4 +183,4 @@ class CallersDesk:
         told = self._energies.between(owner.key, *(t // 1000 + self._offset_us for t in times))
         if "began_us" in told:
             told["began_ns"] = (told.pop("began_us") - self._offset_us) * 1000
-        return {"job": owner.key, **told}
+        return {"job": owner.key, "simulated": bool(self._about.get("simulated")), **told}
