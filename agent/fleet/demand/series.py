@@ -23,6 +23,7 @@ from wattshed.agent.inputs import delimited
 from wattshed.agent.inputs.columns import KEYS as TABLE_KEYS
 from wattshed.agent.inputs.columns import RUN_KEYS, find, guess, split_unit, unit_in_name, unit_of_time
 from wattshed.agent.inputs.dialect import Dialect, sniff
+from wattshed.agent.inputs.line_stamps import stamp_before
 from wattshed.agent.inputs.quantities import POWER_MW, REASONS, scaled_column
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.inputs.run_layouts import TOLD, layout_of_runs
@@ -197,7 +198,7 @@ def _is_load(path: Path, spec: Spec) -> bool:
             return False  # energy by run: its power is a mean of each, and nothing is known between them
     except InputError:
         return False
-    if any(parse_text(name) for name in dialect.names):
+    if any(parse_text(name) or stamp_before(name)[0] for name in dialect.names):
         return False  # no header has a date in it: names and values follow each other
     if "job" in layout.groups or any(unit in _LARGE for unit in layout.powers.values()):
         return True

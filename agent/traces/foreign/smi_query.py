@@ -6,13 +6,16 @@ module side by side. Only the board's is read; these are parts and wholes of eac
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING
 from xml.parsers import expat
 
+from wattshed.agent.inputs.chosen_lines import ElementChooser, ReportChooser, chosen_lines
+from wattshed.agent.inputs.line_stamps import Stamped, prefix_of_file, stamped_lines
 from wattshed.agent.inputs.quantities import POWER_MW, scaled_text
 from wattshed.agent.inputs.timestamps import parse_text
-from wattshed.agent.traces.foreign.format import Format, by_line
+from wattshed.agent.traces.foreign.format import Format
 from wattshed.agent.traces.foreign.samples import Samples
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.inputs.timestamps import TimestampParser
+    from wattshed.agent.traces.foreign.format import LogFile
     from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.rows import Rows
 
@@ -32,6 +36,11 @@ _LIMIT = tuple(
     for which in (f"max{mark}", f"current{mark}", f"enforced{mark}", "")
 )
 _UTIL = ("gpu", "gpu_util", "gpu util")
+_UUID, _MODEL = ("gpu uuid", "uuid"), ("product name", "product_name")
+_ARCHITECTURE = ("product architecture", "product_architecture")
+_UTILIZATION = "utilization"
+_DOCUMENT = "nvidia_smi_log"
+_TITLE = "NVSMI LOG"
 _DEEPEST = 8
 _CHUNK = 1 << 16
 
@@ -58,8 +67,8 @@ class _Report:
             self._report.reject("no_time", line=line)
             return
         average, instant = first(_SECTIONS, _AVERAGE), first(_SECTIONS, _INSTANT)
-        uuid = first(("",), ("gpu uuid", "uuid")) or ""
-        model = first(("",), ("product name", "product_name")) or ""
+        uuid = first(("",), _UUID) or ""
+        model = first(("",), _MODEL) or ""
         # Masked captures show one UUID for all GPUs; the PCI address distinguishes them then.
         number = self._gpus.number(uuid="" if not uuid.strip("GPU-0") else uuid, pci=pci, model=model)
         limit = first(_SECTIONS, _LIMIT)
@@ -67,7 +76,7 @@ class _Report:
             number,
             limit_mw=scaled_text(limit, POWER_MW["W"], POWER_MW)[0] if limit else -1,
             driver=self.driver,
-            architecture=(first(("",), ("product architecture", "product_architecture")) or "").lower(),
+            architecture=(first(("",), _ARCHITECTURE) or "").lower(),
         )
         self.samples.add(
             number,
@@ -75,19 +84,29 @@ class _Report:
             line=line,
             power=average if average and any(c.isdecimal() for c in average) else instant or average or "",
             instant=instant,
-            util=first(("utilization",), _UTIL),
+            util=first((_UTILIZATION,), _UTIL),
         )
 
 
 def read_text(
-    lines: Iterable[tuple[int, str]], clock: TimestampParser, gpus: Gpus, report: SourceReport
+    lines: Iterable[Stamped], clock: TimestampParser, gpus: Gpus, report: SourceReport, *, by_stamps: bool = False
 ) -> Iterator[Rows]:
-    """Read ``nvidia-smi -q``, whose sections are recognised by their indentation."""
+    """Read ``nvidia-smi -q``, whose sections are recognised by their indentation.
+
+    Parameters
+    ----------
+    lines : iterable of Stamped
+    clock, gpus, report
+        See `Samples` and `Gpus`.
+    by_stamps : bool
+        What stood before a report's first lines is its time; else only where it does not say one, as its own counts
+        whole seconds.
+    """
     out = _Report(clock, gpus, report)
-    pci, at, facts, section = "", 0, dict[tuple[str, str], str](), ""
-    for number, line in lines:
-        key, colon, value = (part.strip() for part in line.partition(" : "))
-        depth = len(line) - len(line.lstrip())
+    pci, at, facts, section, named = "", 0, dict[tuple[str, str], str](), "", gpus.host
+    for line in lines:
+        key, colon, value = (part.strip() for part in line.text.partition(" : "))
+        depth = len(line.text) - len(line.text.lstrip())
         name = key.lower()
         if not name:
             continue
@@ -96,12 +115,15 @@ def read_text(
                 out.gpu(pci, facts, at)
                 yield from out.samples.full()
                 pci, facts, section = "", {}, ""
-            if match := re.match(r"GPU ([0-9A-Fa-f:.]+)$", line.strip()):
-                pci, at = match[1], number
+            if match := re.match(r"GPU ([0-9A-Fa-f:.]+)$", line.text.strip()):
+                pci, at, gpus.host = match[1], line.number, named or line.host
+                out.stamp = out.stamp or line.stamp
             elif name == "timestamp":
-                out.stamp = parse_text(value)
+                out.stamp = (line.stamp if by_stamps else None) or parse_text(value)
             elif name == "driver version":
                 out.driver = value
+            elif _TITLE in key:
+                out.stamp = None
         elif not colon and depth <= 4:
             section = name
         elif depth <= 4:
@@ -156,10 +178,11 @@ def read_xml(
 ) -> Iterator[Rows]:
     """Read ``nvidia-smi -q -x``: any number of documents, one after the other; one that is cut off is read so far."""
     out = _Report(clock, gpus, report)
-    parser, handler = None, _Handler(out)
+    parser, handler, above = None, _Handler(out), 0
     for number, line in lines:
         if "<nvidia_smi_log" in line:
-            parser, handler = expat.ParserCreate(), _Handler(out)
+            parser, handler, above = expat.ParserCreate(), _Handler(out), number - 1
+            parser.buffer_text = True
             # Entities could be made to expand without end; these documents declare none.
             parser.EntityDeclHandler = _refuse_entity
             parser.StartElementHandler, parser.EndElementHandler = handler.start, handler.end
@@ -168,11 +191,12 @@ def read_xml(
             continue
         handler.line = number
         try:
-            parser.Parse(line)
+            parser.Parse("\n" * (number - above - 1) + line)  # lines that were left out count in what it says
         except (expat.ExpatError, ValueError) as error:
             report.reject("damaged", line=number, text=str(error))
             parser = None
             continue
+        above = number
         if "</nvidia_smi_log>" in line:
             parser = None
         yield from out.samples.full()
@@ -185,6 +209,23 @@ def _refuse_entity(*_declaration: object) -> None:
     raise ValueError("it declares an entity")
 
 
+def _rows_of_xml(log: LogFile) -> Iterator[Rows]:
+    names = {*_SECTIONS, *_AVERAGE, *_INSTANT, *_LIMIT, *_UTIL, *_UUID, *_MODEL, *_ARCHITECTURE, _UTILIZATION}
+    chooser = ElementChooser(_DOCUMENT, {*names, "timestamp", "driver_version"})
+    yield from read_xml(chosen_lines(log.source.path, chooser, log.report), log.clock(), log.gpus, log.report)
+
+
+def _rows_of_text(log: LogFile) -> Iterator[Rows]:
+    chooser = ReportChooser({*_SECTIONS, *_UUID, *_MODEL, *_ARCHITECTURE, _UTILIZATION})
+    prefix = prefix_of_file(log.source.path)
+    if prefix is None:
+        lines: Iterator[Stamped] = itertools.starmap(Stamped, chosen_lines(log.source.path, chooser, log.report))
+    else:
+        lines = stamped_lines(log.source.path)
+    by_stamps = prefix is not None and not prefix.note
+    yield from read_text(lines, log.clock(), log.gpus, log.report, by_stamps=by_stamps)
+
+
 XML = Format(
     name="nvidia-smi-xml",
     title="`nvidia-smi -q -x`",
@@ -192,7 +233,7 @@ XML = Format(
     reads="power of the board; one report, or several in a row",
     traps="power of the memory and of the module stand beside it and are left out",
     tells=lambda head: head.text.startswith("<") and "<nvidia_smi_log" in head.text,
-    rows=by_line(read_xml),
+    rows=_rows_of_xml,
 )
 TEXT = Format(
     name="nvidia-smi-q",
@@ -200,6 +241,6 @@ TEXT = Format(
     told_by="`NVSMI LOG`",
     reads="power of the board; one report, or several in a row",
     traps="power of the memory and of the module stand beside it and are left out",
-    tells=lambda head: "NVSMI LOG" in head.text[:20000] and not head.told,
-    rows=by_line(read_text),
+    tells=lambda head: _TITLE in head.text[:20000] and not head.told,
+    rows=_rows_of_text,
 )
