@@ -23,7 +23,8 @@ _NEWLINE, _BLANK, _TAB, _COLON, _RETURN, _OPEN, _CLOSE, _SLASH, _AND, _MARK, _AS
 )
 _A, _Z, _LOWER = 65, 90, 32
 _SECTION_INDENT, _FACT_INDENT = 4, 8
-_LEFT_OUT, _FACTS, _ALL = 0, 1, 2  # of the lines of a section: none is wanted, those with wanted names, all
+_LEFT_OUT, _FACTS, _ALL = 0, 1, 2
+"""What is wanted of a section: no line, those with wanted names, all."""
 
 
 @jit
@@ -77,7 +78,7 @@ def report_lines(data, size, names, lengths, state, begins, lines):
         Whole lines.
     size : int
     names, lengths : uint8[n, any], int64[n]
-        The names that are wanted, of sections and of facts that are in none, in lower case.
+        The names that are wanted, of sections and of facts, in lower case.
     state : int64[1]
         What is wanted of the section in which the lines begin; gets that in which they end. 2 at first.
     begins, lines : int64[n], int32[n]
@@ -113,7 +114,7 @@ def report_lines(data, size, names, lengths, state, begins, lines):
             wanted = _ALL
         elif depth <= _SECTION_INDENT:
             keep = _is_one_of(data, name, upto, names, lengths)
-            wanted = _FACTS if is_fact else _ALL if keep else _LEFT_OUT
+            wanted = _FACTS if is_fact or keep else _LEFT_OUT
             held = np.int64(-1)
             if not keep:
                 held, held_line = at, line

@@ -292,3 +292,32 @@ def word_rows(data, begin, size, separator, ahead, layout, forms, texts, comment
         at = end + (2 if data[end] == _RETURN else 1)
     reached[POSITION], reached[LINES], reached[LAST] = at, line, last
     return rows
+
+
+@kernel(i64[:], i64, written(i64[:]), written(i64[:]), returns=i64)
+def count_rounds(index, count, last, out):
+    """Count the rounds of rows without times: where a GPU comes again, a new one has begun.
+
+    Parameters
+    ----------
+    index : int64[n]
+        The GPU of each row, up to `LARGEST_INDEX`.
+    count : int
+        The round of the row above, -1 before the first.
+    last : int64[LARGEST_INDEX + 1]
+        In which round each GPU was there last, -1 if never.
+    out : int64[n]
+        Gets the round of each row, from 0.
+
+    Returns
+    -------
+    int
+        The round of the last row.
+    """
+    for row in range(index.size):
+        gpu = index[row]
+        if count < 0 or last[gpu] == count:
+            count += 1
+        last[gpu] = count
+        out[row] = count
+    return count

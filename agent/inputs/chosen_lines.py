@@ -112,7 +112,7 @@ def chosen_lines(path: Path, chooser: Chooser, report: SourceReport) -> Iterator
         for block in whole_lines(stream, 0, quoted=False, block_bytes=BLOCK_BYTES):
             report.position, text = block.position, block.text()
             ended = text.rfind(b"\n") + 1
-            if by_bytes and text.count(b"\r") == text.count(b"\r\n"):
+            if by_bytes and (b"\r" not in text or text.count(b"\r") == text.count(b"\r\n")):
                 lines = text.count(b"\n")
                 for begin, line in zip(*chooser.choose(block.data, ended, lines), strict=True):
                     yield number + line, _line(text[begin : text.find(b"\n", begin)])

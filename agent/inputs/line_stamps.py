@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from wattshed.agent.inputs.text import head_of, open_lines
 from wattshed.agent.inputs.timestamps import parse_number, parse_text
@@ -79,8 +79,7 @@ def date_of(text: str, year: int = 0) -> tuple[int, bool] | None:
     return parse_text(written + (zone if zone in {"UTC", "GMT"} or zone[:1] in {"+", "-"} else ""))
 
 
-@dataclass(frozen=True, slots=True)
-class Stamped:
+class Stamped(NamedTuple):
     """A line without what stood before it.
 
     Attributes

@@ -7,7 +7,6 @@ that a round of rows is taken for one second, which is their usual pace.
 
 from __future__ import annotations
 
-import itertools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +16,8 @@ import numpy as np
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.timestamps import parse_text
 from wattshed.agent.traces.foreign.samples import Samples
+from wattshed.agent.window import MISSING
+from wattshed.kernels.word_rows import LARGEST_INDEX, count_rounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -80,9 +81,8 @@ class MonitorReader:
         self.samples = Samples(report, clock)
         self.columns: list[str] = []
         self.stamp: tuple[int, bool] | None = None
-        self._round = -1
+        self._rounds, self._numbers = _Rounds(), dict[str, dict[int, int]]()
         self._period_us = clock.period_us
-        self._seen: set[tuple[int, int | str]] = set()
         self._day_us, self._last_time_us = 0, -1
         self._is_stamped = is_stamped
         self._named = gpus.host
@@ -120,18 +120,21 @@ class MonitorReader:
         index = rows.numbers["gpu"]
         pids = rows.numbers.get("pid")
         if stamps is None:
-            keys = zip(index.tolist(), pids.tolist() if pids is not None else itertools.repeat(-1), strict=False)
-            stamps = np.array([*map(self._round_of, keys)]) * (self._period_us or _ROUND_US), False
+            stamps = self._rounds.of_all(index, pids) * (self._period_us or _ROUND_US), False
         elif "date" not in self.columns and "time" in self.columns:
             self._last_time_us = int(stamps[0][-1]) - self._day_us
-        number = np.full(index.max() + 1, -1, np.int64)
-        there = np.flatnonzero(np.bincount(index))
-        for gpu in sorted(there.tolist(), key=lambda gpu: int(np.argmax(index == gpu))):
-            number[gpu] = self._gpus.number(index=gpu)
-        chosen = np.ones(index.size, bool) if pids is None else pids >= 0
-        numbers = {name: values[chosen] for name, values in rows.numbers.items() if name != "gpu"}
-        times, naive = stamps
-        self.samples.add_all(number[index[chosen]], times[chosen], naive=naive, line=rows.line[chosen], numbers=numbers)
+        number = np.full(LARGEST_INDEX + 1, -1, np.int64)
+        there = set(np.flatnonzero(np.bincount(index)).tolist())
+        known = self._numbers.setdefault(self._gpus.host, {})
+        for gpu in sorted(there - known.keys(), key=lambda gpu: int(np.argmax(index == gpu))):
+            known[gpu] = self._gpus.number(index=gpu)
+        number[list(there)] = [known[gpu] for gpu in there]
+        numbers = {name: values for name, values in rows.numbers.items() if name != "gpu"}
+        (times, naive), line = stamps, rows.line
+        if pids is not None and not (chosen := pids >= 0).all():
+            index, times, line = index[chosen], times[chosen], line[chosen]
+            numbers = {name: values[chosen] for name, values in numbers.items()}
+        self.samples.add_all(number[index], times, naive=naive, line=line, numbers=numbers)
 
     def end(self) -> Iterator[Rows]:
         """Give out what is left.
@@ -205,19 +208,41 @@ class MonitorReader:
         if self._is_stamped:
             return before
         pid = row.get("pid", "")
-        count = self._round_of((index, _pid(pid) if _pid(pid) >= 0 or pid in {"", "-"} else pid))
+        count = self._rounds.of(index, _pid(pid) if _pid(pid) >= 0 or pid in {"", "-"} else pid)
         if not self._period_us:
             said = "rounds are taken for one second each (--period)"
             self._report.note(f"it has no times (dmon -o DT writes them); {said}")
         return count * (self._period_us or _ROUND_US), False
 
-    def _round_of(self, what: tuple[int, int | str]) -> int:
-        """Count rounds: where a GPU or a process comes again, a new one has begun."""
-        if what in self._seen or self._round < 0:
-            self._round += 1
-            self._seen.clear()
-        self._seen.add(what)
-        return self._round
+
+class _Rounds:
+    """Counts rounds: where a GPU, or a process of it, comes again, a new one has begun."""
+
+    def __init__(self) -> None:
+        self._count = -1
+        self._last = np.full(LARGEST_INDEX + 1, -1, np.int64)  # of GPUs
+        self._others: dict[tuple[int, int | str], int] = {}  # of processes
+
+    def of(self, gpu: int, pid: int | str) -> int:
+        """Return the round of a row; ``pid`` is -1 for none."""
+        is_plain = pid == MISSING and gpu <= LARGEST_INDEX
+        last = int(self._last[gpu]) if is_plain else self._others.get((gpu, pid), -1)
+        if last == self._count:
+            self._count += 1
+            self._others.clear()
+        if is_plain:
+            self._last[gpu] = self._count
+        else:
+            self._others[gpu, pid] = self._count
+        return self._count
+
+    def of_all(self, gpus: NDArray[np.int64], pids: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        """Return the round of each of some rows: int64[n]."""
+        if pids is not None:
+            return np.array([*map(self.of, gpus.tolist(), pids.tolist())], np.int64)
+        rounds = np.empty(gpus.size, np.int64)
+        self._count = count_rounds(np.ascontiguousarray(gpus), self._count, self._last, rounds)
+        return rounds
 
 
 def cells_of(text: str) -> list[str]:

@@ -40,6 +40,7 @@ _UUID, _MODEL = ("gpu uuid", "uuid"), ("product name", "product_name")
 _ARCHITECTURE = ("product architecture", "product_architecture")
 _UTILIZATION = "utilization"
 _DOCUMENT = "nvidia_smi_log"
+_NAMES = {*_SECTIONS, *_AVERAGE, *_INSTANT, *_LIMIT, *_UTIL, *_UUID, *_MODEL, *_ARCHITECTURE, _UTILIZATION}
 _TITLE = "NVSMI LOG"
 _DEEPEST = 8
 _CHUNK = 1 << 16
@@ -105,9 +106,10 @@ def read_text(
     out = _Report(clock, gpus, report)
     pci, at, facts, section, named = "", 0, dict[tuple[str, str], str](), "", gpus.host
     for line in lines:
-        key, colon, value = (part.strip() for part in line.text.partition(" : "))
-        depth = len(line.text) - len(line.text.lstrip())
-        name = key.lower()
+        text = line.text
+        key, colon, value = text.partition(" : ")
+        depth = len(text) - len(text.lstrip())
+        name = key.strip().lower()
         if not name:
             continue
         if not depth:
@@ -115,22 +117,22 @@ def read_text(
                 out.gpu(pci, facts, at)
                 yield from out.samples.full()
                 pci, facts, section = "", {}, ""
-            if match := re.match(r"GPU ([0-9A-Fa-f:.]+)$", line.text.strip()):
+            if match := re.match(r"GPU ([0-9A-Fa-f:.]+)$", text.strip()):
                 pci, at, gpus.host = match[1], line.number, named or line.host
                 out.stamp = out.stamp or line.stamp
             elif name == "timestamp":
-                out.stamp = (line.stamp if by_stamps else None) or parse_text(value)
+                out.stamp = (line.stamp if by_stamps else None) or parse_text(value.strip())
             elif name == "driver version":
-                out.driver = value
+                out.driver = value.strip()
             elif _TITLE in key:
                 out.stamp = None
         elif not colon and depth <= 4:
             section = name
         elif depth <= 4:
             section = ""
-            facts["", name] = value
+            facts["", name] = value.strip()
         elif depth <= _DEEPEST:
-            facts.setdefault((section, name), value)
+            facts.setdefault((section, name), value.strip())
     if pci:
         out.gpu(pci, facts, at)
     yield from out.samples.rest()
@@ -210,13 +212,12 @@ def _refuse_entity(*_declaration: object) -> None:
 
 
 def _rows_of_xml(log: LogFile) -> Iterator[Rows]:
-    names = {*_SECTIONS, *_AVERAGE, *_INSTANT, *_LIMIT, *_UTIL, *_UUID, *_MODEL, *_ARCHITECTURE, _UTILIZATION}
-    chooser = ElementChooser(_DOCUMENT, {*names, "timestamp", "driver_version"})
+    chooser = ElementChooser(_DOCUMENT, {*_NAMES, "timestamp", "driver_version"})
     yield from read_xml(chosen_lines(log.source.path, chooser, log.report), log.clock(), log.gpus, log.report)
 
 
 def _rows_of_text(log: LogFile) -> Iterator[Rows]:
-    chooser = ReportChooser({*_SECTIONS, *_UUID, *_MODEL, *_ARCHITECTURE, _UTILIZATION})
+    chooser = ReportChooser(_NAMES)
     prefix = prefix_of_file(log.source.path)
     if prefix is None:
         lines: Iterator[Stamped] = itertools.starmap(Stamped, chosen_lines(log.source.path, chooser, log.report))
