@@ -112,17 +112,15 @@ def chosen_lines(path: Path, chooser: Chooser, report: SourceReport) -> Iterator
         for block in whole_lines(stream, 0, quoted=False, block_bytes=BLOCK_BYTES):
             report.position, text = block.position, block.text()
             ended = text.rfind(b"\n") + 1
-            if by_bytes and (b"\r" not in text or text.count(b"\r") == text.count(b"\r\n")):
+            has_returns = b"\r" in text
+            if by_bytes and not (has_returns and text.count(b"\r") > text.count(b"\r\n")):
                 lines = text.count(b"\n")
                 for begin, line in zip(*chooser.choose(block.data, ended, lines), strict=True):
-                    yield number + line, _line(text[begin : text.find(b"\n", begin)])
+                    kept = text[begin : text.find(b"\n", begin) + 1].decode("utf-8", "replace")
+                    yield number + line, kept.replace("\r", "") if has_returns else kept
                 number, text = number + lines, text[ended:]
             else:
                 chooser.forget()
             for other in text_lines(text):
                 yield number, other
                 number += 1
-
-
-def _line(text: bytes) -> str:
-    return text.removesuffix(b"\r").decode("utf-8", "replace") + "\n"

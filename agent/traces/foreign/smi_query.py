@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from xml.parsers import expat
 
 from wattshed.agent.inputs.chosen_lines import ElementChooser, ReportChooser, chosen_lines
@@ -17,6 +17,7 @@ from wattshed.agent.inputs.quantities import POWER_MW, scaled_text
 from wattshed.agent.inputs.timestamps import parse_text
 from wattshed.agent.traces.foreign.format import Format
 from wattshed.agent.traces.foreign.samples import Samples
+from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -46,6 +47,18 @@ _DEEPEST = 8
 _CHUNK = 1 << 16
 
 
+class _Board(NamedTuple):
+    """What a report says of a GPU beside its readings."""
+
+    host: str
+    pci: str
+    uuid: str
+    model: str
+    architecture: str
+    driver: str
+    limit: str
+
+
 class _Report:
     """Turns the facts of one GPU in one report into a sample."""
 
@@ -54,6 +67,7 @@ class _Report:
         self._gpus, self._report = gpus, report
         self.stamp: tuple[int, bool] | None = None
         self.driver = ""
+        self._numbers: dict[_Board, int] = {}
 
     def gpu(self, pci: str, facts: Mapping[tuple[str, str], str], line: int) -> None:
         """Add a GPU's sample; ``facts`` are (section, key) -> text, both in lower case."""
@@ -68,17 +82,9 @@ class _Report:
             self._report.reject("no_time", line=line)
             return
         average, instant = first(_SECTIONS, _AVERAGE), first(_SECTIONS, _INSTANT)
-        uuid = first(("",), _UUID) or ""
-        model = first(("",), _MODEL) or ""
-        # Masked captures show one UUID for all GPUs; the PCI address distinguishes them then.
-        number = self._gpus.number(uuid="" if not uuid.strip("GPU-0") else uuid, pci=pci, model=model)
-        limit = first(_SECTIONS, _LIMIT)
-        self._gpus.describe(
-            number,
-            limit_mw=scaled_text(limit, POWER_MW["W"], POWER_MW)[0] if limit else -1,
-            driver=self.driver,
-            architecture=(first(("",), _ARCHITECTURE) or "").lower(),
-        )
+        uuid, model, architecture = (first(("",), keys) or "" for keys in (_UUID, _MODEL, _ARCHITECTURE))
+        limit = first(_SECTIONS, _LIMIT) or ""
+        number = self._number(_Board(self._gpus.host, pci, uuid, model, architecture, self.driver, limit))
         self.samples.add(
             number,
             self.stamp,
@@ -87,6 +93,21 @@ class _Report:
             instant=instant,
             util=first((_UTILIZATION,), _UTIL),
         )
+
+    def _number(self, board: _Board) -> int:
+        """Return the number of a GPU in `Gpus`, which learns what is said of it when that is said first."""
+        number = self._numbers.get(board)
+        if number is None:
+            # Masked captures show one UUID for all GPUs; the PCI address distinguishes them then.
+            uuid = board.uuid if board.uuid.strip("GPU-0") else ""
+            number = self._numbers[board] = self._gpus.number(uuid=uuid, pci=board.pci, model=board.model)
+            self._gpus.describe(
+                number,
+                limit_mw=scaled_text(board.limit, POWER_MW["W"], POWER_MW)[0] if board.limit else MISSING,
+                driver=board.driver,
+                architecture=board.architecture.lower(),
+            )
+        return number
 
 
 def read_text(
