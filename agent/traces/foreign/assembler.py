@@ -70,10 +70,10 @@ class Assembler:
             held.append(block)
             count += block.time_us.size
             if count > self._held_rows:
-                rows = yield from self._cut(Rows.join(held), final=False)
+                rows = yield from self._cut(held, final=False)
                 held, count = [rows], rows.time_us.size
         if held:
-            yield from self._cut(Rows.join(held), final=True)
+            yield from self._cut(held, final=True)
         yield from self._silent()
         self._repeats.say(self._report)
         self._energies.say()
@@ -89,8 +89,10 @@ class Assembler:
                 readings = Readings.empty(len(devices))
                 yield Window(name, 0, now_us, now_us + 1, devices, readings, busy_us, (), Usage.empty())
 
-    def _cut(self, rows: Rows, *, final: bool) -> Generator[Window, None, Rows]:
+    def _cut(self, held: list[Rows], *, final: bool) -> Generator[Window, None, Rows]:
         """Emit the windows that are complete; returns the rows that stay (a generator's return value)."""
+        rows = Rows.join(held)
+        held.clear()  # what was joined is as large as what is made of it
         rows = self._energies.settle(_instant_for_power(rows), self._emitted_us)
         self._gpus.learn_gaps(rows)
         numbers: dict[str, list[int]] = {}

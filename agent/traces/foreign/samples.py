@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wattshed.agent.inputs.timestamps import TimestampParser
 
 _BLOCK = 1 << 16
+_NAMES = ("power_mw", "counter_mj", "instant_mw", "util_ppm", "pid")
 _TOLD = 8  # bad lines at once; a report keeps fewer
 ABSENT = {DASH: "-", NOT_AVAILABLE: "N/A"}
 """Words for "no reading" that kernels know."""
@@ -151,16 +152,13 @@ class Samples:
             self._rows, self._naive = [], []
 
     def _block(self, samples: NDArray[np.int64]) -> Rows:
-        columns = np.ascontiguousarray(samples.T)
+        columns = [np.ascontiguousarray(column) for column in samples.T]  # each by itself, for some are kept for long
         naive, times = columns[7].astype(bool), columns[1]
         if naive.any():
             times[naive] = self._clock.utc(times[naive])
-        return Rows.of(
-            columns[0],
-            times,
-            power_mw=columns[2],
-            counter_mj=columns[3],
-            instant_mw=columns[4],
-            util_ppm=columns[5],
-            pid=columns[6],
-        )
+        found = {
+            name: column
+            for name, column in zip(_NAMES, columns[2:7], strict=True)
+            if int(column.max()) != MISSING  # what no row has is left out
+        }
+        return Rows.of(columns[0], times, **found)
