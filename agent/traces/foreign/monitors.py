@@ -196,7 +196,10 @@ def _columns(head: Head) -> list[set[str]]:
     ]
 
 
-_TIMES = "without times (`-o DT` writes them, `ts` or a journal before each line), a round counts as one second"
+_TIMES = (
+    "without times (`-o DT` writes them, `ts` or a journal before each line), rounds are taken for one second each, or "
+    "for what `--period` says"
+)
 PMON = Format(
     name="nvidia-smi-pmon",
     title="`nvidia-smi pmon`",

@@ -262,7 +262,8 @@ TEXT = Format(
     title="`nvidia-smi -q`",
     told_by="`NVSMI LOG`",
     reads="power of the board; one report, or several in a row",
-    traps="power of the memory and of the module stand beside it and are left out",
+    traps="power of the memory and of the module stand beside it and are left out; whole seconds, unless a full stamp "
+    "stands before each line (`ts '%Y-%m-%dT%H:%M:%.S'`)",
     tells=lambda head: _TITLE in head.text[:20000] and not head.told,
     rows=_rows_of_text,
 )

@@ -180,7 +180,8 @@ FORMAT = Format(
     title="tables of plain `nvidia-smi`: `-l`, `watch`, a loop",
     told_by="`NVIDIA-SMI` and its version in a frame",
     reads="`Pwr:Usage`, the limit, `GPU-Util`; GPU by PCI address; time from the date above each table",
-    traps="whole watts and whole seconds (tables of one second are spread over it); processes are left out",
+    traps="whole watts and whole seconds (tables of one second are spread over it); without dates `--period` says how "
+    "far tables are apart; processes are left out",
     tells=_tells,
     rows=_read,
 )

@@ -144,7 +144,8 @@ TEGRASTATS = Format(
     title="`tegrastats` of a Jetson",
     told_by="`RAM` and `CPU [` or `GR3D_FREQ` in each line",
     reads="`VDD_IN`, `POM_5V_IN` or `VIN`, else the sum of the rails; utilisation of the GPU",
-    traps="of `now/average` the first; its stamps have the month first; older ones have none (`ts` writes them)",
+    traps="of `now/average` the first; its stamps have the month first; older ones have none (`ts` writes them, or "
+    "`--period` says how far lines are apart)",
     tells=_tells,
     rows=_read,
     boundary=_MODULE,
