@@ -31,7 +31,7 @@ _KEPT = 4096
 
 
 class Knot(NamedTuple):
-    """A known value: when it was true (ns, give or take ``blur_ns``), the energy (hnj), and doubts as in `EnergyPoint`."""
+    """A known value: when it was true (ns, give or take ``blur_ns``), energy (hnj), doubts as in `EnergyPoint`."""
 
     time_ns: int
     energy_hnj: int

@@ -1,8 +1,8 @@
 """What each job had used at any moment of the last two minutes: one cumulative function of time for each of its GPUs.
 
 It is known where a window ended, as far as the GPU's energy was booked by then; for what lies in between see
-`agent.meters.load_change`. What was used between two moments is the difference of two values, so adjacent stretches add up to
-the whole exactly.
+`agent.meters.load_change`. What was used between two moments is the difference of two values, so adjacent stretches add
+up to the whole exactly.
 """
 
 from __future__ import annotations
