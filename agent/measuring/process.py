@@ -24,7 +24,7 @@ AGAIN_S = 30.0
 """Where nothing could be measured, it is tried again after so long."""
 TELL_S, MOST_UNITS = 0.25, 8
 """Work is told in sums, so often, and of so many units."""
-PATIENCE_S = 3.0
+PATIENCE_S = 5.0
 
 
 class WorkTeller:

@@ -66,6 +66,11 @@ class JobEnergies:
                     _note(marks, gpu, line, accounts.gpus[gpu], known_us.get(gpu, 0), before.get(gpu))
             self._began_us = {key: began for key, began in self._began_us.items() if key in self._marks}
 
+    def knows(self, job: str) -> bool:
+        """Tell whether a job was on a GPU lately."""
+        with self._lock:
+            return job in self._marks
+
     def between(self, job: str, start_us: int, end_us: int) -> dict[str, Any]:
         """Return what a job used of each GPU until two moments, and in between.
 
