@@ -2,7 +2,8 @@
 
 A file of up to two million rows is ordered as a whole, whatever its order was. Of a longer one that many rows are held
 back, so that rows may be late by them; what is later still is counted as ``out_of_order``. Windows are cut by counting
-the rows of a host in the order of time: never by how the file was read.
+the rows of a host in the order of time: never by how the file was read. Of many hosts they are shorter, so that all
+of them together are no more than what is held.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 WINDOW_ROWS = 1 << 16
 HELD_ROWS = 2_000_000
+_LEAST_ROWS = 1 << 11  # of a window, however many hosts there are
 
 
 @dataclass(slots=True)
@@ -65,13 +67,14 @@ class Assembler:
     def windows(self, blocks: Iterable[Rows]) -> Iterator[Window]:
         """Cut blocks of rows, in any order, into windows that ascend within each host."""
         held: list[Rows] = []
-        count = 0
+        count, most = 0, self._held_rows
         for block in blocks:
             held.append(block)
             count += block.time_us.size
-            if count > self._held_rows:
+            if count > most:
                 rows = yield from self._cut(Rows.join(held), final=False)
                 held, count = [rows], rows.time_us.size
+                most = max(self._held_rows, 2 * count)  # else all that stays is looked at again with each block
         if held:
             yield from self._cut(Rows.join(held), final=True)
         yield from self._silent()
@@ -96,6 +99,7 @@ class Assembler:
         numbers: dict[str, list[int]] = {}
         for number, device in enumerate(self._gpus.devices):
             numbers.setdefault(device.host, []).append(number)
+        window_rows = min(self._window_rows, max(self._held_rows // (2 * max(len(numbers), 1)), _LEAST_ROWS))
         stay: list[Rows] = [rows.take(slice(0, 0))]
         for name, arrived in _by_host(rows, numbers):
             mine = arrived
@@ -109,7 +113,7 @@ class Assembler:
             limit = mine.time_us.size if final else mine.time_us.size // 2
             at = 0
             while at < limit:
-                stop = self._stop(mine.time_us, at)
+                stop = _stop(mine.time_us, at, window_rows)
                 if stop >= mine.time_us.size and not final:
                     break
                 end_us = (
@@ -122,11 +126,6 @@ class Assembler:
                 at = stop
             stay.append(mine.take(slice(at, None)))
         return Rows.join(stay)
-
-    def _stop(self, time_us: NDArray[np.int64], at: int) -> int:
-        """End of the window that begins at ``at``: so many rows, and all of the last one's stamp."""
-        last = min(at + self._window_rows, time_us.size) - 1
-        return int(np.searchsorted(time_us, time_us[last], side="right"))
 
     def _window(self, name: str, numbers: list[int], rows: Rows, end_us: int) -> Window:
         host = self._hosts.setdefault(name, _Host())
@@ -160,6 +159,12 @@ class Assembler:
             offsets = np.searchsorted(rows.gpu, np.arange(len(devices) + 1))
         instant = rows.instant_mw if (rows.instant_mw >= 0).any() else rows.instant_mw[:0]
         return Readings(offsets, rows.time_us, rows.filled("power_mw"), rows.filled("counter_mj"), instant)
+
+
+def _stop(time_us: NDArray[np.int64], at: int, rows: int) -> int:
+    """End of the window that begins at ``at``: so many rows, and all of the last one's stamp."""
+    last = min(at + rows, time_us.size) - 1
+    return int(np.searchsorted(time_us, time_us[last], side="right"))
 
 
 def _by_host(rows: Rows, numbers: dict[str, list[int]]) -> Iterator[tuple[str, Rows]]:
