@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from pyarrow import csv
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.dialect import PACKED
 from wattshed.agent.inputs.line_blocks import LONGEST_LINE, LineBlock, whole_lines
+from wattshed.agent.inputs.prefetch import ahead
 from wattshed.agent.inputs.quantities import Scaled
 from wattshed.agent.inputs.text import CleanStream
 from wattshed.agent.inputs.typed_cells import PlainTable
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 4 << 20
 """Of a file that are read at once."""
 _MOST_HEADERS = 10_000  # in a block
+_AHEAD = 2  # blocks that are read before they are asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,16 @@ class Block:
         places = np.arange(len(next(iter(self.columns.values())))) if self.places is None else self.places
         return np.add(self.line, places, dtype=np.int64)
 
+    def line_of(self, row: int) -> int:
+        """Return the 1-based line of one row."""
+        return self.line + (row if self.places is None else int(self.places[row]))
+
+    def filter(self, mask: NDArray[np.bool_]) -> Block:
+        """Select rows."""
+        chosen = pa.array(mask)
+        columns = {name: column.filter(chosen) for name, column in self.columns.items()}
+        return Block(self.line, columns, np.flatnonzero(mask) if self.places is None else self.places[mask])
+
     def rows(self, name: str) -> NDArray[np.bool_]:
         """Separate rows from header lines that are repeated within the file (a logger that was started again): bool[n].
 
@@ -85,11 +98,11 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class TablePiece:
-    """Whole lines of a table below one header: how they are written, the 1-based line of the first, and their bytes."""
+    """Whole lines of a table below one header: how they are written, the 1-based line of the first, and themselves."""
 
     dialect: Dialect
     line: int
-    data: bytes
+    block: LineBlock
 
 
 def stretches(path: Path, dialect: Dialect, report: SourceReport) -> Iterator[tuple[Dialect, Iterator[TablePiece]]]:
@@ -102,8 +115,11 @@ def stretches(path: Path, dialect: Dialect, report: SourceReport) -> Iterator[tu
     InputError
         If a line has no end, or compressed data is damaged.
     """
-    with CleanStream(path, b", " if dialect.delimiter == PACKED else b"") as stream:
-        yield from itertools.groupby(_pieces(stream, dialect, report), key=lambda piece: piece.dialect)
+    with (
+        CleanStream(path, b", " if dialect.delimiter == PACKED else b"") as stream,
+        closing(ahead(_pieces(stream, dialect, report), _AHEAD)) as pieces,
+    ):
+        yield from itertools.groupby(pieces, key=lambda piece: piece.dialect)
 
 
 def blocks(
@@ -148,7 +164,7 @@ def _each(
         if kinds is None or dialect.quoted or len(dialect.names) < 2:
             return None
         table = PlainTable(dialect.delimiter, dialect.names, {name: kinds.get(name) for name in wanted})
-        return table.read(LineBlock.of(piece.data))
+        return table.read(piece.block)
 
     if load.form().name == "off" or kinds is None:
         yield from ((piece, None) for piece in pieces)
@@ -186,7 +202,7 @@ def _by_arrow(piece: TablePiece, wanted: Sequence[str], report: SourceReport) ->
         skipped[row.number - 1] = row.text
         return "skip"
 
-    dialect = piece.dialect
+    dialect, lines = piece.dialect, piece.block.text()
     columns = [f"c{i}" for i in range(len(dialect.names))]
     chosen = [columns[dialect.names.index(name)] for name in wanted]
     parse = csv.ParseOptions(
@@ -203,14 +219,14 @@ def _by_arrow(piece: TablePiece, wanted: Sequence[str], report: SourceReport) ->
     try:
         # A block at a time, in this thread: the streaming reader of pyarrow reads ahead in threads of its own,
         # and was seen to hang for good when the file below failed in the middle.
-        table = csv.read_csv(pa.BufferReader(piece.data), read, parse, convert)
+        table = csv.read_csv(pa.BufferReader(lines), read, parse, convert)
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         text = str(error).splitlines()[0]
         if "Empty CSV" not in text:
             raise InputError(f"it cannot be read as a table ({text})", report.path, piece.line) from error
         table = None
     rows = table.num_rows if table is not None else 0
-    places = _places(piece.data, rows + len(skipped))
+    places = _places(lines, rows + len(skipped))
     for number, text in skipped.items():
         _count_ragged(report, piece, int(places[number]), text)
     if table is not None and rows:
@@ -236,7 +252,7 @@ def read_csv(path: Path, dialect: Dialect, wanted: Sequence[str], report: Source
 def leave_out(pieces: Iterable[TablePiece], report: SourceReport) -> None:
     """Count the rows of a stretch whose header lacks what is needed."""
     for piece in pieces:
-        rows = sum(bool(line.strip()) for line in piece.data.split(b"\n"))
+        rows = sum(bool(line.strip()) for line in piece.block.text().split(b"\n"))
         report.rows += rows
         report.reject("other_columns", rows, line=piece.line)
 
@@ -244,32 +260,29 @@ def leave_out(pieces: Iterable[TablePiece], report: SourceReport) -> None:
 def _pieces(stream: CleanStream, dialect: Dialect, report: SourceReport) -> Iterator[TablePiece]:
     """Cut a table where its header changes."""
     line, joiner = dialect.header_lines + 1, dialect.joiner()
-    for block in whole_lines(stream, dialect.header_lines, quoted=dialect.quoted, block_bytes=BLOCK_BYTES):
-        report.position, chunk = block.position, block.text()
-        data, begin = joiner.joined(chunk) if joiner else chunk, 0
-        for start, end, header in [] if joiner else _headers(data, dialect):
-            if begin < start and not data[begin:start].isspace():
-                yield TablePiece(dialect, line, data[begin:start])
-            line += data.count(b"\n", begin, end)
+    for whole in whole_lines(stream, dialect.header_lines, quoted=dialect.quoted, block_bytes=BLOCK_BYTES):
+        report.position = whole.position
+        block = LineBlock.of(joiner.joined(whole.text())) if joiner else whole
+        begin = 0
+        for start, end, header in [] if joiner else _headers(block, dialect):
+            if not (above := block.part(begin, start)).is_blank():
+                yield TablePiece(dialect, line, above)
+            line += block.part(begin, end).newlines()
             begin, dialect = end, header
-        if begin < len(data) and not data[begin:].isspace():
-            yield TablePiece(dialect, line, data[begin:])
-        line += data.count(b"\n", begin)
+        rest = block.part(begin, block.size)
+        if not rest.is_blank():
+            yield TablePiece(dialect, line, rest)
+        line += rest.newlines()
 
 
-def _headers(data: bytes, dialect: Dialect) -> Iterator[tuple[int, int, Dialect]]:
+def _headers(block: LineBlock, dialect: Dialect) -> Iterator[tuple[int, int, Dialect]]:
     """Find lines that are other headers than the last: where they begin and end, and how it goes on below them."""
     places: set[int] = set()
-    for mark in (name.encode() for name in dialect.marks):
-        at = data.find(mark)
-        if at < 0 or data.count(mark) > _MOST_HEADERS:  # so many: rows have this word, too
-            continue
-        while at >= 0:
-            places.add(data.rfind(b"\n", 0, at) + 1)
-            at = data.find(mark, at + len(mark))
+    for mark in dialect.marks:
+        places |= block.lines_with(mark.encode(), _MOST_HEADERS) or set()  # so many: rows have this word, too
     for start in sorted(places):
-        end = data.find(b"\n", start) + 1 or len(data)
-        header = dialect.renewed(data[start:end].decode("utf-8", "replace"))
+        end = block.end_of(start)
+        header = dialect.renewed(block.part(start, end).text().decode("utf-8", "replace"))
         if header is not None:
             yield start, end, header
             dialect = header

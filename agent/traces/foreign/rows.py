@@ -63,8 +63,9 @@ class Rows:
         def small(values: NDArray[np.integer] | None) -> NDArray[np.int32]:
             if values is None:
                 return np.empty(0, np.int32)
-            bounded: NDArray[np.int32] = np.minimum(values, _LARGEST_MW).astype(np.int32)
-            return bounded
+            if values.max(initial=0) > _LARGEST_MW:
+                values = np.minimum(values, _LARGEST_MW)
+            return values.astype(np.int32)
 
         power_of_load: NDArray[Any] | None = power_mw if load else None
         none = np.empty(0, np.int64)
@@ -82,6 +83,13 @@ class Rows:
     def __len__(self) -> int:
         return self.time_us.size
 
+    @property
+    def is_mere_power(self) -> bool:
+        """Whether a column of powers, none of a load, is all that there is."""
+        others = (self.counter_mj, self.instant_mw, self.util_ppm, self.pid, self.energy_uj)
+        of_gpus = self.power_mw.size == len(self) and self.power_mw.dtype == np.int32
+        return of_gpus and not any(column.size for column in others)
+
     def filled(self, name: str) -> NDArray[Any]:
         """Return a column with -1 in every row if no row has a reading of it."""
         column: NDArray[Any] = getattr(self, name)
@@ -95,6 +103,8 @@ class Rows:
 
     def usable(self) -> NDArray[np.bool_]:
         """Return which rows have any reading, or name a process."""
+        if self.power_mw.size and int(self.power_mw.min()) >= 0:
+            return np.ones(len(self), bool)
         return (
             self.has("power_mw")
             | self.has("counter_mj")

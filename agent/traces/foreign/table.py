@@ -101,24 +101,21 @@ class TableReader:
 
     def block(self, block: Block) -> Iterator[Rows]:
         """Read one block."""
-        layout, columns = self._layout, block.columns
+        layout = self._layout
         keep = block.rows(layout.time or layout.names()[-1])
-        line = block.lines()
         if not keep.all():
-            columns = {name: column.filter(pa.array(keep)) for name, column in columns.items()}
-            line = line[keep]
-        time_us = self._times(columns)
+            block = block.filter(keep)
+        time_us = self._times(block.columns)
         self._report.rows += time_us.size
         timed = time_us != NO_TIME
         if not timed.all():
             first = int(np.flatnonzero(~timed)[0])
-            text = str(columns[layout.time][first].as_py())
-            self._reject("no_time", int((~timed).sum()), int(line[first]), layout.time, text)
-            columns = {name: column.filter(pa.array(timed)) for name, column in columns.items()}
-            time_us, line = time_us[timed], line[timed]
+            text = str(block.columns[layout.time][first].as_py())
+            self._reject("no_time", int((~timed).sum()), block.line_of(first), layout.time, text)
+            block, time_us = block.filter(timed), time_us[timed]
         if time_us.size:
-            self._note_first(columns, int(line[0]))
-            yield from self._wide(columns, time_us, line) if layout.wide else self._long(columns, time_us, line)
+            self._note_first(block)
+            yield from self._wide(block, time_us) if layout.wide else self._long(block, time_us)
 
     def _times(self, columns: dict[str, Any]) -> NDArray[np.int64]:
         """Read the stamps of rows: int64[n], us; `NO_TIME` where there is none."""
@@ -135,19 +132,19 @@ class TableReader:
         named = [columns[name] for name in (layout.host, *layout.gpu) if name]
         return self._pace.times(named) if layout.gpu else self._pace.alone(_size(columns))
 
-    def _note_first(self, columns: dict[str, Any], line: int) -> None:
+    def _note_first(self, block: Block) -> None:
         """Remember where the first reading stands."""
         if self._report.first is not None:
             return
         layout = self._layout
         found = [*layout.power, layout.instant, layout.energy, *(q for pair in layout.wide.values() for q in pair)]
         name = next(quantity.name for quantity in found if quantity is not None)
-        column = columns[name]  # a number has no text; but then a whole block above it had no reading
+        column = block.columns[name]  # a number has no text; but then a whole block above it had no reading
         text = "" if isinstance(column, Scaled) else str(column[0].as_py())
-        self._report.first = BadLine(line, self._names.index(name) + 1, text, "")
+        self._report.first = BadLine(block.line_of(0), self._names.index(name) + 1, text, "")
 
-    def _long(self, columns: dict[str, Any], time_us: NDArray[np.int64], line: NDArray[np.int64]) -> Iterator[Rows]:
-        layout = self._layout
+    def _long(self, block: Block, time_us: NDArray[np.int64]) -> Iterator[Rows]:
+        layout, columns = self._layout, block.columns
         gpu = self._gpu_numbers(columns)
         powers = [scaled_column(columns[q.name], POWER_MW[q.unit], POWER_MW) for q in layout.power]
         watts, reason, blamed = _first_number(powers, time_us.size)
@@ -160,7 +157,7 @@ class TableReader:
             if counter is not None:
                 reason = counter.reason
             names = [layout.energy.name] if layout.energy else layout.names()[-1:]
-        self._count(reason, columns, names[blamed], line)
+        self._count(reason, block, names[blamed])
         if layout.limit is not None:
             limit = scaled_column(columns[layout.limit.name], POWER_MW[layout.limit.unit], POWER_MW).value
             for number in np.unique(gpu):
@@ -180,7 +177,8 @@ class TableReader:
         # Where rows do not say their GPU, its place in the round does: a row without a number holds one, too.
         yield rows if usable.all() or not (layout.gpu or layout.job) else rows.take(usable)
 
-    def _wide(self, columns: dict[str, Any], time_us: NDArray[np.int64], line: NDArray[np.int64]) -> Iterator[Rows]:
+    def _wide(self, block: Block, time_us: NDArray[np.int64]) -> Iterator[Rows]:
+        columns = block.columns
         self._report.rows += time_us.size * (len(self._layout.wide) - 1)  # a cell is a sample
         for (host, label), (power, energy) in self._layout.wide.items():
             number = self._numbers.get((host, label))
@@ -189,7 +187,7 @@ class TableReader:
             watts, counter = _optional(columns, power, POWER_MW), _optional(columns, energy, ENERGY_UJ)
             main, scaled = power or energy, watts or counter
             if main is not None and scaled is not None:
-                self._count(scaled.reason, columns, main.name, line)
+                self._count(scaled.reason, block, main.name)
             gpu = np.full(time_us.size, number, np.int32)
             load = self._layout.load
             rows = Rows.of(gpu, time_us, power_mw=_value(watts), energy_uj=_value(counter), load=load)
@@ -197,11 +195,13 @@ class TableReader:
             self.usable += len(rows)
             yield rows
 
-    def _count(self, reason: NDArray[np.uint8], columns: dict[str, Any], name: str, line: NDArray[np.int64]) -> None:
+    def _count(self, reason: NDArray[np.uint8], block: Block, name: str) -> None:
+        if not reason.any():
+            return
         for code in np.unique(reason[reason > 0]):
             first = int(np.flatnonzero(reason == code)[0])
-            text = str(columns[name][first].as_py())
-            self._reject(REASONS[code], int((reason == code).sum()), int(line[first]), name, text)
+            text = str(block.columns[name][first].as_py())
+            self._reject(REASONS[code], int((reason == code).sum()), block.line_of(first), name, text)
 
     def _reject(self, reason: str, rows: int, line: int, name: str, text: str) -> None:
         self._report.reject(reason, rows, line=line, column=self._names.index(name) + 1, text=text)
@@ -217,17 +217,14 @@ class TableReader:
         texts: list[list[str]] = []
         code, many = np.zeros(1, np.int64), 1
         for name in named:
-            # Encoded as it is, since numbers are distinguished much faster than texts.
-            encoded = pc.dictionary_encode(columns[name], null_encoding="encode")
-            values = pc.fill_null(pc.cast(encoded.dictionary, pa.string()), "").to_pylist()
+            values, place = _names_in(columns[name])
             texts.append(values)
-            place = encoded.indices.to_numpy(zero_copy_only=False)
             code = place if many == 1 else code.astype(np.int64) * max(len(values), 1) + place
             many *= max(len(values), 1)
         if many > _MANY_NAMES:
             unique, code = np.unique(code, return_inverse=True)
         else:
-            unique = np.arange(many)[np.bincount(code, minlength=many) > 0]
+            unique = np.flatnonzero(np.bincount(code, minlength=many))
         numbers = np.zeros(many if many <= _MANY_NAMES else len(unique), np.int32)
         for row, combined in enumerate(unique.tolist()):
             cells, rest = [], combined
@@ -255,6 +252,16 @@ class TableReader:
             elif cells[name] and not reason_of(cells[name]):
                 known = {**gpu_name(cells[name]), **known}
         return self._gpus.number(host, model=model, job=cells.get(layout.job, ""), **known)
+
+
+def _names_in(column: Any) -> tuple[list[str], NDArray[np.integer]]:
+    """Return the different names in a column, and which of them each row has: int[n]."""
+    if pa.types.is_dictionary(column.type) and column.null_count:
+        column = column.dictionary_decode()
+    # Encoded as it is, since numbers are distinguished much faster than texts.
+    encoded = pc.dictionary_encode(column, null_encoding="encode")
+    values = pc.fill_null(pc.cast(encoded.dictionary, pa.string()), "").to_pylist()
+    return values, encoded.indices.to_numpy(zero_copy_only=False)
 
 
 def _size(columns: Mapping[str, Any]) -> int:
