@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.prefetch import ahead
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.inputs.run_layouts import layout_of_runs
 from wattshed.agent.inputs.text import head_of
@@ -36,7 +37,6 @@ from wattshed.agent.traces.foreign.runs import settled
 from wattshed.agent.traces.native.parquet import is_native_parquet, parquet_chunks
 from wattshed.agent.traces.native.reader import STRETCH, segment_chunks
 from wattshed.agent.traces.options import Options, TraceFile
-from wattshed.agent.traces.prefetch import ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
