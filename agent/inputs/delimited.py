@@ -6,21 +6,21 @@ import itertools
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from pyarrow import csv
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.arrow import pc
 from wattshed.agent.inputs.dialect import PACKED
 from wattshed.agent.inputs.line_blocks import LONGEST_LINE, LineBlock, whole_lines
 from wattshed.agent.inputs.prefetch import ahead
 from wattshed.agent.inputs.quantities import Scaled
 from wattshed.agent.inputs.text import CleanStream
-from wattshed.agent.inputs.typed_cells import PlainTable
+from wattshed.agent.inputs.timestamps import Stamps
+from wattshed.agent.inputs.typed_cells import PlainTable, StampCells
 from wattshed.kernels import load
 from wattshed.kernels.threads import threads
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 4 << 20
 """Of a file that are read at once."""
 _MOST_HEADERS = 10_000  # in a block
+_HEAD_LINES = 1_024
 _AHEAD = 2  # blocks that are read before they are asked for
 
 
@@ -49,7 +50,7 @@ class Block:
     ----------
     line : int
         1-based line that the block begins with.
-    columns : dict of name -> pyarrow.Array or Scaled
+    columns : dict of name -> pyarrow.Array, Scaled or Stamps
         All of one length; of CSV text, or what `inputs.typed_cells` makes of it, of Parquet any type.
     places : int64[n] or int32[n] or None
         On which of the block's lines, from 0, each row stands; None: one after the other.
@@ -83,7 +84,7 @@ class Block:
             The column to recognise them by.
         """
         column = self.columns[name]
-        if isinstance(column, Scaled) or not pa.types.is_string(column.type):
+        if isinstance(column, Scaled | Stamps) or not pa.types.is_string(column.type):
             return np.ones(len(column), bool)
         trimmed = pc.utf8_trim_whitespace(column)
         header = np.asarray(
@@ -103,6 +104,14 @@ class TablePiece:
     dialect: Dialect
     line: int
     block: LineBlock
+
+    def cut(self, lines: int) -> list[TablePiece]:
+        """Return the first lines, and the rest if there is any."""
+        begin, size = self.block.begin_of(lines), self.block.size
+        if begin == size:
+            return [self]
+        parts = (self.line, self.block.part(0, begin)), (self.line + lines, self.block.part(begin, size))
+        return [TablePiece(self.dialect, *part) for part in parts]
 
 
 def stretches(path: Path, dialect: Dialect, report: SourceReport) -> Iterator[tuple[Dialect, Iterator[TablePiece]]]:
@@ -133,8 +142,8 @@ def blocks(
     wanted : sequence of str
     report : SourceReport
     kinds : mapping of name -> Kind, optional
-        What columns hold. With compiled kernels these come as `inputs.typed_cells` has them from the second block on;
-        the first is text, to see how it is written. All others are text.
+        What columns hold. With compiled kernels these come as `inputs.typed_cells` has them, all others as text. The
+        first block is a short one, in which numeric stamps are text, to see how they are written.
 
     Raises
     ------
@@ -142,33 +151,37 @@ def blocks(
         If it cannot be read as a table at all.
     """
     pieces = iter(pieces)
-    for piece in itertools.islice(pieces, 1):
-        yield from _by_arrow(piece, wanted, report)
-    for piece, typed in _each(pieces, wanted, kinds):
-        if typed is None:
+    if (first := next(pieces, None)) is None:
+        return
+    typed = kinds if load.form().name != "off" and not first.dialect.quoted and len(first.dialect.names) > 1 else None
+    head, *rest = first.cut(_HEAD_LINES) if typed is not None else [first]
+    of_head = typed and {
+        name: replace(kind, unit="iso") if isinstance(kind, StampCells) else kind for name, kind in typed.items()
+    }
+    for piece, found in itertools.chain(
+        _each(iter([head]), wanted, of_head), _each(itertools.chain(rest, pieces), wanted, typed)
+    ):
+        if found is None:
             yield from _by_arrow(piece, wanted, report)
             continue
-        for place, text in typed.others:
+        for place, text in found.others:
             _count_ragged(report, piece, place, text)
-        if typed.rows:
-            yield Block(piece.line, typed.columns, typed.places)
+        if found.rows:
+            yield Block(piece.line, found.columns, found.places)
 
 
 def _each(
     pieces: Iterator[TablePiece], wanted: Sequence[str], kinds: Mapping[str, Kind] | None
 ) -> Iterator[tuple[TablePiece, TypedRows | None]]:
-    """Read each piece, several at once, and give them out in their order."""
-
-    def read(piece: TablePiece) -> TypedRows | None:
-        dialect = piece.dialect
-        if kinds is None or dialect.quoted or len(dialect.names) < 2:
-            return None
-        table = PlainTable(dialect.delimiter, dialect.names, {name: kinds.get(name) for name in wanted})
-        return table.read(piece.block)
-
-    if load.form().name == "off" or kinds is None:
+    """Read each piece, several at once, and give them out in their order; with None where it is to be read as text."""
+    if kinds is None:
         yield from ((piece, None) for piece in pieces)
         return
+    holds = {name: kinds.get(name) for name in wanted}
+
+    def read(piece: TablePiece) -> TypedRows | None:
+        return PlainTable(piece.dialect.delimiter, piece.dialect.names, holds).read(piece.block)
+
     if threads() == 1:
         yield from ((piece, read(piece)) for piece in pieces)
         return
@@ -201,6 +214,8 @@ def _by_arrow(piece: TablePiece, wanted: Sequence[str], report: SourceReport) ->
     def ragged(row: Any) -> str:
         skipped[row.number - 1] = row.text
         return "skip"
+
+    from pyarrow import csv  # noqa: PLC0415 - a plain table is read without
 
     dialect, lines = piece.dialect, piece.block.text()
     columns = [f"c{i}" for i in range(len(dialect.names))]

@@ -69,6 +69,15 @@ class LineBlock:
         found = lines.places(self.data, self.size, mark, most)
         return None if found is None else {_last_newline(self.data, at) + 1 for at in found}
 
+    def begin_of(self, line: int) -> int:
+        """Return where a line begins, counted from 0; the size if there are fewer."""
+        for at in range(0, self.size, _STEP):
+            ends = np.flatnonzero(self.data[at : min(at + _STEP, self.size)] == _NEWLINE)
+            if line <= ends.size:
+                return at + int(ends[line - 1]) + 1 if line else at
+            line -= ends.size
+        return self.size
+
     def end_of(self, begin: int) -> int:
         """Return where the line ends that begins there, behind its newline."""
         for at in range(begin, self.size, _STEP):
