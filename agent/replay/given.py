@@ -126,11 +126,12 @@ def settings_from(
     """
     from wattshed.agent.inputs.report import SourceReport  # noqa: PLC0415 - a command imports its parts when it runs
     from wattshed.agent.replay.books import Settings  # noqa: PLC0415
-    from wattshed.agent.traces.jobs.jobs_file import parse_job_columns, read_jobs  # noqa: PLC0415
     from wattshed.agent.window import MISSING  # noqa: PLC0415
 
     rows, report = None, SourceReport(jobs or "")
     if jobs:
+        from wattshed.agent.traces.jobs.jobs_file import parse_job_columns, read_jobs  # noqa: PLC0415
+
         spec = parse_job_columns(job_columns) if job_columns else None
         rows = tuple(read_jobs(Path(jobs), options.local, spec, report))
     idle_mw = MISSING if idle_watts is None else round(watts(idle_watts) * 1e3)
