@@ -91,6 +91,22 @@ class Device:
     flags: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeteredLoad(Device):
+    """What draws power and is no GPU, or is one of a job: rows of a table of loads. It may draw any power.
+
+    Attributes
+    ----------
+    job : str
+        Empty if the table names none.
+    named : bool
+        The table names the GPU, or what else draws; else the host is all that is known, or nothing.
+    """
+
+    job: str = ""
+    named: bool = False
+
+
 class MigDevice(NamedTuple):
     """What a MIG UUID means: the GPU's UUID, the GPU instance id, and its SMs in millionths of the GPU's."""
 

@@ -9,7 +9,7 @@ from wattshed.kernels import load
 
 MODULES = (
     "billing.reconcile", "billing.split", "billing.histogram", "billing.power_only", "billing.block_sums",
-    "billing.whole_windows", "arrow_messages", "checksums", "columns", "arrays.trapezoid", "arrays.segments",
+    "billing.whole_windows", "arrow_messages", "checksums", "columns", "dealing", "arrays.trapezoid", "arrays.segments",
     "arrays.sweep", "arrays.bins", "arrays.bands", "arrays.squeeze", "arrays.draws", "jobs", "cells", "bandwidth",
 )  # fmt: skip
 """What the agent needs first."""

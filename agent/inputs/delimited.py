@@ -61,6 +61,16 @@ class Block:
         places = np.arange(len(next(iter(self.columns.values())))) if self.places is None else self.places
         return np.add(self.line, places, dtype=np.int64)
 
+    def line_of(self, row: int) -> int:
+        """Return the 1-based line of one row."""
+        return self.line + (row if self.places is None else int(self.places[row]))
+
+    def filter(self, mask: NDArray[np.bool_]) -> Block:
+        """Select rows."""
+        chosen = pa.array(mask)
+        columns = {name: column.filter(chosen) for name, column in self.columns.items()}
+        return Block(self.line, columns, np.flatnonzero(mask) if self.places is None else self.places[mask])
+
     def rows(self, name: str) -> NDArray[np.bool_]:
         """Separate rows from header lines that are repeated within the file (a logger that was started again): bool[n].
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wattshed.agent.window import MISSING
+from wattshed.kernels.dealing import whole_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -218,6 +219,10 @@ def _scaled_integers(column: Any, factor: Fraction) -> Scaled:
 
 
 def _scaled_floats(column: Any, factor: Fraction) -> Scaled:
+    if not column.null_count:
+        numbers, whole = column.to_numpy(), np.empty(len(column), np.int64)
+        if not whole_numbers(numbers, float(factor.numerator), float(factor.denominator), whole):
+            return Scaled(whole, np.zeros(whole.size, np.uint8))
     missing = column.is_null().to_numpy(zero_copy_only=False)
     values = pc.fill_null(column, 0.0).to_numpy(zero_copy_only=False)
     scaled = values * float(factor.numerator) / float(factor.denominator)

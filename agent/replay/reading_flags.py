@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wattshed.agent.replay.books import Settings
+    from wattshed.agent.traces.options import Options
 
 
 def add_reading_flags(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +49,30 @@ def count(text: str) -> int:
     return int(_number(text, "number of workers", 1.0))
 
 
+def options_of(args: argparse.Namespace) -> Options:
+    """Turn the flags into how traces are read.
+
+    Raises
+    ------
+    InputError
+        If one of them cannot be understood.
+    """
+    from wattshed.agent.inputs.columns import parse_spec  # noqa: PLC0415 - a command imports its parts when it runs
+    from wattshed.agent.inputs.timestamps import zone  # noqa: PLC0415
+    from wattshed.agent.inputs.where import parse_where  # noqa: PLC0415
+    from wattshed.agent.traces.options import Options  # noqa: PLC0415
+    from wattshed.agent.window import MISSING  # noqa: PLC0415
+
+    return Options(
+        parse_spec(args.columns) if args.columns else None,
+        zone(args.timezone),
+        min(round(args.max_power * 1e3), 2**31 - 2) if args.max_power is not None else 20_000_000,
+        round(args.max_gap * 1e6) if args.max_gap is not None else MISSING,
+        where=parse_where(getattr(args, "where", None) or ()),
+        period_us=round((getattr(args, "period", None) or 0) * 1e6),
+    )
+
+
 def settings_of(args: argparse.Namespace) -> Settings:
     """Turn the flags into settings.
 
@@ -56,30 +81,16 @@ def settings_of(args: argparse.Namespace) -> Settings:
     InputError
         If one of them cannot be understood, or the jobs file cannot.
     """
-    from wattshed.agent.inputs.columns import parse_spec  # noqa: PLC0415
     from wattshed.agent.inputs.report import SourceReport  # noqa: PLC0415
-    from wattshed.agent.inputs.timestamps import zone  # noqa: PLC0415
-    from wattshed.agent.inputs.where import parse_where  # noqa: PLC0415
-    from wattshed.agent.replay.books import Settings  # noqa: PLC0415 - a command imports its parts when it runs
+    from wattshed.agent.replay.books import Settings  # noqa: PLC0415
     from wattshed.agent.traces.jobs.jobs_file import parse_job_columns, read_jobs  # noqa: PLC0415
-    from wattshed.agent.traces.options import Options  # noqa: PLC0415
     from wattshed.agent.window import MISSING  # noqa: PLC0415
 
-    local = zone(args.timezone)
-    gap_us = round(args.max_gap * 1e6) if args.max_gap is not None else MISSING
-    ceiling_mw = min(round(args.max_power * 1e3), 2**31 - 2) if args.max_power is not None else 20_000_000
-    options = Options(
-        parse_spec(args.columns) if args.columns else None,
-        local,
-        ceiling_mw,
-        gap_us,
-        where=parse_where(getattr(args, "where", None) or ()),
-        period_us=round((getattr(args, "period", None) or 0) * 1e6),
-    )
+    options = options_of(args)
     jobs, report = None, SourceReport(str(getattr(args, "jobs", "")))
     if getattr(args, "jobs", None):
         spec = parse_job_columns(args.job_columns) if args.job_columns else None
-        jobs = tuple(read_jobs(Path(args.jobs), local, spec, report))
+        jobs = tuple(read_jobs(Path(args.jobs), options.local, spec, report))
     idle = getattr(args, "idle_watts", None)
     notes = (*(f"{args.jobs}: {note}" for note in report.notes), *report.left_out())
-    return Settings(options, jobs, round(idle * 1e3) if idle is not None else MISSING, gap_us, notes)
+    return Settings(options, jobs, round(idle * 1e3) if idle is not None else MISSING, options.max_gap_us, notes)

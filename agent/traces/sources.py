@@ -160,10 +160,10 @@ class Chain:
         )
         yield from in_lanes(blocks, gpus)
 
-    def _foreign(self, options: Options, stop: Callable[[], bool]) -> Iterator[Window]:
+    def _foreign(self, options: Options, stop: Callable[[], bool]) -> Iterator[Window | WindowBatch]:
         gpus = Gpus("", options.max_power_mw, options.max_gap_us)
         blocks = self._rows(self.reports, gpus, options)
-        yield from Assembler(gpus, self.reports[-1]).windows(itertools.takewhile(lambda _: not stop(), blocks))
+        yield from Assembler(gpus, self.reports[-1]).batches(itertools.takewhile(lambda _: not stop(), blocks))
         for report in self.reports:
             if not report.rows and not stop():
                 raise InputError("it contains no reading of power or energy", report.path)
@@ -251,7 +251,9 @@ def _source(path: Path, host: str, options: Options) -> TraceFile:
     if found == detect.PARQUET:
         return TraceFile(path, _format_of_parquet(path, options), host)
     if not found:
-        found = recognise(Head(head_of(path), str(path), spec=options.columns, chosen=bool(options.where))).name
+        chosen = bool(options.where)
+        head = Head(head_of(path), str(path), spec=options.columns, chosen=chosen, loads=options.loads)
+        found = recognise(head).name
     return TraceFile(path, found, host)
 
 

@@ -37,7 +37,17 @@ _TRIES, _AGAIN_S = 5, 0.02
 
 
 class AgentAbsentError(OSError):
-    """No agent can be asked; the text says where it was looked for, and why none was believed."""
+    """No agent can be asked; the text says where it was looked for, and why none was believed.
+
+    Attributes
+    ----------
+    sent : bool
+        The question was sent, and may have arrived.
+    """
+
+    def __init__(self, text: str, *, sent: bool = False) -> None:
+        super().__init__(text)
+        self.sent = sent
 
 
 def wrong_work(unit: object, count: object) -> str:
@@ -106,6 +116,7 @@ def ask(path: str, message: Mapping[str, Any], patience_s: float = _PATIENCE_S) 
     """
     if not path:
         raise AgentAbsentError("no agent of wattshed runs here")
+    believed = False
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
             sock.settimeout(patience_s)
@@ -113,11 +124,11 @@ def ask(path: str, message: Mapping[str, Any], patience_s: float = _PATIENCE_S) 
             believed = _is_believed(credentials_of(sock).uid, Path(path).parent)
             answer = _exchanged(sock, packed(message)) if believed else None
     except OSError as error:
-        raise AgentAbsentError(f"{path}: {error.strerror or error}") from None
+        raise AgentAbsentError(f"{path}: {error.strerror or error}", sent=believed) from None
     if not believed:
         raise AgentAbsentError(f"{path}: whoever listens there is neither root, wattshed nor you")
     if answer is None:
-        raise AgentAbsentError(f"{path}: the answer is none of an agent's")
+        raise AgentAbsentError(f"{path}: the answer is none of an agent's", sent=True)
     return answer
 
 

@@ -16,7 +16,8 @@ from wattshed.agent.inputs.timestamps import TimestampParser
 from wattshed.agent.traces.foreign import smi_csv
 from wattshed.agent.traces.foreign.gpus import Gpus
 from wattshed.agent.traces.foreign.rows import Rows
-from wattshed.agent.traces.foreign.table import Quantity, TableLayout, TableReader
+from wattshed.agent.traces.foreign.table import TableReader
+from wattshed.agent.traces.foreign.table_layout import Quantity, TableLayout
 from wattshed.kernels import load
 from wattshed.kernels.threads import use_threads
 from wattshed.kernels.warm import warm_up

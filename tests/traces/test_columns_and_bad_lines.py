@@ -13,7 +13,7 @@ from wattshed.agent.inputs.columns import parse_spec
 from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.traces.foreign import headless, smi_csv
 from wattshed.agent.traces.foreign.columns import layout_of_spec
-from wattshed.agent.traces.foreign.table import Quantity, TableLayout
+from wattshed.agent.traces.foreign.table_layout import Quantity, TableLayout
 from wattshed.agent.traces.options import Options
 from wattshed.agent.traces.sources import find
 

@@ -52,7 +52,11 @@ NESTED = [
     {"time": time, "nodes": [{"host": "", "gpus": [{"index": gpu, "power": watts} for gpu, watts in each.items()]}]}
     for time, each in ROUNDS
 ]
+SERIALS = [{**row, "gpu": 0, "serial": f"13220{row['gpu']}"} for row in FLAT]  # each process sees its GPU as 0
+WIDE = [{"timestamp": time, **{f"gpu{gpu}_power": w for gpu, w in each.items()}} for time, each in ROUNDS]
+DOTTED = [{"@timestamp": row["time"], "gpu": {"index": row["gpu"], "power": {"draw": row["power_w"]}}} for row in FLAT]
 SHAPES = {"flat": FLAT, "list": LIST, "unnamed": UNNAMED, "keyed": KEYED, "numbers": NUMBERS, "nested": NESTED}
+SHAPES |= {"wide": WIDE, "dotted": DOTTED}
 WAYS = {
     "lines": lambda values: "".join(json.dumps(value) + "\n" for value in values),
     "behind words": lambda values: "".join(f"INFO:power:{json.dumps(value)}\n" for value in values),
@@ -101,6 +105,34 @@ def test_gpustat(replayed):
     assert answer["sources"][0]["rejected"] == {"empty": 1}
     assert answer["start_s"] == 1714557600.5
     assert answer["gpus"][0]["model"] == "Some GPU"
+
+
+COLUMNS = {"time": TIMES, "gpu_0": WATTS[0], "gpu_1": WATTS[1]}
+BY_COLUMNS = {
+    "lists": json.dumps(COLUMNS),
+    "objects, as pandas writes": json.dumps({n: dict(enumerate(column)) for n, column in COLUMNS.items()}, indent=1),
+    "split": json.dumps({"columns": list(COLUMNS), "index": [0], "data": list(zip(*COLUMNS.values(), strict=True))}),
+    "dicts of Python": "".join(f"{row}\n" for row in FLAT),
+}
+
+
+@pytest.mark.parametrize("text", BY_COLUMNS.values(), ids=BY_COLUMNS)
+def test_tables_by_columns_and_dicts_that_python_printed(replayed, text):
+    answer, err = replayed(text)
+    assert answer is not None, err
+    assert joules(answer) == pytest.approx(TRUTH)
+
+
+def test_an_index_that_is_0_throughout_does_not_name_the_gpu(replayed):
+    answer, err = replayed(WAYS["lines"](SERIALS))
+    assert answer is not None, err
+    assert sorted(joules(answer).values()) == pytest.approx(sorted(TRUTH.values()))
+
+
+def test_rows_that_count_can_be_chosen(replayed):
+    answer, err = replayed(WAYS["lines"](FLAT), "--where", "gpu=1")
+    assert answer is not None, err
+    assert joules(answer) == pytest.approx({("", 1): TRUTH["", 1]})
 
 
 def test_a_damaged_line_is_one_row(replayed):

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wattshed.agent.traces.foreign.gpus import Gpus
+from wattshed.agent.traces.foreign.gpus import Gpus, gpu_name
 from wattshed.agent.traces.foreign.rows import Rows
 from wattshed.agent.traces.foreign.series import MEANINGS, gpu_of, meaning_of
-from wattshed.agent.traces.foreign.table import gpu_name
 
 
 @pytest.mark.parametrize("name", MEANINGS)

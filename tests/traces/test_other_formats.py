@@ -251,6 +251,17 @@ def test_the_queries_of_a_captured_session_are_read_each_by_its_own_header(repla
     assert source["rejected"] == {"wrong_number_of_columns": 1}
 
 
+def test_an_index_that_is_0_throughout_names_no_gpu_of_a_session(replayed):
+    rows = "".join(
+        f"2024/03/05 10:00:0{k}.000, 0, 13220{g}, {w}.00 W\n" for k in range(4) for g, w in enumerate((300, 400))
+    )
+    answer, _ = replayed(
+        f"{SESSION.partition(chr(10))[0]}\n$ nvidia-smi --query-gpu=timestamp,index,serial,power.draw\n"
+        f"timestamp, index, serial, power.draw [W]\n{rows}"
+    )
+    assert sorted(joules(answer).values()) == [900, 1200]
+
+
 SERIES = {0: [100, 110, 120], 1: [200, 200, 200]}
 STAMPS = [1700000000, 1700000015, 1700000030]
 JOULES = {("n1", 0): 30 * 110, ("n1", 1): 30 * 200}

@@ -1,18 +1,19 @@
 """What each job had used at any moment of the last two minutes: one cumulative function of time for each of its GPUs.
 
-It is known where a window ended, as far as the GPU's energy was booked by then, and straight in between. What was used
-between two moments is the difference of two values, so adjacent stretches add up to the whole exactly.
+It is known where a window ended, as far as the GPU's energy was booked by then; for what lies in between see
+`agent.load_change`. What was used between two moments is the difference of two values, so adjacent stretches add up to
+the whole exactly.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 from bisect import bisect_right
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wattshed.agent.accounts.uncertainty import gain_j
+from wattshed.agent.load_change import part_before, sigma_of_moment
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
@@ -88,9 +89,11 @@ class Energies:
             late = [
                 gpu.gpu
                 for gpu, known_us in self._known_us.items()
-                if known_us < end_us and (gpu in marks or self._end_us - known_us < FRESH_US)
+                if known_us <= end_us and (gpu in marks or self._end_us - known_us < FRESH_US)
             ]
-            if late or end_us > self._end_us:
+            # What it was before a moment depends on the power after: a moment is told once the next mark is there.
+            next_us = [line[-2].time_us for line in marks.values() if len(line) > 1 and line[-1].time_us > end_us]
+            if late or end_us > self._end_us or min(next_us, default=end_us + 1) <= end_us:
                 return {"wait": f"{late[0]} is not read that far yet" if late else "that window is not over yet"}
             if start_us < self._first_us:
                 return {"error": "the agent was not there yet", "reason": "before_the_agent"}
@@ -136,12 +139,18 @@ def _at(line: deque[Mark], time_us: int) -> tuple[int, float, float, float]:
         last = line[-1]
         return last.energy_hnj, last.gain_j, last.doubt_j, 0.0
     a, b = line[place - 1], line[place]
-    into, length = time_us - a.time_us, b.time_us - a.time_us
-    part, step = into / length, b.energy_hnj - a.energy_hnj
-    edge_j = abs(step) / HNJ_PER_JOULE * math.sqrt(part * (1 - part))
+    part, step = (time_us - a.time_us) / (b.time_us - a.time_us), b.energy_hnj - a.energy_hnj
+    after = _power(b, line[place + 1])
+    before = _power(line[place - 2], a) if place > 1 else after
+    edge_j = sigma_of_moment(step / HNJ_PER_JOULE, part)
     return (
-        a.energy_hnj + step * into // length,
+        a.energy_hnj + int(step * part_before(part, before, after)),
         a.gain_j + (b.gain_j - a.gain_j) * part,
         a.doubt_j + (b.doubt_j - a.doubt_j) * part,
         edge_j,
     )
+
+
+def _power(a: Mark, b: Mark) -> float:
+    """Return the mean power between two marks, in any unit."""
+    return (b.energy_hnj - a.energy_hnj) / (b.time_us - a.time_us)

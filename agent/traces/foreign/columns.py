@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.columns import find, guess, unit_in_name, unit_of_time
 from wattshed.agent.inputs.wide import WILD, WideColumn, fitting, plain_columns
-from wattshed.agent.traces.foreign.table import Quantity, TableLayout
+from wattshed.agent.traces.foreign.table_layout import Quantity, TableLayout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.inputs.partial_times import of_day
 from wattshed.agent.inputs.timestamps import parse_text
-from wattshed.agent.traces.foreign.table import Quantity, TableLayout
+from wattshed.agent.traces.foreign.table_layout import Quantity, TableLayout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

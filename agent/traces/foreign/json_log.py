@@ -5,6 +5,7 @@ An object is a row or several (see `records`), and the columns are told by their
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import itertools
@@ -15,14 +16,14 @@ import numpy as np
 import pyarrow as pa
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.columns import guess
 from wattshed.agent.inputs.delimited import Block
 from wattshed.agent.inputs.json_values import JsonValues
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.inputs.text import head_of, open_lines
+from wattshed.agent.inputs.where import Where
 from wattshed.agent.traces.foreign import wandb
-from wattshed.agent.traces.foreign.columns import layout_of_spec
 from wattshed.agent.traces.foreign.format import Format
+from wattshed.agent.traces.foreign.layouts import HEAD_ROWS, has_power, layout_of, named, pace_of
 from wattshed.agent.traces.foreign.records import rows_of
 from wattshed.agent.traces.foreign.table import TableReader
 
@@ -55,15 +56,14 @@ def read_json(log: LogFile) -> Iterator[Rows]:
         records = ((line, row) for line, value in values for row in _rows(value))
         first = list(itertools.islice(records, _FIRST))
         names = list(dict.fromkeys(name for _, row in first for name in row))
-        options = log.options
-        if options.columns is None and wandb.is_table(names):
-            layout, unit = wandb.layout_of(names, report), ""
-        else:
-            layout, unit = layout_of_spec(options.columns or {}, names, report.path, utilisation=options.utilisation)
-        if not layout.gpu and not layout.wide:
-            report.note("no column says which GPU a row is of")
-        reader = TableReader(layout, names, log.clock(unit), log.gpus, report)
-        yield from reader.rows(_blocks(itertools.chain(first, records), layout.names()))
+        layout, unit = layout_of(log, names)
+        where = Where(log.options.where, names, str(path))
+        wanted = list(dict.fromkeys([*layout.names(), *where.columns()]))
+        for block in _blocks(first[:HEAD_ROWS], layout.names()):
+            layout = named(log, layout, unit, block.columns)
+        reader = TableReader(layout, names, log.clock(unit), log.gpus, report, pace=pace_of(log))
+        blocks = _blocks(itertools.chain(first, records), wanted)
+        yield from reader.rows(where.kept(blocks) if log.options.where else blocks)
 
 
 def _rows(value: Any) -> Iterator[dict[str, str]]:
@@ -78,10 +78,29 @@ def _by_line(file: TextIO, report: SourceReport) -> Iterator[tuple[int, Any]]:
         if line.strip(_NOTHING + "[]"):
             begins = line.find("{")  # a logger may put its own words before
             try:
-                yield number, json.loads(line[max(begins, 0) :].rstrip(_NOTHING), parse_float=str, parse_int=str)
+                yield number, _value(line[max(begins, 0) :].rstrip(_NOTHING))
             except (ValueError, RecursionError):
                 report.rows += 1
                 report.reject("not_json", line=number, text=line.strip())
+
+
+def _value(text: str) -> Any:
+    """Read a value as JSON, or as Python prints a dict.
+
+    Raises
+    ------
+    ValueError, RecursionError
+        If it is neither.
+    """
+    try:
+        return json.loads(text, parse_float=str, parse_int=str)
+    except ValueError:
+        if "'" not in text:
+            raise
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, TypeError, MemoryError) as error:
+        raise ValueError("it is no value of Python") from error
 
 
 def _is_lines(text: str) -> bool:
@@ -90,7 +109,7 @@ def _is_lines(text: str) -> bool:
         begins = line.find("{")
         if begins >= 0 and not line.lstrip().startswith("["):
             try:
-                return isinstance(json.loads(line[begins:]), dict)
+                return isinstance(_value(line[begins:].rstrip(_NOTHING)), dict)
             except (ValueError, RecursionError):
                 continue
     return False
@@ -120,8 +139,7 @@ def _tells(head: Head) -> bool:
     if not head.text.startswith(("{", "[")) and not any(line.rstrip().endswith("}") for line in head.lines[:5]):
         return False
     names = _names(head.text)
-    known = guess(names)
-    return bool(names) and (head.told or wandb.is_table(names) or bool({"power", "energy"} & known.keys()))
+    return bool(names) and (head.told or wandb.is_table(names) or has_power(names))
 
 
 FORMAT = Format(

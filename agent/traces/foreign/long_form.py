@@ -9,7 +9,6 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from wattshed.agent.inputs import delimited
@@ -20,13 +19,11 @@ from wattshed.agent.inputs.text import head_of
 from wattshed.agent.inputs.where import Where
 from wattshed.agent.traces.foreign.format import Format
 from wattshed.agent.traces.foreign.series import MEANINGS
-from wattshed.agent.traces.foreign.table import Quantity, TableLayout, TableReader
+from wattshed.agent.traces.foreign.table import TableReader
+from wattshed.agent.traces.foreign.table_layout import Quantity, TableLayout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from wattshed.agent.inputs.delimited import Block
     from wattshed.agent.inputs.dialect import Dialect
@@ -123,12 +120,7 @@ def _block(
             readers[metric] = TableReader(layout, below.names, clock, log.gpus, log.report) if layout else None
         reader = readers[metric]
         if reader is not None:
-            yield from reader.block(_rows(block, index == number))
-
-
-def _rows(block: Block, mask: NDArray[np.bool_]) -> Block:
-    columns = {name: column.filter(pa.array(mask)) for name, column in block.columns.items()}
-    return replace(block, columns=columns, places=block.lines()[mask] - block.line)
+            yield from reader.block(block.filter(index == number))
 
 
 FORMAT = Format(

@@ -18,8 +18,8 @@ from wattshed.agent.errors import UnclearGpusError
 from wattshed.agent.inputs.quantities import POWER_MW, reason_of, scaled_column
 from wattshed.agent.inputs.ticks import tick_us
 from wattshed.agent.inputs.timestamps import NO_TIME
+from wattshed.agent.traces.foreign.gpus import gpu_name
 from wattshed.agent.traces.foreign.rounds import judge
-from wattshed.agent.traces.foreign.table import gpu_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.inputs.timestamps import TimestampParser
-    from wattshed.agent.traces.foreign.table import TableLayout
+    from wattshed.agent.traces.foreign.table_layout import TableLayout
 
 _KINDS = (  # the strongest first
     ("uuid", r"(gpu_|device_)?uuid"),

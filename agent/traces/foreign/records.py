@@ -2,6 +2,8 @@
 
 ``{"time": 1, "gpus": [{"power": 70}, {"power": 90}]}`` is two rows, of GPU 0 and 1, at the same time. A GPU's place in
 its list is its index where nothing in it says which it is. Lists and objects without power in them are left out.
+A table that is written column by column (as pandas does: ``{"time": [1, 2], "power": [70, 71]}``) is a row for each of
+its times.
 """
 
 from __future__ import annotations
@@ -10,8 +12,10 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from wattshed.agent.inputs.columns import guess
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 PLACE = "gpu"
 """Column of a GPU's place in its list, or of the key that it stands under."""
@@ -25,11 +29,29 @@ _NAMING = re.compile(
 
 def rows_of(value: Any) -> Iterator[dict[str, str]]:
     """Yield the rows of one JSON value, each a mapping of column to text; nothing if no power is in it."""
-    if isinstance(value, dict):
-        yield from _expanded(value, {})
-    elif isinstance(value, list):
+    if isinstance(value, list):
         for member in value:
             yield from rows_of(member)
+    elif isinstance(value, dict):
+        columns = _columns(value)
+        records = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+        for record in records if columns else [value]:
+            yield from _expanded(record, {})
+
+
+def _columns(value: Mapping[str, Any]) -> Mapping[str, Sequence[Any]]:
+    """Return the columns of an object that is a table by columns, all of one length; else nothing."""
+    names, rows = value.get("columns"), value.get("data")
+    if isinstance(names, list) and isinstance(rows, list):
+        fits = [row for row in rows if isinstance(row, list) and len(row) == len(names)]
+        return dict(zip(map(str, names), zip(*fits, strict=True), strict=True)) if fits else {}
+    time = value.get(guess(list(value)).get("time", ""))
+    if not isinstance(time, (list, dict)) or len(time) < 2:
+        return {}
+    alike = {name: one for name, one in value.items() if type(one) is type(time) and len(one) == len(time)}
+    if isinstance(time, dict):
+        alike = {name: list(one.values()) for name, one in alike.items() if one.keys() == time.keys()}
+    return alike
 
 
 @dataclass(slots=True)
@@ -77,7 +99,7 @@ def _expanded(record: Mapping[str, Any], around: Mapping[str, str], place: int =
 def _has_power(value: Any, key: str) -> bool:
     """Return whether power or energy is somewhere in it."""
     if isinstance(value, dict):
-        return any(_OF_POWER.search(k) or _has_power(v, k) for k, v in value.items())
+        return bool(_OF_POWER.search(key)) or any(_has_power(v, k) for k, v in value.items())
     if isinstance(value, list):
         return bool(_OF_POWER.search(key)) or any(_has_power(one, "") for one in value[:64])
     return bool(_OF_POWER.search(key))

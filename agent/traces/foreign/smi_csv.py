@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from wattshed.agent.traces.foreign import naming
-from wattshed.agent.traces.foreign.table import DRIVER, Quantity, TableLayout
+from wattshed.agent.traces.foreign.table_layout import DRIVER, Quantity, TableLayout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

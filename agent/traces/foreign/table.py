@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +22,10 @@ from wattshed.agent.inputs.quantities import (
 from wattshed.agent.inputs.report import BadLine
 from wattshed.agent.inputs.ticks import tick_us
 from wattshed.agent.inputs.timestamps import NO_TIME
-from wattshed.agent.inputs.typed_cells import NameCells, QuantityCells, StampCells
+from wattshed.agent.traces.foreign.gpus import gpu_name
 from wattshed.agent.traces.foreign.round_times import NOTE
 from wattshed.agent.traces.foreign.rows import Rows
+from wattshed.agent.traces.foreign.table_layout import DRIVER
 from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
@@ -37,103 +36,11 @@ if TYPE_CHECKING:
     from wattshed.agent.inputs.delimited import Block
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.inputs.timestamps import TimestampParser
-    from wattshed.agent.inputs.typed_cells import Kind
     from wattshed.agent.traces.foreign.gpus import Gpus
     from wattshed.agent.traces.foreign.round_times import RoundTimes
+    from wattshed.agent.traces.foreign.table_layout import Quantity, TableLayout
 
-_PCI = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]|0x[0-9a-fA-F]{1,4}")
 _MANY_NAMES = 1 << 16  # different names of GPUs that are counted in a table; more are sorted
-DRIVER = "driver"
-_INDEX = re.compile(r"(?:gpu|nvidia|cuda|device)?[\s_:-]*(\d{1,4})(?:\.0+)?", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Quantity:
-    """A column and the unit of its numbers.
-
-    Attributes
-    ----------
-    name, unit : str
-    kind : str
-        Of energies: ``total`` or ``interval`` if the user said so, ``driver`` for the driver's own counter by the name
-        of its field, which is not judged; else empty.
-    """
-
-    name: str
-    unit: str
-    kind: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TableLayout:
-    """Which column holds what; empty or None where there is none.
-
-    Attributes
-    ----------
-    time : str
-        Empty where the log has no times.
-    date : str
-        Of times of day, see `TimestampParser.read`.
-    gpu : tuple of str
-        Columns that name the GPU, each by index, UUID or PCI address, or its model where that is all there is.
-    power : tuple of Quantity
-        The first that has a number in a row counts.
-    instant, energy, util, limit : Quantity or None
-    host, model, pid : str
-    wide : mapping of (host, label) -> (power, energy)
-        One column a GPU: how it is called, and its columns (each may be None).
-    alone : bool
-        The user said that all rows are of one GPU.
-    """
-
-    time: str
-    gpu: tuple[str, ...] = ()
-    power: tuple[Quantity, ...] = ()
-    instant: Quantity | None = None
-    energy: Quantity | None = None
-    util: Quantity | None = None
-    limit: Quantity | None = None
-    host: str = ""
-    model: str = ""
-    pid: str = ""
-    date: str = ""
-    wide: Mapping[tuple[str, str], tuple[Quantity | None, Quantity | None]] = field(default_factory=dict)
-    alone: bool = False
-
-    def names(self) -> list[str]:
-        """All columns that are needed."""
-        quantities = [*self.power, self.instant, self.energy, self.util, self.limit]
-        quantities += [q for pair in self.wide.values() for q in pair]
-        names = [
-            self.time,
-            self.date,
-            *self.gpu,
-            self.host,
-            self.model,
-            self.pid,
-            *(q.name for q in quantities if q is not None),
-        ]
-        return list(dict.fromkeys(name for name in names if name))
-
-    def kinds(self, unit: str = "") -> dict[str, Kind]:
-        """Say what stands in each of the columns, for `inputs.typed_cells`; ``unit`` is that of numeric stamps."""
-        kinds: dict[str, Kind] = {name: NameCells() for name in (*self.gpu, self.host, self.model) if name}
-        amounts = [(q, POWER_MW) for q in (*self.power, self.instant, self.limit, *(p for p, _ in self.wide.values()))]
-        amounts += [(q, ENERGY_UJ) for q in (self.energy, *(e for _, e in self.wide.values()))]
-        amounts += [(self.util, SHARE_PPM), (Quantity(self.pid, "") if self.pid else None, COUNT)]
-        kinds |= {q.name: QuantityCells(q.unit, units) for q, units in amounts if q is not None}
-        return kinds | {self.time: StampCells(unit)}
-
-
-def gpu_name(text: str) -> dict[str, Any]:
-    """Return how a cell names a GPU: arguments for `Gpus.number`."""
-    text = text.strip()
-    if text.startswith(("GPU-", "MIG-")):
-        return {"uuid": text}
-    if _PCI.fullmatch(text):
-        return {"pci": text}
-    match = _INDEX.fullmatch(text)
-    return {"index": int(match[1])} if match else {"uuid": text}
 
 
 class TableReader:
@@ -171,6 +78,7 @@ class TableReader:
         self._numbers: dict[tuple[str, ...], int] = {}
         self.usable = 0
         self._tick_us = 0
+        gpus.loads = layout.load
         energies = [layout.energy, *(energy for _, energy in layout.wide.values())]
         for energy in filter(None, energies):
             if energy.kind != DRIVER:
@@ -193,24 +101,21 @@ class TableReader:
 
     def block(self, block: Block) -> Iterator[Rows]:
         """Read one block."""
-        layout, columns = self._layout, block.columns
+        layout = self._layout
         keep = block.rows(layout.time or layout.names()[-1])
-        line = block.lines()
         if not keep.all():
-            columns = {name: column.filter(pa.array(keep)) for name, column in columns.items()}
-            line = line[keep]
-        time_us = self._times(columns)
+            block = block.filter(keep)
+        time_us = self._times(block.columns)
         self._report.rows += time_us.size
         timed = time_us != NO_TIME
         if not timed.all():
             first = int(np.flatnonzero(~timed)[0])
-            text = str(columns[layout.time][first].as_py())
-            self._reject("no_time", int((~timed).sum()), int(line[first]), layout.time, text)
-            columns = {name: column.filter(pa.array(timed)) for name, column in columns.items()}
-            time_us, line = time_us[timed], line[timed]
+            text = str(block.columns[layout.time][first].as_py())
+            self._reject("no_time", int((~timed).sum()), block.line_of(first), layout.time, text)
+            block, time_us = block.filter(timed), time_us[timed]
         if time_us.size:
-            self._note_first(columns, int(line[0]))
-            yield from self._wide(columns, time_us, line) if layout.wide else self._long(columns, time_us, line)
+            self._note_first(block)
+            yield from self._wide(block, time_us) if layout.wide else self._long(block, time_us)
 
     def _times(self, columns: dict[str, Any]) -> NDArray[np.int64]:
         """Read the stamps of rows: int64[n], us; `NO_TIME` where there is none."""
@@ -227,19 +132,19 @@ class TableReader:
         named = [columns[name] for name in (layout.host, *layout.gpu) if name]
         return self._pace.times(named) if layout.gpu else self._pace.alone(_size(columns))
 
-    def _note_first(self, columns: dict[str, Any], line: int) -> None:
+    def _note_first(self, block: Block) -> None:
         """Remember where the first reading stands."""
         if self._report.first is not None:
             return
         layout = self._layout
         found = [*layout.power, layout.instant, layout.energy, *(q for pair in layout.wide.values() for q in pair)]
         name = next(quantity.name for quantity in found if quantity is not None)
-        column = columns[name]  # a number has no text; but then a whole block above it had no reading
+        column = block.columns[name]  # a number has no text; but then a whole block above it had no reading
         text = "" if isinstance(column, Scaled) else str(column[0].as_py())
-        self._report.first = BadLine(line, self._names.index(name) + 1, text, "")
+        self._report.first = BadLine(block.line_of(0), self._names.index(name) + 1, text, "")
 
-    def _long(self, columns: dict[str, Any], time_us: NDArray[np.int64], line: NDArray[np.int64]) -> Iterator[Rows]:
-        layout = self._layout
+    def _long(self, block: Block, time_us: NDArray[np.int64]) -> Iterator[Rows]:
+        layout, columns = self._layout, block.columns
         gpu = self._gpu_numbers(columns)
         powers = [scaled_column(columns[q.name], POWER_MW[q.unit], POWER_MW) for q in layout.power]
         watts, reason, blamed = _first_number(powers, time_us.size)
@@ -252,7 +157,7 @@ class TableReader:
             if counter is not None:
                 reason = counter.reason
             names = [layout.energy.name] if layout.energy else layout.names()[-1:]
-        self._count(reason, columns, names[blamed], line)
+        self._count(reason, block, names[blamed])
         if layout.limit is not None:
             limit = scaled_column(columns[layout.limit.name], POWER_MW[layout.limit.unit], POWER_MW).value
             for number in np.unique(gpu):
@@ -265,13 +170,15 @@ class TableReader:
             instant_mw=_value(instant),
             util_ppm=_value(util),
             pid=pid,
+            load=layout.load,
         )
         usable = rows.usable()
         self.usable += int(usable.sum())
         # Where rows do not say their GPU, its place in the round does: a row without a number holds one, too.
-        yield rows if usable.all() or not layout.gpu else rows.take(usable)
+        yield rows if usable.all() or not (layout.gpu or layout.job) else rows.take(usable)
 
-    def _wide(self, columns: dict[str, Any], time_us: NDArray[np.int64], line: NDArray[np.int64]) -> Iterator[Rows]:
+    def _wide(self, block: Block, time_us: NDArray[np.int64]) -> Iterator[Rows]:
+        columns = block.columns
         self._report.rows += time_us.size * (len(self._layout.wide) - 1)  # a cell is a sample
         for (host, label), (power, energy) in self._layout.wide.items():
             number = self._numbers.get((host, label))
@@ -280,18 +187,21 @@ class TableReader:
             watts, counter = _optional(columns, power, POWER_MW), _optional(columns, energy, ENERGY_UJ)
             main, scaled = power or energy, watts or counter
             if main is not None and scaled is not None:
-                self._count(scaled.reason, columns, main.name, line)
+                self._count(scaled.reason, block, main.name)
             gpu = np.full(time_us.size, number, np.int32)
-            rows = Rows.of(gpu, time_us, power_mw=_value(watts), energy_uj=_value(counter))
+            load = self._layout.load
+            rows = Rows.of(gpu, time_us, power_mw=_value(watts), energy_uj=_value(counter), load=load)
             rows = rows.take(rows.usable())
             self.usable += len(rows)
             yield rows
 
-    def _count(self, reason: NDArray[np.uint8], columns: dict[str, Any], name: str, line: NDArray[np.int64]) -> None:
+    def _count(self, reason: NDArray[np.uint8], block: Block, name: str) -> None:
+        if not reason.any():
+            return
         for code in np.unique(reason[reason > 0]):
             first = int(np.flatnonzero(reason == code)[0])
-            text = str(columns[name][first].as_py())
-            self._reject(REASONS[code], int((reason == code).sum()), int(line[first]), name, text)
+            text = str(block.columns[name][first].as_py())
+            self._reject(REASONS[code], int((reason == code).sum()), block.line_of(first), name, text)
 
     def _reject(self, reason: str, rows: int, line: int, name: str, text: str) -> None:
         self._report.reject(reason, rows, line=line, column=self._names.index(name) + 1, text=text)
@@ -299,25 +209,22 @@ class TableReader:
     def _gpu_numbers(self, columns: dict[str, Any]) -> NDArray[np.int32]:
         """Find each row's GPU, or its lane; every different combination of naming cells is looked up once."""
         layout = self._layout
-        named = list(dict.fromkeys(name for name in (layout.host, *layout.gpu, layout.model) if name))
-        if not layout.gpu and not self._tick_us:
+        named = list(dict.fromkeys(name for name in (layout.host, *layout.gpu, layout.model, layout.job) if name))
+        if not (layout.gpu or layout.job) and not self._tick_us:
             self._tick_us = tick_us(columns[layout.time], self._clock) if layout.time else 1
         if not named:
             return np.full(_size(columns), self._new_gpu({}), np.int32)
         texts: list[list[str]] = []
         code, many = np.zeros(1, np.int64), 1
         for name in named:
-            # Encoded as it is, since numbers are distinguished much faster than texts.
-            encoded = pc.dictionary_encode(columns[name], null_encoding="encode")
-            values = pc.fill_null(pc.cast(encoded.dictionary, pa.string()), "").to_pylist()
+            values, place = _names_in(columns[name])
             texts.append(values)
-            place = encoded.indices.to_numpy(zero_copy_only=False)
             code = place if many == 1 else code.astype(np.int64) * max(len(values), 1) + place
             many *= max(len(values), 1)
         if many > _MANY_NAMES:
             unique, code = np.unique(code, return_inverse=True)
         else:
-            unique = np.arange(many)[np.bincount(code, minlength=many) > 0]
+            unique = np.flatnonzero(np.bincount(code, minlength=many))
         numbers = np.zeros(many if many <= _MANY_NAMES else len(unique), np.int32)
         for row, combined in enumerate(unique.tolist()):
             cells, rest = [], combined
@@ -335,7 +242,7 @@ class TableReader:
         host, model = (
             "" if reason_of(text) else text for text in (cells.get(layout.host, ""), cells.get(layout.model, ""))
         )
-        if not layout.gpu:
+        if not layout.gpu and not layout.job:
             alone = layout.alone or not layout.time  # without times there are no rounds to tell GPUs by
             return self._gpus.lane(self._report, host, tick_us=self._tick_us, alone=alone, model=model)
         known: dict[str, Any] = {}
@@ -344,7 +251,17 @@ class TableReader:
                 known = {"label": cells[name]}
             elif cells[name] and not reason_of(cells[name]):
                 known = {**gpu_name(cells[name]), **known}
-        return self._gpus.number(host, model=model, **known)
+        return self._gpus.number(host, model=model, job=cells.get(layout.job, ""), **known)
+
+
+def _names_in(column: Any) -> tuple[list[str], NDArray[np.integer]]:
+    """Return the different names in a column, and which of them each row has: int[n]."""
+    if pa.types.is_dictionary(column.type) and column.null_count:
+        column = column.dictionary_decode()
+    # Encoded as it is, since numbers are distinguished much faster than texts.
+    encoded = pc.dictionary_encode(column, null_encoding="encode")
+    values = pc.fill_null(pc.cast(encoded.dictionary, pa.string()), "").to_pylist()
+    return values, encoded.indices.to_numpy(zero_copy_only=False)
 
 
 def _size(columns: Mapping[str, Any]) -> int:

@@ -15,26 +15,23 @@ from wattshed.agent.inputs.delimited import Block
 from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.inputs.text import head_of
 from wattshed.agent.inputs.where import Where
-from wattshed.agent.inputs.wide import plain_columns
-from wattshed.agent.traces.foreign import long_form, naming, smi_csv, wandb
-from wattshed.agent.traces.foreign.columns import layout_of_spec
+from wattshed.agent.traces.foreign import loads, long_form, smi_csv, wandb
 from wattshed.agent.traces.foreign.format import Format
 from wattshed.agent.traces.foreign.headless import layout_of_rows
-from wattshed.agent.traces.foreign.round_times import RoundTimes
+from wattshed.agent.traces.foreign.layouts import HEAD_ROWS, has_power, layout_of, named, pace_of
 from wattshed.agent.traces.foreign.table import TableReader
 from wattshed.agent.traces.prefetch import ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from wattshed.agent.inputs.dialect import Dialect
     from wattshed.agent.inputs.timestamps import TimestampParser
     from wattshed.agent.traces.foreign.format import Head, LogFile
     from wattshed.agent.traces.foreign.rows import Rows
-    from wattshed.agent.traces.foreign.table import TableLayout
+    from wattshed.agent.traces.foreign.table_layout import TableLayout
 
 _PARQUET_ROWS = 1 << 18
-_HEAD_ROWS = 400  # by which the columns that name the GPU are chosen
 
 
 def _read_parquet(log: LogFile) -> Iterator[Rows]:
@@ -44,14 +41,14 @@ def _read_parquet(log: LogFile) -> Iterator[Rows]:
     try:
         with pq.ParquetFile(path) as file:
             names = list(file.schema_arrow.names)
-            layout, unit = _layout(log, names)
+            layout, unit = layout_of(log, names)
             where = Where(log.options.where, names, str(path))
             wanted = list(dict.fromkeys([*layout.names(), *where.columns()]))
-            batch = next(file.iter_batches(_HEAD_ROWS, columns=layout.names()), None)
+            batch = next(file.iter_batches(HEAD_ROWS, columns=layout.names()), None)
             if batch is not None:
-                layout = _named(log, layout, unit, {name: batch.column(name) for name in layout.names()})
+                layout = named(log, layout, unit, {name: batch.column(name) for name in layout.names()})
             blocks = ahead(_parquet_blocks(file, wanted))
-            reader = TableReader(layout, names, log.clock(unit), log.gpus, log.report, pace=_pace(log))
+            reader = TableReader(layout, names, log.clock(unit), log.gpus, log.report, pace=pace_of(log))
             yield from reader.rows(where.kept(blocks) if log.options.where else blocks)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"damaged Parquet ({str(error).splitlines()[0]})", str(path)) from error
@@ -67,43 +64,8 @@ def _parquet_blocks(file: Any, names: Sequence[str]) -> Iterator[Block]:
             line += batch.num_rows
 
 
-def _pace(log: LogFile) -> RoundTimes | None:
-    return RoundTimes(log.options.period_us) if log.options.period_us else None
-
-
-def _layout(log: LogFile, names: Sequence[str]) -> tuple[TableLayout, str]:
-    options, spec = log.options, dict(log.options.columns or {})
-    if options.columns is None and wandb.is_table(names):
-        return wandb.layout_of(names, log.report), ""
-    if options.where and not {"power", "energy"} & spec.keys() and (value := long_form.value_of(names)):
-        spec["power"] = (value, "")
-    timed = not options.period_us
-    layout, unit = layout_of_spec(spec, names, str(log.source.path), utilisation=options.utilisation, timed=timed)
-    if layout.wide and not {"power", "energy"} & spec.keys():
-        shown = ", ".join(power.name for power, _ in list(layout.wide.values())[:4] if power is not None)
-        log.report.note(f"a column for each GPU is taken for its power, in {_units(layout)}: {shown}")
-    if not layout.wide and "gpu" not in spec:
-        others = {*replace(layout, gpu=()).names()}
-        layout = replace(layout, gpu=tuple(name for name in naming.candidates(names) if name not in others))
-        model = layout.model or naming.model_of([name for name in names if name not in others])
-        layout = replace(layout, model=model, host=layout.host or naming.host_of(names))
-    return layout, unit
-
-
-def _named(log: LogFile, layout: TableLayout, unit: str, columns: Mapping[str, Any]) -> TableLayout:
-    """Choose the columns that name the GPU by the first rows."""
-    if layout.wide or not layout.time:
-        return layout
-    head = naming.head_rows(columns, layout, log.clock(unit))
-    return naming.decided(layout, head, log.report, told="gpu" in (log.options.columns or {}))
-
-
-def _units(layout: TableLayout) -> str:
-    return "/".join(dict.fromkeys(power.unit for power, _ in layout.wide.values() if power is not None))
-
-
 def _read_table(log: LogFile) -> Iterator[Rows]:
-    yield from read_text(log, sniff(head_of(log.source.path)), lambda below: _layout(log, below.names))
+    yield from read_text(log, sniff(head_of(log.source.path)), lambda below: layout_of(log, below.names))
 
 
 def _read_smi(log: LogFile) -> Iterator[Rows]:
@@ -111,7 +73,7 @@ def _read_smi(log: LogFile) -> Iterator[Rows]:
     dialect = sniff(head)
     fixed = None if dialect.headed else layout_of_rows(dialect.cells(head))
 
-    def layout_of(below: Dialect) -> tuple[TableLayout, str]:
+    def layout_below(below: Dialect) -> tuple[TableLayout, str]:
         layout = fixed or _layout_of_query(below.names)
         path = str(log.source.path)
         if layout is None:
@@ -121,7 +83,7 @@ def _read_smi(log: LogFile) -> Iterator[Rows]:
             raise InputError(f"it has no column of time; {wanted}", path, max(below.header_lines, 1))
         return layout, ""
 
-    yield from read_text(log, dialect, layout_of)
+    yield from read_text(log, dialect, layout_below)
 
 
 def _layout_of_query(names: Sequence[str]) -> TableLayout | None:
@@ -134,7 +96,7 @@ def _layout_of_query(names: Sequence[str]) -> TableLayout | None:
 
 
 def read_text(
-    log: LogFile, dialect: Dialect, layout_of: Callable[[Dialect], tuple[TableLayout, str]]
+    log: LogFile, dialect: Dialect, layout_below: Callable[[Dialect], tuple[TableLayout, str]]
 ) -> Iterator[Rows]:
     """Read a table of text, below each of its headers with the columns that it names.
 
@@ -143,7 +105,7 @@ def read_text(
     log : LogFile
     dialect : Dialect
         Of its beginning.
-    layout_of : callable
+    layout_below : callable
         Finds the columns below a header, and the unit of their time; raises InputError where it cannot.
 
     Raises
@@ -151,14 +113,14 @@ def read_text(
     InputError
         If that is so from the first header on, or no row can be used.
     """
-    path, report, pace = log.source.path, log.report, _pace(log)
-    layout_of(dialect)
+    path, report, pace = log.source.path, log.report, pace_of(log)
+    layout_below(dialect)
     clocks: dict[str, TimestampParser] = {}
-    named: tuple[str, ...] = ()  # columns that name the GPU: what the first rows told holds below other headers
+    chosen: tuple[str, ...] = ()  # columns that name the GPU: what the first rows told holds below other headers
     usable = 0
     for below, pieces in delimited.stretches(path, dialect, report):
         try:
-            layout, unit = layout_of(below)
+            layout, unit = layout_below(below)
         except InputError as error:
             report.note(f"left out below a header with {', '.join(below.names[:6])}: {error.message}")
             delimited.leave_out(pieces, report)
@@ -172,11 +134,11 @@ def read_text(
             blocks = where.kept(blocks)
         if (first := next(blocks, None)) is None:
             continue
-        if named and set(named) <= set(layout.gpu):
-            layout = replace(layout, gpu=named)
+        if chosen and set(chosen) <= set(layout.gpu):
+            layout = replace(layout, gpu=chosen)
         else:
-            layout = _named(log, layout, unit, {name: first.columns[name][:_HEAD_ROWS] for name in layout.names()})
-            named = layout.gpu
+            layout = named(log, layout, unit, {name: first.columns[name][:HEAD_ROWS] for name in layout.names()})
+            chosen = layout.gpu
         reader = TableReader(layout, below.names, clock, log.gpus, report, pace=pace)
         for block in itertools.chain([first], blocks):
             yield from reader.block(block)
@@ -199,9 +161,9 @@ def _is_table(head: Head) -> bool:
     names = head.dialect.names
     if head.told or wandb.is_table(names) or (head.chosen and long_form.value_of(names)):
         return True
-    guessed = column_names.guess(names)
-    has_power = bool({"power", "energy"} & guessed.keys()) or bool(plain_columns(names, guessed.get("time", ""))[0])
-    return has_power and ("time" in guessed or head.dialect.headed)
+    if head.loads and loads.is_table(names):
+        return True
+    return has_power(names) and ("time" in column_names.guess(names) or head.dialect.headed)
 
 
 SMI = Format(

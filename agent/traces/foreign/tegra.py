@@ -20,7 +20,8 @@ from wattshed.agent.inputs.quantities import POWER_MW
 from wattshed.agent.inputs.text import head_of
 from wattshed.agent.traces.foreign.format import Format
 from wattshed.agent.traces.foreign.samples import Samples
-from wattshed.agent.traces.foreign.table import Quantity, TableLayout, TableReader
+from wattshed.agent.traces.foreign.table import TableReader
+from wattshed.agent.traces.foreign.table_layout import Quantity, TableLayout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

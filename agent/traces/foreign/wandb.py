@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.traces.foreign.table import Quantity, TableLayout
+from wattshed.agent.traces.foreign.table_layout import Quantity, TableLayout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

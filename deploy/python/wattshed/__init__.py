@@ -11,11 +11,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wattshed.agent.errors import InputError
+    from wattshed.agent.measuring.measured import MeasuredEnergy, NotMeasuredError
+    from wattshed.agent.measuring.measurement import Measurement
+    from wattshed.agent.measuring.process import add_work, measure, total
     from wattshed.exporters.formats.collector import Collector
 
-__all__ = ["Collector", "InputError", "main"]
+__all__ = [
+    "Collector",
+    "InputError",
+    "MeasuredEnergy",
+    "Measurement",
+    "NotMeasuredError",
+    "add_work",
+    "main",
+    "measure",
+    "total",
+]
 
-_HOMES = {"Collector": "wattshed.exporters.formats.collector", "InputError": "wattshed.agent.errors"}
+_HOMES = {
+    "Collector": "wattshed.exporters.formats.collector",
+    "InputError": "wattshed.agent.errors",
+    "MeasuredEnergy": "wattshed.agent.measuring.measured",
+    "Measurement": "wattshed.agent.measuring.measurement",
+    "NotMeasuredError": "wattshed.agent.measuring.measured",
+    "add_work": "wattshed.agent.measuring.process",
+    "measure": "wattshed.agent.measuring.process",
+    "total": "wattshed.agent.measuring.process",
+}
 
 
 def __getattr__(name: str) -> Any:
