@@ -34,5 +34,8 @@ def test_an_example_is_short_and_imports_the_one_name(path):
     assert len(text.splitlines()) < 60
     modules = [node.module for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
     assert not {name.partition(".")[0] for name in modules} & {"agent", "kernels", "exporters", "tests"}
-    assert any(name.startswith("wattshed.") for name in modules) or '"wattshed"' in text
+    modules += [
+        alias.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import) for alias in node.names
+    ]
+    assert any(name.partition(".")[0] == "wattshed" for name in modules)
     assert "sys.path" not in text
