@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from wattshed.agent.inputs.report import SourceReport
+    from wattshed.agent.replay.told_work import ToldWork
     from wattshed.agent.traces.jobs.jobs_file import JobRow
     from wattshed.agent.traces.options import Options
     from wattshed.agent.window import Device
@@ -57,6 +58,8 @@ class Settings:
         -1: each trace's own.
     notes : tuple of str
         What the user should know about the jobs.
+    work : tuple of ToldWork
+        What the jobs did, where a table says it.
     """
 
     options: Options
@@ -64,6 +67,7 @@ class Settings:
     idle_mw: int = MISSING
     max_gap_us: int = MISSING
     notes: tuple[str, ...] = ()
+    work: tuple[ToldWork, ...] = ()
 
 
 @dataclass(slots=True)
