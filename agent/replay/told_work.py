@@ -85,6 +85,5 @@ def enter_told(ledger: Ledger, rows: Sequence[ToldWork]) -> list[str]:
     if not lost:
         return []
     shown = ", ".join(list(nameless)[:5]) + (" ..." if len(nameless) > 5 else "")
-    return [
-        f"{counted(lost, 'row')} of the table of work {'lies' if lost == 1 else 'lie'} outside the time of its job in the traces: {shown}"
-    ]
+    lie = "lies" if lost == 1 else "lie"
+    return [f"{counted(lost, 'row')} of the table of work {lie} outside the time of its job in the traces: {shown}"]
