@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 _OF_A_TRACE = (
-    "plot", "openmetrics", "remote_write", "history", "emissions", "idle_watts", "by", "html", "price", "carbon", "pue",
-    "workers", "scheduler",
+    "work", "plot", "openmetrics", "remote_write", "history", "emissions", "idle_watts", "by", "html", "price",
+    "carbon", "pue", "workers", "scheduler",
 )  # fmt: skip
 """Flags that a table of jobs alone has nothing for."""
 _EXAMPLES = """examples:
@@ -55,6 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_reading_flags(parser)
     parser.add_argument("--jobs", metavar="F", help="who held which GPU: job,host,gpu,start,end, or sacct -P")
     parser.add_argument("--job-columns", metavar="k=v,...", help="columns of another tool's jobs table")
+    parser.add_argument("--work", metavar="F", help="what jobs did: job,time,unit,count (recordings may know it)")
     parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
     parser.add_argument(
         "--plot", metavar="FILE", help="also draw power over time by job (SVG or PNG; needs the extra 'plot')"

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from wattshed.agent.errors import InputError, counted
-from wattshed.agent.library.tables import gpus_table, jobs_table, power_table
+from wattshed.agent.library.tables import gpus_table, jobs_table, power_table, work_table
 from wattshed.agent.printing.figures import energy
 from wattshed.agent.replay.emissions import write_emissions
 from wattshed.agent.replay.report import as_json, label_names
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wattshed.agent.replay.power import PowerOverTime
     from wattshed.agent.replay.running import Replayed
 
-    Name = Literal["gpus", "jobs", "power"]
+    Name = Literal["gpus", "jobs", "work", "power"]
 
 
 class Report:
@@ -88,6 +88,17 @@ class Report:
         return jobs_table(self._done.part, self._answer)
 
     @cached_property
+    def work(self) -> pa.Table:
+        """A row for each unit of work of each job, where the recording or a table of work tells of any.
+
+        Returns
+        -------
+        pyarrow.Table
+            ``job, unit, source`` string; ``count`` int64; ``joules_per_unit, sigma_j`` float64, J, of one unit.
+        """
+        return work_table(self._answer)
+
+    @cached_property
     def power(self) -> pa.Table:
         """Power over time by job, in at most 1500 steps; the files are read once more for it.
 
@@ -147,8 +158,8 @@ class Report:
         return frame
 
     def _named(self, table: str) -> pa.Table:
-        if table not in {"gpus", "jobs", "power"}:
-            raise InputError(f"there is no table {table!r}, only gpus, jobs and power")
+        if table not in {"gpus", "jobs", "work", "power"}:
+            raise InputError(f"there is no table {table!r}, only gpus, jobs, work and power")
         return getattr(self, table)
 
     def emissions(self, path: Path, *, carbon: float | None = None, pue: float | None = None) -> None:

@@ -69,6 +69,16 @@ _JOB = pa.schema(
         ("method", pa.string()),
     ]
 )
+_WORK = pa.schema(
+    [
+        ("job", pa.string()),
+        ("unit", pa.string()),
+        ("source", pa.string()),
+        ("count", pa.int64()),
+        ("joules_per_unit", pa.float64()),
+        ("sigma_j", pa.float64()),
+    ]
+)
 
 
 def _joules(energy: Any) -> float | None:
@@ -114,6 +124,12 @@ def jobs_table(part: Part, answer: Mapping[str, Any]) -> pa.Table:
             | {"start": _time(account.start_us), "end": _time(account.end_us), "coverage": _coverage(account)}
         )
     return pa.Table.from_pylist(rows, _with(labels.values()))
+
+
+def work_table(answer: Mapping[str, Any]) -> pa.Table:
+    """Lay out what the jobs of an answer did, unit by unit."""
+    rows = [{"job": job["job"], **one} for job in answer["jobs"] for one in job["work"] or ()]
+    return pa.Table.from_pylist(rows, _WORK)
 
 
 def _with(labels: Iterable[str]) -> pa.Schema:

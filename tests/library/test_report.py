@@ -128,7 +128,7 @@ def test_a_frame_of_polars_is_the_same_memory(minute):
 
 def test_there_is_no_other_table(minute):
     for frame in (minute.pandas, minute.polars):
-        with pytest.raises(wattshed.InputError, match="no table 'job', only gpus, jobs and power"):
+        with pytest.raises(wattshed.InputError, match="no table 'job', only gpus, jobs, work and power"):
             frame("job")
 
 
