@@ -16,9 +16,10 @@ import numpy as np
 
 from wattshed.agent.accounts.by_name import named, of_names
 from wattshed.agent.window import SCRAPED, JobKey, WorkRow
+from wattshed.exporters.snapshot import HNJ_PER_JOULE, WorkFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from wattshed.agent.accounts.ledger import GpuKey, JobAccount
     from wattshed.agent.accounts.pending_usage import PendingUsage
@@ -52,11 +53,6 @@ class UnitWork:
     energy_hnj: int = 0
     edge: int = 0
     kept: int = 0
-
-    @property
-    def joules_hnj(self) -> float | None:
-        """Energy of one unit, hnj; None if nothing was done."""
-        return self.energy_hnj / self.count if self.count else None
 
     def relative_sigma(self, energy: float) -> float:
         """Return one sigma of the energy of one unit, relative, from that of the energy."""
@@ -107,6 +103,13 @@ class JobWork:
         waiting = plain["waiting_hnj"]
         edges = {int(us): int(hnj) for us, hnj in plain["edges"]}
         return cls(units, None if waiting is None else int(waiting), edges)
+
+    def facts(self, energy_hnj: int, sigma_j: float) -> Iterator[WorkFacts]:
+        """Yield what is shown of it; the energy of a unit is as uncertain as the job's, whose sigma (J) is given."""
+        relative = sigma_j * HNJ_PER_JOULE / energy_hnj if energy_hnj else 0.0
+        for (unit, source), one in self.units.items():
+            sigma = one.relative_sigma(relative) if one.count else None
+            yield WorkFacts(unit, source, one.count, one.energy_hnj, sigma)
 
     def enter(self, row: WorkRow, used_hnj: int) -> bool:
         """Enter a row at whose end the job had used so much; False if it would be a unit too many."""
