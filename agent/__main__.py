@@ -172,6 +172,7 @@ _COMMANDS: dict[str, Callable[[Subparsers], None]] = {
     "warm": _add_warm,
     "config": _of("config"),
     "dashboards": _of("dashboards"),
+    "work": _of("work"),
     "top": _of("top"),
     "completion": _add_completion,
 }
