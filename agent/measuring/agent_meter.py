@@ -10,7 +10,7 @@ from wattshed.agent.wire.agent_socket import AgentAbsentError, ask
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-READ_NS = 250_000_000
+READ_NS = 200_000_000
 """Between two questions for a moment that the agent does not know yet."""
 
 

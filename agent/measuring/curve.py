@@ -31,7 +31,7 @@ _KEPT = 4096
 
 
 class Knot(NamedTuple):
-    """A known value: when it was true (ns, give or take ``blur_ns``), the energy (hnj), and doubts as in `EnergyPoint`."""
+    """A known value: when it was true (ns, give or take ``blur_ns``), energy (hnj), doubts as in `EnergyPoint`."""
 
     time_ns: int
     energy_hnj: int
@@ -78,6 +78,12 @@ class EnergyCurve:
         last = self._knots[-1]
         if time_ns < last.time_ns:
             self._knots[-1] = last._replace(time_ns=max(time_ns, least_ns), blur_ns=blur_ns)
+
+    def move_first(self, before_ns: int, blur_ns: float) -> None:
+        """Say that the first of two knots was true so long before the second."""
+        if len(self._knots) == 2 and not self._told_ns:
+            first, second = self._knots
+            self._knots[0] = first._replace(time_ns=min(first.time_ns, second.time_ns - before_ns), blur_ns=blur_ns)
 
     def reaches(self, time_ns: int) -> bool:
         """Tell whether the line goes on after a moment: it takes two knots."""
@@ -172,6 +178,8 @@ class CounterLine:
         """Take in the exact moment of a publication: the value before it was published one period earlier."""
         apart_ns = at_ns - self._exact_ns
         if self._chain and self._exact_ns and 0 < apart_ns <= LONGEST_PERIOD_NS:
+            if not self.period_ns:
+                self.line.move_first(apart_ns, CLOSE_NS / math.sqrt(12))
             self.period_ns = apart_ns if not self.period_ns else (3 * self.period_ns + apart_ns) // 4
         elif self.period_ns and self._anchor_ns:
             periods = round((at_ns - self._anchor_ns) / self.period_ns)

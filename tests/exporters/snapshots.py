@@ -120,7 +120,9 @@ def rich(seq=3600, seconds=3600):
         faults={"squeue": 1},
         notes=("job names come from squeue",),
         fleet=_fleet(seconds),
-        work=WorkStatus(2, {"negative": 1}, (("k8s:8f0c-11/trainer", "vllm", True), ("k8s:8f0c-11/trainer", "", False))),
+        work=WorkStatus(
+            2, {"negative": 1}, (("k8s:8f0c-11/trainer", "vllm", True), ("k8s:8f0c-11/trainer", "", False))
+        ),
     )
 
 

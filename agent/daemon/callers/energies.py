@@ -1,8 +1,8 @@
 """What each job had used at any moment of the last two minutes: one cumulative function of time for each of its GPUs.
 
 It is known where a window ended, as far as the GPU's energy was booked by then; for what lies in between see
-`agent.meters.load_change`. What was used between two moments is the difference of two values, so adjacent stretches add up to
-the whole exactly.
+`agent.meters.load_change`. What was used between two moments is the difference of two values, so adjacent stretches add
+up to the whole exactly.
 """
 
 from __future__ import annotations
@@ -65,6 +65,11 @@ class JobEnergies:
                 for gpu, line in job.lines.items():
                     _note(marks, gpu, line, accounts.gpus[gpu], known_us.get(gpu, 0), before.get(gpu))
             self._began_us = {key: began for key, began in self._began_us.items() if key in self._marks}
+
+    def knows(self, job: str) -> bool:
+        """Tell whether a job was on a GPU lately."""
+        with self._lock:
+            return job in self._marks
 
     def between(self, job: str, start_us: int, end_us: int) -> dict[str, Any]:
         """Return what a job used of each GPU until two moments, and in between.

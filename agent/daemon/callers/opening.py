@@ -49,7 +49,8 @@ def open_callers(  # noqa: PLR0917 - called once
     if not path:
         return None
     about = {"wattshed": version, "host": host, "simulated": source.kind == "simulated"}
-    desk = CallersDesk(about, JobEnergies(), clock.now_us() - time.monotonic_ns() // 1000, work)
+    offset_us = clock.now_us() - time.monotonic_ns() // 1000
+    desk = CallersDesk(about, JobEnergies(), offset_us, work, refresh=source.refresh)
     processes = Processes(source.proc_root, clock.now_us, await_exits=False)
     try:
         server = CallersServer(path, desk, Senders(processes, clock.now_us), clock.now_us)
