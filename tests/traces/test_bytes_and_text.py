@@ -224,7 +224,7 @@ def test_a_file_that_is_cut_while_it_is_read_ends_there(tmp_path, monkeypatch):
 def test_a_clean_log_is_replayed_without_pyarrow(tmp_path):
     path = tmp_path / "log.csv"
     clean(path, 400)
-    program = "import sys; from wattshed import main; code = main(sys.argv[1:]); print(code, 'pyarrow' in sys.modules)"
+    program = "import sys; from wattshed import main; code = main(); print(code, 'pyarrow' in sys.modules)"
     command = [sys.executable, "-c", program, "replay", str(path), "--format", "csv"]
     told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     assert told.splitlines()[-1] == "0 False"
