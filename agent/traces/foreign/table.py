@@ -215,7 +215,8 @@ class TableReader:
         if not named:
             return np.full(_size(columns), self._new_gpu({}), np.int32)
         texts: list[list[str]] = []
-        code, many = np.zeros(1, np.int64), 1
+        code: NDArray[np.integer] = np.zeros(1, np.int64)
+        many = 1
         for name in named:
             values, place = _names_in(columns[name])
             texts.append(values)
@@ -235,7 +236,8 @@ class TableReader:
             if key not in self._numbers:
                 self._numbers[key] = self._new_gpu(dict(zip(named, key, strict=True)))
             numbers[combined if many <= _MANY_NAMES else row] = self._numbers[key]
-        return numbers[code]
+        of_rows: NDArray[np.int32] = numbers[code]
+        return of_rows
 
     def _new_gpu(self, cells: dict[str, str]) -> int:
         layout = self._layout
