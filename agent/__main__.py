@@ -170,6 +170,7 @@ _COMMANDS: dict[str, Callable[[Subparsers], None]] = {
     "check": _add_check,
     "bench": _of("bench"),
     "warm": _add_warm,
+    "measure": _of("measure"),
     "config": _of("config"),
     "dashboards": _of("dashboards"),
     "work": _of("work"),

@@ -1,8 +1,10 @@
 """The examples run, and print what they say that they print."""
 
 import ast
+import os
 import runpy
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -24,7 +26,8 @@ def test_an_example_prints_what_its_docstring_shows(path, capsys):
     command, _, expected = shown.partition("\n")
     assert before
     assert command == f"examples/{path.name}"
-    runpy.run_path(str(path), run_name="__main__")
+    with patch.dict(os.environ):
+        runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out.strip() == expected.strip()
 
 

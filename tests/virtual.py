@@ -107,6 +107,7 @@ def agent(
     history=None,
     version="test",
     inbox=False,
+    callers=None,
 ):
     """Put an agent together as the assembly does, on a node that exists already.
 
@@ -150,6 +151,7 @@ def agent(
         extra_faults=lambda: {**sampler.faults, **resolver.faults()},
         history=feed,
         work=(work := WorkInbox(clock.now_us) if inbox else None),
+        callers=callers,
     )
     return VirtualAgent(daemon, accounts, board, sampler, resolver, faults, seen, kept, writer, feed, work)
 

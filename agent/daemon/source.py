@@ -46,6 +46,7 @@ class Source:
     tenancy: Callable[[], Tenancy] = Tenancy
     clock: Clock | None = None  # the windows' time line, where it goes on with this machine's
     proc_root: Path = Path("/proc")
+    refresh: Callable[[], None] = lambda: None  # look who is on the GPUs, soon; any thread may call it
 
 
 def open_source(config: Config, host: str) -> Source:
@@ -185,6 +186,7 @@ def _metered(  # noqa: PLR0917 - called twice, just above
         tenancy=resolver.tenancy,
         clock=clock,
         proc_root=proc_root,
+        refresh=sampler.refresh_processes,
     )
 
 

@@ -170,7 +170,8 @@ def sniff(head: str) -> Dialect:
     The delimiter is the one that cuts the first lines into most columns, all alike, below a header if there is one.
     Where a comma does not (a decimal comma stands in the cells) but comma and blank does, that is it.
     """
-    lines = [_Line(at, text) for at, text in enumerate(lines_of(head)) if text.strip()][:_LINES]
+    full = (_Line(at, text) for at, text in enumerate(lines_of(head)) if text.strip())
+    lines = list(itertools.islice(full, _LINES))
     told = _TOLD.fullmatch(lines[0].text) if lines else None
     stamps, bare = _without_stamps(lines[1:] if told else lines)
     cut = _cut(bare, told[1]) if told else _best(bare)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from wattshed.agent.measuring.points import EdgeValue, Point
+from wattshed.agent.measuring.points import EdgeValue, EnergyPoint
 from wattshed.agent.wire.agent_socket import AgentAbsentError, ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-READ_NS = 250_000_000
+READ_NS = 200_000_000
 """Between two questions for a moment that the agent does not know yet."""
 
 
@@ -45,7 +45,6 @@ class AgentMeter:
         told = asking(path, {"op": "hello"})
         if why := told.get("error") or told.get("again"):
             raise AgentAbsentError(f"the agent at {path} does not tell this process its joules: {why}")
-        self._flags = frozenset({"simulated"} if told.get("simulated") else ())
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -79,12 +78,13 @@ class AgentMeter:
                 return None
             return EdgeValue(reason=str(told["error"]))
         points = {
-            str(gpu): Point(int(row[0]), float(row[1]), float(row[2]), float(row[3]))
+            str(gpu): EnergyPoint(int(row[0]), float(row[1]), float(row[2]), float(row[3]))
             for gpu, row in told["end"].items()
             if self._only is None or gpu in self._only
         }
         began_ns = int(told.get("began_ns", 0))
-        return EdgeValue(points, (told["epoch"], told["job"]), began_ns, self._flags)
+        flags = frozenset({"simulated"} if told.get("simulated") else ())
+        return EdgeValue(points, (told["epoch"], told["job"]), began_ns, flags)
 
     def trouble(self) -> str:
         """Say why a moment is not known yet."""

@@ -15,8 +15,8 @@ import math
 from bisect import bisect_right
 from typing import NamedTuple
 
-from wattshed.agent.load_change import part_before, sigma_of_moment
-from wattshed.agent.measuring.points import HNJ_PER_JOULE, Point
+from wattshed.agent.measuring.points import HNJ_PER_JOULE, EnergyPoint
+from wattshed.agent.meters.load_change import part_before, sigma_of_moment
 
 HNJ_PER_MJ = 2_000_000
 CLOSE_NS = 12_000_000
@@ -31,7 +31,7 @@ _KEPT = 4096
 
 
 class Knot(NamedTuple):
-    """A known value: when it was true (ns, give or take ``blur_ns``), the energy (hnj), and doubts as in `Point`."""
+    """A known value: when it was true (ns, give or take ``blur_ns``), energy (hnj), doubts as in `EnergyPoint`."""
 
     time_ns: int
     energy_hnj: int
@@ -40,7 +40,7 @@ class Knot(NamedTuple):
     squares_j2: float = 0.0
 
 
-class EnergyLine:
+class EnergyCurve:
     """Knots in order of time.
 
     Parameters
@@ -79,11 +79,17 @@ class EnergyLine:
         if time_ns < last.time_ns:
             self._knots[-1] = last._replace(time_ns=max(time_ns, least_ns), blur_ns=blur_ns)
 
+    def move_first(self, before_ns: int, blur_ns: float) -> None:
+        """Say that the first of two knots was true so long before the second."""
+        if len(self._knots) == 2 and not self._told_ns:
+            first, second = self._knots
+            self._knots[0] = first._replace(time_ns=min(first.time_ns, second.time_ns - before_ns), blur_ns=blur_ns)
+
     def reaches(self, time_ns: int) -> bool:
         """Tell whether the line goes on after a moment: it takes two knots."""
         return len(self._knots) > 2 and self._knots[-2].time_ns > time_ns
 
-    def at(self, time_ns: int) -> Point | None:
+    def at(self, time_ns: int) -> EnergyPoint | None:
         """Return the value at a moment; None if it is not known yet. Moments are asked for in order."""
         knots = self._knots
         place = bisect_right(knots, time_ns, key=lambda knot: knot.time_ns)
@@ -91,7 +97,7 @@ class EnergyLine:
             return None
         self._told_ns = knots[place + 1].time_ns  # what was told depends on it
         if not place:
-            return Point(knots[0].energy_hnj, edge_j=self._blurred_j(0, 1))
+            return EnergyPoint(knots[0].energy_hnj, edge_j=self._blurred_j(0, 1))
         a, b = knots[place - 1 : place + 1]
         step_hnj, part = b.energy_hnj - a.energy_hnj, (time_ns - a.time_ns) / (b.time_ns - a.time_ns)
         # With nothing before, all that is known is what follows.
@@ -100,7 +106,7 @@ class EnergyLine:
         edge_j = math.hypot(sigma_of_moment(step_hnj / HNJ_PER_JOULE, part), self._blurred_j(place - 1, place))
         doubt_j, squares_j2 = (x + (y - x) * part for x, y in ((a.doubt_j, b.doubt_j), (a.squares_j2, b.squares_j2)))
         del knots[: max(place - 2, 0)]
-        return Point(energy_hnj, energy_hnj / HNJ_PER_JOULE * self._gain, doubt_j, edge_j, squares_j2)
+        return EnergyPoint(energy_hnj, energy_hnj / HNJ_PER_JOULE * self._gain, doubt_j, edge_j, squares_j2)
 
     def _slope(self, place: int) -> float:
         a, b = self._knots[place - 1 : place + 1]
@@ -121,7 +127,7 @@ class CounterLine:
 
     Attributes
     ----------
-    line : EnergyLine
+    line : EnergyCurve
     period_ns : int, ns
         Between two publications; 0: not known yet.
     resets : int
@@ -129,7 +135,7 @@ class CounterLine:
     """
 
     def __init__(self, gain: float) -> None:
-        self.line = EnergyLine(gain)
+        self.line = EnergyCurve(gain)
         self.period_ns = self.resets = 0
         self._base_mj = self._value_mj = -1
         self._read_ns = 0
@@ -172,6 +178,8 @@ class CounterLine:
         """Take in the exact moment of a publication: the value before it was published one period earlier."""
         apart_ns = at_ns - self._exact_ns
         if self._chain and self._exact_ns and 0 < apart_ns <= LONGEST_PERIOD_NS:
+            if not self.period_ns:
+                self.line.move_first(apart_ns, CLOSE_NS / math.sqrt(12))
             self.period_ns = apart_ns if not self.period_ns else (3 * self.period_ns + apart_ns) // 4
         elif self.period_ns and self._anchor_ns:
             periods = round((at_ns - self._anchor_ns) / self.period_ns)
@@ -215,13 +223,13 @@ class PowerLine:
 
     Attributes
     ----------
-    line : EnergyLine
+    line : EnergyCurve
     gaps : int
         How often readings were too far apart to be joined.
     """
 
     def __init__(self, gain: float) -> None:
-        self.line = EnergyLine(gain)
+        self.line = EnergyCurve(gain)
         self.gaps = 0
         self._last: tuple[int, int] | None = None
 

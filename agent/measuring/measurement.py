@@ -8,6 +8,7 @@ import os
 import warnings
 from collections import Counter
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wattshed.agent.measuring.decorating import decorated
@@ -26,15 +27,46 @@ if TYPE_CHECKING:
 
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
-PATIENCE_S = 3.0
+PATIENCE_S = 5.0
 """`Measurement.joules` waits no longer than that for the meter to tell the end of its window."""
-_outer: ContextVar[Measurement | None] = ContextVar("wattshed_measurement", default=None)
+
+
+@dataclass(eq=False, slots=True)
+class OpenWindow:
+    """A window as others see it.
+
+    Attributes
+    ----------
+    name : str
+    around : tuple of OpenWindow
+        Those around it, the outermost first.
+    flags : set of str
+    work : Counter
+        Noted in it, and in those within, by unit.
+    """
+
+    name: str
+    around: tuple[OpenWindow, ...] = ()
+    flags: set[str] = field(default_factory=set)
+    work: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def path(self) -> str:
+        """Names of the windows around it, and its own."""
+        return "/".join(one.name for one in (*self.around, self) if one.name)
+
+    def overlaps(self, other: OpenWindow) -> bool:
+        """Tell whether the two hold the same joules though neither is within the other."""
+        return other not in self.around and self not in other.around
+
+
+_outer: ContextVar[OpenWindow | None] = ContextVar("wattshed_window", default=None)
 
 
 class Measurement:
     """A window of this process: a context manager, an asynchronous one, an awaitable, and a decorator.
 
-    Entering and leaving it never waits for the meter; reading `joules` waits for at most three seconds, and ``await m``
+    Entering and leaving it never waits for the meter; reading `joules` waits for at most five seconds, and ``await m``
     does so without stopping the loop. See `wattshed.measure`.
     """
 
@@ -49,15 +81,12 @@ class Measurement:
         strict: bool,
         nests: bool = True,
     ) -> None:
-        self._process, self._name, self._gpus, self._scope = process, name, gpus, scope
+        self._process, self._window, self._gpus, self._scope = process, OpenWindow(name), gpus, scope
         self._sync, self._strict, self._nests = sync, strict, nests
         self._session: MeteringSession | None = None
         self._start: Edge | None = None
         self._end: Edge | None = None
-        self._around: tuple[Measurement, ...] = ()
         self._pid = os.getpid()
-        self._flags: set[str] = set()
-        self._work: Counter[str] = Counter()
         self._warned = False
 
     def __enter__(self) -> Self:
@@ -68,10 +97,10 @@ class Measurement:
         if wait is not None:
             wait()
         outer, self._pid = _outer.get(), os.getpid()
-        self._around = () if outer is None else (*outer.around, outer)
-        self._start = self._process.enter(self, self._session)
+        self._window.around = () if outer is None else (*outer.around, outer)
+        self._start = self._process.enter(self._window, self._session)
         if self._nests:
-            _outer.set(self)
+            _outer.set(self._window)
         return self
 
     def __exit__(
@@ -83,11 +112,11 @@ class Measurement:
             if wait is not None and kind is None:
                 wait()
             elif leaves_work():
-                self._flags.add("no-sync")
+                self._window.flags.add("no-sync")
         finally:
-            self._end = self._process.leave(self, session, start)
-            if _outer.get() is self:
-                _outer.set(self._around[-1] if self._around else None)
+            self._end = self._process.leave(self._window, session, start)
+            if _outer.get() is self._window:
+                _outer.set(self._window.around[-1] if self._window.around else None)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -107,25 +136,12 @@ class Measurement:
     @property
     def name(self) -> str:
         """The window's own name."""
-        return self._name
+        return self._window.name
 
     @property
     def path(self) -> str:
         """Names of the windows around it, and its own."""
-        return "/".join(one.name for one in (*self._around, self) if one.name)
-
-    @property
-    def around(self) -> tuple[Measurement, ...]:
-        """The windows around it, the outermost first."""
-        return self._around
-
-    def is_within(self, other: Measurement) -> bool:
-        """Tell whether another window is around this one."""
-        return other in self._around
-
-    def overlaps(self) -> None:
-        """Take note that another window, neither around this one nor within, has the same joules."""
-        self._flags.add("overlap")
+        return self._window.path
 
     def result(self, patience_s: float = PATIENCE_S) -> MeasuredEnergy:
         """Return what was used in the window, which has ended; waits for at most so long, s.
@@ -209,35 +225,35 @@ class Measurement:
             if why := wrong_work(unit, count):
                 raise ValueError(why)
         for unit, count in counts.items():
-            for window in (*self._around, self):
-                window.count(unit, count)
+            for window in (*self._window.around, self._window):
+                window.work[unit] += count
             self._process.tell(unit, count)
-
-    def count(self, unit: str, count: int) -> None:
-        """Note work here alone: of a window within, or for a number of one's own."""
-        self._work[unit] += count
 
     @property
     def work(self) -> Mapping[str, int]:
         """Work that was noted in the window, and in those within it, by unit."""
-        return dict(self._work)
+        return dict(self._window.work)
 
     def per(self, unit: str) -> tuple[float, float]:
         """Return joules for one unit of the work that was noted, and one sigma of it; NaN without work."""
-        count, found = self._work[unit], self.result()
+        count, found = self._window.work[unit], self.result()
         return (found.joules / count, found.sigma_j / count) if count else (math.nan, math.nan)
+
+    def __str__(self) -> str:
+        """Write it in a line; waits as `joules` does, once the window has ended."""
+        return repr(self) if self._end is None else str(self.result())
 
     def __repr__(self) -> str:
         """Write it in a line, without waiting."""
         if self._start is None:
-            return f"<wattshed.measure {self._name!r}: not entered>"
+            return f"<wattshed.measure {self.name!r}: not entered>"
         session, start = self._begun()
         if self._end is None:
             return f"<wattshed.measure {self.path!r}: running>"
         return f"<wattshed.measure {self._between(session, start, self._end, 0.0)}>"
 
     def _again(self, *, nests: bool) -> Measurement:
-        made = self._process, self._name, self._gpus, self._scope, self._sync
+        made = self._process, self.name, self._gpus, self._scope, self._sync
         return Measurement(*made, strict=self._strict, nests=nests)
 
     def _begun(self) -> tuple[MeteringSession, Edge]:
@@ -249,7 +265,7 @@ class Measurement:
         if self._pid != os.getpid():
             why = "the process was forked within the window"
             return not_measured(why, (end.time_ns - start.time_ns) / 1e9, self.path)
-        return measured(session, start, end, patience_s, path=self.path, flags=self._flags)
+        return measured(session, start, end, patience_s, path=self.path, flags=self._window.flags)
 
     def _checked(self, found: MeasuredEnergy) -> MeasuredEnergy:
         if found.reason and self._strict:

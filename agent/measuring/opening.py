@@ -19,7 +19,7 @@ from wattshed.agent.wire.agent_socket import AgentAbsentError, agent_socket
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-METER = "WATTSHED_METER"
+METER, SIMULATED = "WATTSHED_METER", "simulated"
 SCOPES = ("auto", "job", "gpu")
 
 
@@ -38,7 +38,7 @@ def open_session(wanted: Sequence[int | str] | None, scope: str, environ: Mappin
     """
     why = []
     by_number = wanted is not None and any(isinstance(one, int) for one in wanted)
-    if scope != "gpu" and not by_number:
+    if scope != "gpu" and not by_number and not environ.get(METER, "").startswith(SIMULATED):
         try:
             path = agent_socket(environ, os.geteuid())
             return MeteringSession(AgentMeter(path, None if wanted is None else [str(one) for one in wanted]))
@@ -54,7 +54,7 @@ def open_session(wanted: Sequence[int | str] | None, scope: str, environ: Mappin
 
 def _own_meter(wanted: Sequence[int | str] | None, environ: Mapping[str, str]) -> OwnMeter:
     meter = environ.get(METER, "")
-    if meter.partition(":")[0] == "simulated":
+    if meter.partition(":")[0] == SIMULATED:
         return _simulated(meter.partition(":")[2], wanted, environ)
     from wattshed.agent.meters.nvml import Nvml  # noqa: PLC0415 - not where an agent tells
 

@@ -19,7 +19,7 @@ SHORT_RATIO = 0.1
 OVERHEAD_HNJ = 2_000_000  # a counter counts whole millijoules
 
 
-class Point(NamedTuple):
+class EnergyPoint(NamedTuple):
     """The energy that one GPU had used at a moment, since some moment before.
 
     Attributes
@@ -47,7 +47,7 @@ class EdgeValue:
 
     Attributes
     ----------
-    points : mapping of UUID to Point
+    points : mapping of UUID to EnergyPoint
     count : object
         Whose count this is. Values of different ones cannot be compared: an agent that was started anew, another job.
     since_ns : int, ns
@@ -57,7 +57,7 @@ class EdgeValue:
         Why nothing is known of it; empty: it is.
     """
 
-    points: Mapping[str, Point] = field(default_factory=dict)
+    points: Mapping[str, EnergyPoint] = field(default_factory=dict)
     count: object = None
     since_ns: int = 0
     flags: frozenset[str] = frozenset()
@@ -93,7 +93,7 @@ def difference(start: EdgeValue, end: EdgeValue, start_ns: int) -> EnergyDiffere
         before, flags = {}, flags | {"new-job"}
     if not end.points:
         return EnergyDifference(reason="no GPU was used that anybody saw")
-    pairs = [(before.get(gpu, Point(0)), point) for gpu, point in end.points.items()]
+    pairs = [(before.get(gpu, EnergyPoint(0)), point) for gpu, point in end.points.items()]
     energy_hnj = sum(b.energy_hnj - a.energy_hnj for a, b in pairs)
     edges_j = math.sqrt(sum(a.edge_j**2 + b.edge_j**2 for a, b in pairs))
     gain_j = sum(abs(b.gain_j - a.gain_j) for a, b in pairs)

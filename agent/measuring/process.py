@@ -11,8 +11,11 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from wattshed.agent.measuring.measured import MeasuredEnergy, measured, not_measured
-from wattshed.agent.measuring.measurement import Measurement
-from wattshed.agent.measuring.opening import SCOPES, open_session
+from wattshed.agent.measuring.measurement import Measurement, OpenWindow
+from wattshed.agent.measuring.opening import METER, SCOPES, open_session
+from wattshed.agent.measuring.visible import ORDER
+from wattshed.agent.measuring.visible import VARIABLE as VISIBLE
+from wattshed.agent.wire.agent_socket import VARIABLE as SOCKET
 from wattshed.agent.wire.agent_socket import AgentAbsentError, agent_socket, ask, wrong_work
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ AGAIN_S = 30.0
 """Where nothing could be measured, it is tried again after so long."""
 TELL_S, MOST_UNITS = 0.25, 8
 """Work is told in sums, so often, and of so many units."""
-PATIENCE_S = 3.0
+PATIENCE_S = 5.0
 
 
 class WorkTeller:
@@ -97,8 +100,8 @@ class ProcessMeasuring:
 
     def _begin(self) -> None:
         self._lock = threading.RLock()
-        self._sessions: dict[tuple[object, str], tuple[MeteringSession, float]] = {}
-        self._open: list[tuple[Measurement, MeteringSession]] = []
+        self._sessions: dict[tuple[object, ...], tuple[MeteringSession, float]] = {}
+        self._open: list[tuple[OpenWindow, MeteringSession]] = []
         self._unions: dict[MeteringSession, _Union] = {}
         self._teller = WorkTeller(self._environ)
 
@@ -119,7 +122,7 @@ class ProcessMeasuring:
         if isinstance(gpus, str) and gpus != "auto":
             raise ValueError(f"gpus is 'auto' or a list of numbers and UUIDs, not {gpus!r}")
         wanted = None if isinstance(gpus, str) else tuple(gpus)
-        key = wanted, scope
+        key = wanted, scope, tuple(self._environ.get(name) for name in (METER, SOCKET, VISIBLE, ORDER))
         with self._lock:
             found, opened_s = self._sessions.get(key, (None, -math.inf))
             if found is None or (not found.source and time.monotonic() - opened_s > AGAIN_S):
@@ -127,19 +130,19 @@ class ProcessMeasuring:
                 self._sessions[key] = found, time.monotonic()
             return found
 
-    def enter(self, window: Measurement, session: MeteringSession) -> Edge:
+    def enter(self, window: OpenWindow, session: MeteringSession) -> Edge:
         """Open a window."""
         with self._lock:
             for other, _ in self._open:
-                if not window.is_within(other) and not other.is_within(window):
-                    window.overlaps()
-                    other.overlaps()
+                if window.overlaps(other):
+                    window.flags.add("overlap")
+                    other.flags.add("overlap")
             edge = session.edge(opens=True)
             self._open.append((window, session))
             self._unions.setdefault(session, _Union()).enter(edge)
             return edge
 
-    def leave(self, window: Measurement, session: MeteringSession, start: Edge) -> Edge:
+    def leave(self, window: OpenWindow, session: MeteringSession, start: Edge) -> Edge:
         """Close a window."""
         with self._lock:
             if (window, session) not in self._open:  # it was opened before a fork

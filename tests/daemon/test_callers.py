@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from wattshed.agent.daemon.callers.desk import CallersDesk
-from wattshed.agent.daemon.callers.energies import Energies
+from wattshed.agent.daemon.callers.energies import JobEnergies
 from wattshed.agent.daemon.callers.limits import Budgets, CallLimits
 from wattshed.agent.daemon.callers.senders import Senders
 from wattshed.agent.daemon.callers.server import CallersServer
@@ -53,7 +53,7 @@ def socket_of(tmp_path):
     def open_(limits=None, refuses=()):
         tmp_path.chmod(0o755)
         work = Noted(refuses)
-        desk = CallersDesk({"wattshed": "1", "simulated": False}, Energies(), 0, work)
+        desk = CallersDesk({"wattshed": "1", "simulated": False}, JobEnergies(), 0, work)
         senders = Senders(Processes(Path("/proc"), now_us, await_exits=False), now_us)
         server = CallersServer(str(tmp_path / "agent.sock"), desk, senders, now_us, limits)
         opened.append(server)

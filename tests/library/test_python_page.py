@@ -21,6 +21,8 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("WATTSHED_METER", "simulated")
+    monkeypatch.setenv("WATTSHED_SOCKET", "")
     return tmp_path
 
 

@@ -11,7 +11,7 @@ from tests.markdown import with_blocks
 PAGE = Path(__file__).parents[2] / "docs/python.md"
 OFFERED = (
     "replay", "Report", "Picture", "read", "Recording", "fleet.estimate", "fleet.simulate", "fleet.scenario",
-    "fleet.scenarios", "InputError",
+    "fleet.scenarios", "measure", "Measurement", "MeasuredEnergy", "total", "add_work", "InputError",
 )  # fmt: skip
 """In their order; what a class has follows it."""
 _SECTION = re.compile(r"^(\w+)\n-{3,}\n", re.MULTILINE)
@@ -30,7 +30,7 @@ def entries():
             found = getattr(found, part)
         yield entry(f"wattshed.{name}", found)
         for member, value in sorted(vars(found).items()) if inspect.isclass(found) and name != "InputError" else ():
-            if not member.startswith("_") and not isinstance(value, classmethod):
+            if not (member.startswith("_") or isinstance(value, classmethod) or inspect.ismemberdescriptor(value)):
                 yield entry(f"{name}.{member}", value)
 
 

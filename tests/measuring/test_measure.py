@@ -16,7 +16,7 @@ import pytest
 import wattshed
 from wattshed.agent.measuring.measured import NotMeasuredWarning
 from wattshed.agent.measuring.measurement import Measurement
-from wattshed.agent.measuring.points import EdgeValue, Point
+from wattshed.agent.measuring.points import EdgeValue, EnergyPoint
 from wattshed.agent.measuring.process import ProcessMeasuring
 from wattshed.agent.measuring.session import MeteringSession
 
@@ -50,7 +50,7 @@ class Steady:
     def value(self, time_ns):
         if time.monotonic_ns() < time_ns + 10_000_000:
             return None
-        return EdgeValue({"GPU-1": Point(time_ns * 100 * WATT_HNJ_PER_NS)}, "own")
+        return EdgeValue({"GPU-1": EnergyPoint(time_ns * 100 * WATT_HNJ_PER_NS)}, "own")
 
 
 class Broken(Steady):

@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 from wattshed.agent.wire.agent_socket import SCHEMA, wrong_work
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from wattshed.agent.accounts.attribution import Accounts
-    from wattshed.agent.daemon.callers.energies import Energies
+    from wattshed.agent.daemon.callers.energies import JobEnergies
     from wattshed.agent.jobs.processes import Process
     from wattshed.agent.window import Owner, Window
 
 KEPT_US = 60_000_000
 """A caller that asked nothing for so long is forgotten; it is decided anew when it asks again."""
+REFRESH_US = 1_000_000
+"""Process lists cost the driver milliseconds: they are not read for callers more often than this."""
 MOST_CALLERS, MOST_TOLD = 4096, 20_000
 """Callers, and amounts of work that wait for the next window."""
 
@@ -64,25 +66,29 @@ class CallersDesk:
     ----------
     about : mapping
         What `hello` tells of the agent.
-    energies : Energies
+    energies : JobEnergies
     offset_us : int, us
         The windows' time line is so far ahead of CLOCK_MONOTONIC.
     work : WorkDesk or None
+    refresh : callable
+        Has the meter look who is on the GPUs: a caller that just came may be there, and not be noticed yet.
     """
 
     def __init__(
         self,
         about: Mapping[str, Any],
-        energies: Energies,
+        energies: JobEnergies,
         offset_us: int = 0,
         work: WorkDesk | None = None,
+        *,
+        refresh: Callable[[], None] = lambda: None,
     ) -> None:
         self._about, self._energies, self._offset_us, self._work = about, energies, offset_us, work
         self._lock = threading.Lock()
         self._callers: dict[_Key, _Caller] = {}
         self._told: deque[tuple[Process, str, int, int]] = deque()
         self._refusals: dict[tuple[_Key, str], str] = {}
-        self._resolver: CallerResolver | None = None
+        self._refresh, self._refreshed_us = refresh, 0
         self.refused: Counter[str] = Counter()
 
     def answer(self, process: Process, message: Mapping[str, Any], now_us: int) -> dict[str, Any]:
@@ -105,7 +111,7 @@ class CallersDesk:
             return {"wait": "whose this process is will be known after the next window"}
         if op == "hello":
             return {"schema": SCHEMA, **self._about, "job": owner.key}
-        return self._energy(owner, message.get("start_ns"), message.get("end_ns"))
+        return self._energy(owner, message.get("start_ns"), message.get("end_ns"), now_us)
 
     def refusal(self, reason: str, text: str) -> dict[str, Any]:
         """Count a refusal, and return the answer that says so."""
@@ -156,6 +162,7 @@ class CallersDesk:
                 if len(self._callers) >= MOST_CALLERS:
                     return None
                 caller = self._callers[process.key] = _Caller(process, now_us)
+                self._look_soon(now_us)
             caller.process, caller.asked_us = process, now_us
             return caller.owner
 
@@ -176,11 +183,18 @@ class CallersDesk:
             return self.refusal("overflow", "too much work was told at once")
         return {"ok": True, **({"job": owner.key} if owner is not None else {})}
 
-    def _energy(self, owner: Owner, start_ns: Any, end_ns: Any) -> dict[str, Any]:
+    def _look_soon(self, now_us: int) -> None:
+        if now_us - self._refreshed_us > REFRESH_US:
+            self._refreshed_us = now_us
+            self._refresh()
+
+    def _energy(self, owner: Owner, start_ns: Any, end_ns: Any, now_us: int) -> dict[str, Any]:
         times = start_ns, end_ns
         if any(isinstance(t, bool) or not isinstance(t, int) for t in times) or not 0 <= start_ns <= end_ns < 1 << 63:
             return self.refusal("malformed", "start_ns and end_ns are times of CLOCK_MONOTONIC, in order")
+        if not self._energies.knows(owner.key):
+            self._look_soon(now_us)
         told = self._energies.between(owner.key, *(t // 1000 + self._offset_us for t in times))
         if "began_us" in told:
             told["began_ns"] = (told.pop("began_us") - self._offset_us) * 1000
-        return {"job": owner.key, **told}
+        return {"job": owner.key, "simulated": bool(self._about.get("simulated")), **told}

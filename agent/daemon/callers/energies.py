@@ -1,8 +1,8 @@
 """What each job had used at any moment of the last two minutes: one cumulative function of time for each of its GPUs.
 
 It is known where a window ended, as far as the GPU's energy was booked by then; for what lies in between see
-`agent.load_change`. What was used between two moments is the difference of two values, so adjacent stretches add up to
-the whole exactly.
+`agent.meters.load_change`. What was used between two moments is the difference of two values, so adjacent stretches add
+up to the whole exactly.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wattshed.agent.accounts.uncertainty import gain_j
-from wattshed.agent.load_change import part_before, sigma_of_moment
+from wattshed.agent.meters.load_change import part_before, sigma_of_moment
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ FRESH_US = 10_000_000
 ENDED_US = 10_000_000
 
 
-class Mark(NamedTuple):
+class UsedSoFar(NamedTuple):
     """A value of the function: until when it counts, the energy, and what of it is in doubt, in J that add up."""
 
     time_us: int
@@ -37,12 +37,12 @@ class Mark(NamedTuple):
     doubt_j: float
 
 
-class Energies:
+class JobEnergies:
     """Keeps the marks of all running jobs. The loop notes them, any thread may ask."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._marks: dict[str, dict[GpuKey, deque[Mark]]] = {}
+        self._marks: dict[str, dict[GpuKey, deque[UsedSoFar]]] = {}
         self._began_us: dict[str, int] = {}
         self._known_us: dict[GpuKey, int] = {}
         self._since_us: int | None = None
@@ -65,6 +65,11 @@ class Energies:
                 for gpu, line in job.lines.items():
                     _note(marks, gpu, line, accounts.gpus[gpu], known_us.get(gpu, 0), before.get(gpu))
             self._began_us = {key: began for key, began in self._began_us.items() if key in self._marks}
+
+    def knows(self, job: str) -> bool:
+        """Tell whether a job was on a GPU lately."""
+        with self._lock:
+            return job in self._marks
 
     def between(self, job: str, start_us: int, end_us: int) -> dict[str, Any]:
         """Return what a job used of each GPU until two moments, and in between.
@@ -113,23 +118,28 @@ class Energies:
 
 
 def _note(  # noqa: PLR0917 - called once, just above
-    marks: dict[GpuKey, deque[Mark]], gpu: GpuKey, line: Line, account: GpuAccount, known_us: int, before_us: int | None
+    marks: dict[GpuKey, deque[UsedSoFar]],
+    gpu: GpuKey,
+    line: Line,
+    account: GpuAccount,
+    known_us: int,
+    before_us: int | None,
 ) -> None:
     """Add a mark, if more is known than before; a job that is new had used nothing by the window before."""
     found = marks.get(gpu)
     if found is None:
         found = marks[gpu] = deque(maxlen=KEPT_WINDOWS)
         if before_us is not None and before_us < known_us:
-            found.append(Mark(before_us, 0, 0.0, 0.0))
+            found.append(UsedSoFar(before_us, 0, 0.0, 0.0))
     hnj = line.static_hnj + line.dynamic_hnj
     doubt_j = (line.split_hnj + abs(line.idle_hnj) + line.untold_hnj) / HNJ_PER_JOULE
-    mark = Mark(known_us, hnj, gain_j(account, hnj / HNJ_PER_JOULE), doubt_j)
+    mark = UsedSoFar(known_us, hnj, gain_j(account, hnj / HNJ_PER_JOULE), doubt_j)
     if found and known_us <= found[-1].time_us:
         return
     found.append(mark)
 
 
-def _at(line: deque[Mark], time_us: int) -> tuple[int, float, float, float]:
+def _at(line: deque[UsedSoFar], time_us: int) -> tuple[int, float, float, float]:
     """Return energy (hnj), doubts (J), and what the straight line between two marks may be off by at a moment (J)."""
     times = [mark.time_us for mark in line]
     place = bisect_right(times, time_us)
@@ -151,6 +161,6 @@ def _at(line: deque[Mark], time_us: int) -> tuple[int, float, float, float]:
     )
 
 
-def _power(a: Mark, b: Mark) -> float:
+def _power(a: UsedSoFar, b: UsedSoFar) -> float:
     """Return the mean power between two marks, in any unit."""
     return (b.energy_hnj - a.energy_hnj) / (b.time_us - a.time_us)

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from wattshed.agent.daemon.callers.desk import CallersDesk
-from wattshed.agent.daemon.callers.energies import Energies
+from wattshed.agent.daemon.callers.energies import JobEnergies
 from wattshed.agent.daemon.callers.senders import Senders
 from wattshed.agent.daemon.callers.server import CallersServer
 from wattshed.agent.daemon.questions import socket_path
@@ -49,7 +49,8 @@ def open_callers(  # noqa: PLR0917 - called once
     if not path:
         return None
     about = {"wattshed": version, "host": host, "simulated": source.kind == "simulated"}
-    desk = CallersDesk(about, Energies(), clock.now_us() - time.monotonic_ns() // 1000, work)
+    offset_us = clock.now_us() - time.monotonic_ns() // 1000
+    desk = CallersDesk(about, JobEnergies(), offset_us, work, refresh=source.refresh)
     processes = Processes(source.proc_root, clock.now_us, await_exits=False)
     try:
         server = CallersServer(path, desk, Senders(processes, clock.now_us), clock.now_us)

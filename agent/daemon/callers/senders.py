@@ -35,6 +35,10 @@ class Sender(NamedTuple):
     uid: int
 
 
+class UnknownSenderError(Exception):
+    """No process has the pid of whoever sent a packet."""
+
+
 class Lookup(Protocol):
     """Who knows processes: `agent.jobs.processes.Processes`."""
 
@@ -73,7 +77,7 @@ class Senders:
         self._forgot_s = time.monotonic()
 
     def process_of(self, sender: Sender, connection: socket.socket, quiet_us: int) -> Process | None:
-        """Return the process that sent a packet; None if that is not certain.
+        """Return the process that sent a packet; None if that is not certain, and the packet must be sent again.
 
         Parameters
         ----------
@@ -81,14 +85,19 @@ class Senders:
         connection : socket
         quiet_us : int, us
             When it is known that the packet was not sent yet.
+
+        Raises
+        ------
+        UnknownSenderError
+            There is no such process where the agent looks for them: it has ended, or the agent meters another machine.
         """
-        if sender.pid <= 0:
+        if sender.pid < 0:
             return None
         self._forget()
         self._processes.meet(sender.pid)
         process = self._processes.look(sender.pid)
         if process is None:
-            return None
+            raise UnknownSenderError(f"the agent sees no process {sender.pid}")
         if process.started_us is not None and process.started_us + _TICK_US <= quiet_us:
             return process
         return process if _connected(connection, sender.pid) else None

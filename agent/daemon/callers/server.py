@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wattshed.agent.daemon.callers.limits import Budgets, CallLimits
-from wattshed.agent.daemon.callers.senders import ROOM, Sender, sender_of
+from wattshed.agent.daemon.callers.senders import ROOM, Sender, UnknownSenderError, sender_of
 from wattshed.agent.wire.agent_socket import MOST_BYTES, packed, unpacked
 from wattshed.exporters.web.listen import bind_unix
 from wattshed.exporters.web.peer import credentials_of
@@ -142,7 +142,10 @@ class CallersServer:
             self._drop(descriptor)
 
     def _answer(self, sender: Sender, connection: socket.socket, message: dict[str, Any]) -> dict[str, Any]:
-        process = self._senders.process_of(sender, connection, self._quiet_us)
+        try:
+            process = self._senders.process_of(sender, connection, self._quiet_us)
+        except UnknownSenderError as error:
+            return self._desk.refusal("unknown_process", str(error))
         if process is None:
             return {"again": "which process sent this is not certain; send it again"}
         return self._desk.answer(process, message, self._clock())

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from wattshed.agent.inputs.arrow import pc
 from wattshed.agent.inputs.quantities import (
     COUNT,
     ENERGY_UJ,
@@ -215,7 +215,8 @@ class TableReader:
         if not named:
             return np.full(_size(columns), self._new_gpu({}), np.int32)
         texts: list[list[str]] = []
-        code, many = np.zeros(1, np.int64), 1
+        code: NDArray[np.integer] = np.zeros(1, np.int64)
+        many = 1
         for name in named:
             values, place = _names_in(columns[name])
             texts.append(values)
@@ -235,7 +236,8 @@ class TableReader:
             if key not in self._numbers:
                 self._numbers[key] = self._new_gpu(dict(zip(named, key, strict=True)))
             numbers[combined if many <= _MANY_NAMES else row] = self._numbers[key]
-        return numbers[code]
+        of_rows: NDArray[np.int32] = numbers[code]
+        return of_rows
 
     def _new_gpu(self, cells: dict[str, str]) -> int:
         layout = self._layout
@@ -256,8 +258,10 @@ class TableReader:
 
 def _names_in(column: Any) -> tuple[list[str], NDArray[np.integer]]:
     """Return the different names in a column, and which of them each row has: int[n]."""
-    if pa.types.is_dictionary(column.type) and column.null_count:
-        column = column.dictionary_decode()
+    if pa.types.is_dictionary(column.type):
+        if not column.null_count and pa.types.is_string(column.type.value_type):
+            return [text or "" for text in column.dictionary.to_pylist()], column.indices.to_numpy()
+        column = column.dictionary_decode() if column.null_count else column
     # Encoded as it is, since numbers are distinguished much faster than texts.
     encoded = pc.dictionary_encode(column, null_encoding="encode")
     values = pc.fill_null(pc.cast(encoded.dictionary, pa.string()), "").to_pylist()

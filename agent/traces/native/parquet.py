@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.arrow import pc
 from wattshed.agent.traces.chunk import windows_of
 from wattshed.agent.traces.native.batch import (
     FAR_US,
