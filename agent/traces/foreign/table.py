@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from wattshed.agent.traces.foreign.round_times import RoundTimes
     from wattshed.agent.traces.foreign.table_layout import Quantity, TableLayout
 
+_CLOSE = 64  # between the numbers of a host's GPUs
 _MANY_NAMES = 1 << 16  # different names of GPUs that are counted in a table; more are sorted
 
 
@@ -212,7 +213,8 @@ class TableReader:
         if not named:
             return np.full(_size(columns), self._new_gpu({}), np.int32)
         texts: list[list[str]] = []
-        code, many = np.zeros(1, np.int64), 1
+        code: NDArray[np.integer] = np.zeros(1, np.int64)
+        many = 1
         for name in named:
             values, place = _names_in(columns[name])
             texts.append(values)
@@ -232,7 +234,8 @@ class TableReader:
             if key not in self._numbers:
                 self._numbers[key] = self._new_gpu(dict(zip(named, key, strict=True)))
             numbers[combined if many <= _MANY_NAMES else row] = self._numbers[key]
-        return numbers[code]
+        found: NDArray[np.int32] = numbers[code]
+        return found
 
     def _new_gpu(self, cells: dict[str, str]) -> int:
         layout = self._layout
@@ -255,6 +258,11 @@ def _names_in(column: Any) -> tuple[list[str], NDArray[np.integer]]:
     """Return the different names in a column, and which of them each row has: int[n]."""
     if pa.types.is_dictionary(column.type) and column.null_count:
         column = column.dictionary_decode()
+    if pa.types.is_integer(column.type) and not column.null_count:
+        numbers = column.to_numpy()
+        low, high = int(numbers.min()), int(numbers.max())
+        if high - low < _CLOSE:
+            return [str(number) for number in range(low, high + 1)], (numbers - low).astype(np.int64)
     # Encoded as it is, since numbers are distinguished much faster than texts.
     encoded = pc.dictionary_encode(column, null_encoding="encode")
     values = pc.fill_null(pc.cast(encoded.dictionary, pa.string()), "").to_pylist()

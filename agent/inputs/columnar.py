@@ -1,0 +1,134 @@
+"""Tables stored by column, Parquet and Arrow (Feather), as blocks of rows: few of them are in memory at once."""
+
+# pyarrow.parquet is imported where it is used: it is a tenth of the start of a replay that needs none.
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pyarrow as pa
+
+from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.delimited import Block
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+PARQUET_MAGIC, ARROW_MAGIC = b"PAR1", b"ARROW1"
+_BLOCK_ROWS = 1 << 18
+_FEW_BYTES, _NAMES = 2, 1 << 16
+"""Of each value, and of all different names together, where few texts differ."""
+_STREAMED = 1 << 20
+"""Bytes of a column of Parquet that are read at once; otherwise all of a row group would be."""
+
+
+class ColumnTable(Protocol):
+    """A table that is open.
+
+    Attributes
+    ----------
+    schema : pyarrow.Schema
+    """
+
+    schema: pa.Schema
+
+    def batches(self, wanted: Sequence[str], rows: int = _BLOCK_ROWS) -> Iterator[pa.RecordBatch]:
+        """Read columns, so many rows at most at once."""
+
+
+def blocks_of(table: ColumnTable, wanted: Sequence[str]) -> Iterator[Block]:
+    """Read columns of a table, block by block; the lines of a block count rows, from 1."""
+    line = 1
+    for batch in table.batches(wanted):
+        yield Block(line, {name: batch.column(name) for name in wanted})
+        line += batch.num_rows
+
+
+def head_of_columns(table: ColumnTable, wanted: Sequence[str], rows: int) -> dict[str, Any] | None:
+    """Read the first rows: name -> pyarrow.Array; None if there is no row."""
+    batch = next(table.batches(wanted, rows), None)
+    return None if batch is None else {name: batch.column(name).slice(0, rows) for name in wanted}
+
+
+@contextlib.contextmanager
+def open_columns(path: Path) -> Iterator[ColumnTable]:
+    """Open a Parquet or Arrow file.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, also while it is read.
+    """
+    with path.open("rb") as file:
+        is_arrow = file.read(len(ARROW_MAGIC)) == ARROW_MAGIC
+    try:
+        with _ArrowTable(path) if is_arrow else _ParquetTable(path) as table:
+            yield table
+    except (pa.ArrowException, OSError) as error:
+        kind = "Arrow" if is_arrow else "Parquet"
+        raise InputError(f"damaged {kind} ({str(error).splitlines()[0]})", str(path)) from error
+
+
+class _ParquetTable(contextlib.ExitStack):
+    """Texts of which few differ come as they are stored, as a dictionary and numbers."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow.parquet as pq
+
+        super().__init__()
+        with pq.ParquetFile(path) as file:
+            self.schema, metadata = file.schema_arrow, file.metadata
+        self._file = self.enter_context(
+            pq.ParquetFile(
+                path, metadata=metadata, read_dictionary=_repeated_texts(metadata), pre_buffer=False,
+                buffer_size=_STREAMED,
+            )
+        )  # fmt: skip
+
+    def batches(self, wanted: Sequence[str], rows: int = _BLOCK_ROWS) -> Iterator[pa.RecordBatch]:
+        for groups in self._together(rows):
+            yield from self._file.iter_batches(rows, row_groups=groups, columns=list(wanted))
+
+    def _together(self, rows: int) -> Iterator[list[int]]:
+        """Bring small row groups together; larger ones are decoded by themselves, as pieces that are not copied."""
+        groups: list[int] = []
+        count = 0
+        for group in range(self._file.num_row_groups):
+            size = self._file.metadata.row_group(group).num_rows
+            if groups and count + size > rows:
+                yield groups
+                groups, count = [], 0
+            groups.append(group)
+            count += size
+        if groups:
+            yield groups
+
+
+def _repeated_texts(metadata: Any) -> list[str]:
+    """Return the columns of text that take next to no room in the first row group."""
+    if not metadata.num_row_groups:
+        return []
+    group = metadata.row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    texts = [one for one in columns if one.physical_type == "BYTE_ARRAY" and one.has_dictionary_page]
+    return [one.path_in_schema for one in texts if one.total_uncompressed_size <= _FEW_BYTES * one.num_values + _NAMES]
+
+
+class _ArrowTable(contextlib.ExitStack):
+    """A batch of it is decoded whole, as it was written."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._source = self.enter_context(pa.OSFile(str(path)))
+        self.schema = pa.ipc.open_file(self._source).schema
+
+    def batches(self, wanted: Sequence[str], rows: int = _BLOCK_ROWS) -> Iterator[pa.RecordBatch]:
+        own = sorted(self.schema.get_field_index(name) for name in wanted)
+        reader = pa.ipc.open_file(self._source, options=pa.ipc.IpcReadOptions(included_fields=own))
+        for number in range(reader.num_record_batches):
+            batch = reader.get_batch(number)
+            for first in range(0, batch.num_rows, rows):
+                yield batch.slice(first, rows)
