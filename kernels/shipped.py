@@ -10,7 +10,8 @@ from wattshed.kernels import load
 MODULES = (
     "billing.reconcile", "billing.split", "billing.histogram", "billing.power_only", "billing.block_sums",
     "billing.whole_windows", "arrow_messages", "checksums", "columns", "dealing", "arrays.trapezoid", "arrays.segments",
-    "arrays.sweep", "arrays.bins", "arrays.bands", "arrays.squeeze", "arrays.draws", "jobs", "cells", "bandwidth",
+    "arrays.sweep", "arrays.bins", "arrays.bands", "arrays.squeeze", "arrays.draws", "jobs", "cells", "lines",
+    "bandwidth",
 )  # fmt: skip
 """What the agent needs first."""
 

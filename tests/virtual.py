@@ -104,6 +104,7 @@ def agent(
     marked=True,
     history=None,
     version="test",
+    callers=None,
 ):
     """Put an agent together as the assembly does, on a node that exists already.
 
@@ -146,6 +147,7 @@ def agent(
         limits=LoopLimits(keep_us, round(seconds * 1e6)),
         extra_faults=lambda: {**sampler.faults, **resolver.faults()},
         history=feed,
+        callers=callers,
     )
     return VirtualAgent(daemon, accounts, board, sampler, resolver, faults, seen, kept, writer, feed)
 

@@ -261,6 +261,12 @@ class Config:
         "first. Of other commands `wattshed warm` and `wattshed check` read it here, and all know the variables.",
         path=True,
     )
+    socket: str = key(
+        "auto",
+        "Unix socket at which jobs ask for their own joules and tell their work (`wattshed.measure`, "
+        "`wattshed.add_work`); auto: agent.sock, found as `history.socket` is; empty: none.",
+        check=_wrong_socket,
+    )
     proc_root: str = key(
         "/proc", "Where the host's /proc is (a container without hostPID mounts it elsewhere).", path=True
     )

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.calibration import Calibrator
     from wattshed.agent.accounts.state import StateFile
     from wattshed.agent.config.settings import Config, Sampling
+    from wattshed.agent.daemon.callers.desk import CallersDesk
     from wattshed.agent.daemon.history_feed import HistoryFeed
     from wattshed.agent.daemon.source import Source
     from wattshed.agent.traces.native.recorder import Recorder
@@ -125,6 +126,7 @@ def _assemble(about: _About, opened: ExitStack) -> tuple[Daemon, Callable[[], No
     from wattshed.agent.accounts.attribution import Accounts  # noqa: PLC0415
     from wattshed.agent.accounts.calibration import Calibrator  # noqa: PLC0415
     from wattshed.agent.accounts.ledger import Ledger  # noqa: PLC0415
+    from wattshed.agent.daemon.callers.opening import open_callers  # noqa: PLC0415
     from wattshed.agent.daemon.compiling import settle_form  # noqa: PLC0415
     from wattshed.agent.daemon.reload import Reload, corrections  # noqa: PLC0415
     from wattshed.agent.daemon.summary import RunSummary  # noqa: PLC0415
@@ -141,7 +143,8 @@ def _assemble(about: _About, opened: ExitStack) -> tuple[Daemon, Callable[[], No
     history = kept_history(config, about.host, source.kind, about.jobs, faults, opened)
     accounts = Accounts(ledger=Ledger(config.jobs.max_series), live=True)
     between = _told(about.line, settle_form(opened))
-    daemon = _daemon(about, source, accounts, calibrator, recorder, state, history, faults, between)
+    callers = open_callers(config, source, about.host, about.version, opened) if about.server is not None else None
+    daemon = _daemon(about, source, accounts, calibrator, recorder, state, history, faults, between, callers)
     end_in_order(about.board, daemon, close_source)
     look_again(reread, source.look)
     daemon.restore()
@@ -191,6 +194,7 @@ def _daemon(  # noqa: PLR0917 - called once, just above
     history: HistoryFeed | None,
     faults: Faults,
     between: Callable[[Window], None],
+    callers: CallersDesk | None,
 ) -> Daemon:
     """Give the loop its parts."""
     from wattshed.agent.accounts.publishing import Publisher  # noqa: PLC0415
@@ -219,6 +223,7 @@ def _daemon(  # noqa: PLR0917 - called once, just above
         kernels=kernel_facts,
         between=between,
         tenancy=source.tenancy,
+        callers=callers,
     )
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from wattshed.agent.daemon.history_feed import HistoryFeed
     from wattshed.agent.daemon.systemd import Notifier
     from wattshed.agent.errors import Faults
+    from wattshed.agent.jobs.processes import Process
     from wattshed.agent.window import Device, ProcessObservation
     from wattshed.exporters.snapshot import FleetFacts, GpuFacts, Histogram, KernelFacts
 
@@ -65,6 +66,19 @@ class Resolver(Protocol):
         self, observations: Sequence[ProcessObservation], devices: Sequence[Device], start_us: int, end_us: int
     ) -> tuple[tuple[Owner, ...], Usage]:
         """Return the owners of one window and their usage."""
+
+    def owner_of(self, process: Process) -> Owner:
+        """Return whose a process is that may be on no GPU, as of the last window."""
+
+
+class Callers(Protocol):
+    """Answers processes of jobs in a thread of its own, by what it hears here."""
+
+    def settle(self, resolver: Resolver, window: Window) -> None:
+        """Decide whose those are who called, as of a window whose owners are resolved, and that is not recorded yet."""
+
+    def follow(self, accounts: Accounts, window: Window) -> None:
+        """Note what every job has used by the end of a window that is attributed."""
 
 
 class WindowSink(Protocol):
@@ -122,6 +136,8 @@ class Daemon:
         Called between two windows, with the one that was taken in: then that form may change.
     tenancy : callable
         Who is on the GPUs at the moment.
+    callers : Callers, optional
+        Who answers processes that ask for their joules.
 
     Attributes
     ----------
@@ -152,6 +168,7 @@ class Daemon:
         kernels: Callable[[], KernelFacts | None] = lambda: None,
         between: Callable[[Window], None] = lambda _: None,
         tenancy: Callable[[], Tenancy] = Tenancy,
+        callers: Callers | None = None,
     ) -> None:
         self._windows, self._resolver = windows, resolver
         self._accounts, self._calibrator, self._publisher = accounts, calibrator, publisher
@@ -159,6 +176,7 @@ class Daemon:
         self._notifier, self._faults, self._limits = notifier, faults, limits
         self._extra_faults, self._notes, self._fleet = extra_faults, notes, fleet
         self._history, self._kernels, self._between, self._tenancy = history, kernels, between, tenancy
+        self._callers = callers
         self._stop = threading.Event()
         self._restored: Restored | None = None
         self._first_us: int | None = None
@@ -259,6 +277,9 @@ class Daemon:
             with self._faults.noting("resolver"):  # its joules are booked to nobody, not lost
                 owners, usage = self._resolver.resolve(observations, window.devices, window.start_us, window.end_us)
                 window = replace(window, owners=owners, usage=usage)
+            if self._callers is not None:
+                with self._faults.noting("callers"):
+                    self._callers.settle(self._resolver, window)
         if self._first_us is None:
             self._first_us = window.start_us
             if self._restored is not None and self._restored.found:
@@ -279,6 +300,8 @@ class Daemon:
             retired = self._accounts.retire(window.end_us, self._limits.keep_ended_us)
             if self._history is not None:
                 self._history.follow(self._accounts, retired, window.end_us)
+            if self._callers is not None:
+                self._callers.follow(self._accounts, window)
         self._save(window.end_us)
         if booked:
             self._publish(window)

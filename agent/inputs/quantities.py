@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from wattshed.agent.inputs.arrow import pc
 from wattshed.agent.window import MISSING
 from wattshed.kernels.dealing import whole_numbers
 
@@ -77,6 +77,9 @@ class Scaled:
 
     def __len__(self) -> int:
         return self.value.size
+
+    def __getitem__(self, rows: slice) -> Scaled:
+        return Scaled(self.value[rows], self.reason[rows])
 
     def filter(self, mask: Any) -> Scaled:
         """Select rows by a pyarrow array of truths, as a column of pyarrow does."""

@@ -47,15 +47,18 @@ def check_target(path: str) -> None:
 
 
 def save(figure: Any, path: str) -> None:
-    """Write a figure; the same one gives the same file.
+    """Write a figure in our style; the same one gives the same file.
 
     Raises
     ------
     InputError
         If the file cannot be written.
     """
+    from matplotlib import rc_context  # noqa: PLC0415 - an extra
+
     try:
-        figure.savefig(path, dpi=140, metadata={"Date": None} if Path(path).suffix.lower() == ".svg" else None)
+        with rc_context(STYLE):
+            figure.savefig(path, dpi=140, metadata={"Date": None} if Path(path).suffix.lower() == ".svg" else None)
     except OSError as error:
         raise InputError(f"cannot be written ({error.strerror})", path) from None
 

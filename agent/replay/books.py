@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 _TOGETHER = 1 << 22
 """Rows of short segments that are booked at once, GPU by GPU: with each change of the GPU a histogram is cold."""
+_WINDOWS_TOGETHER = 1 << 18
+"""Rows of other tools' windows that are: progress is told after each such run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +153,7 @@ def book(
     stop : callable, optional
         Asked between blocks; when it says so, what was read is booked and the rest left.
     gather : int
-        Book power readings in runs of so many rows, as a device wants them; 0: those of a recording in runs that suit
-        the CPU's caches.
+        Book power readings in runs of so many rows, as a device wants them; 0: in runs that suit the CPU's caches.
 
     Returns
     -------
@@ -172,13 +173,14 @@ def book(
     assignment = Assignment(settings.jobs) if settings.jobs is not None else None
     whose = _Whose(assignment, part.times) if assignment is not None else None
     whole = cut is not None or see is not None
+    together = _TOGETHER if chain.native else _WINDOWS_TOGETHER
     stream = chain.windows(settings.options, stop) if whole else chain.batches(settings.options, stop)
     first = next(stream, None)
     part.reports += chain.reports
     items = itertools.chain([] if first is None else [first], stream)
     for day, its in itertools.groupby(items, lambda _: chain.day):
         before = {key: account.rejected for key, account in part.accounts.gpus.items()}
-        for item in its if whole else gathered(its, gather or _TOGETHER, windows=gather > 0):
+        for item in its if whole else gathered(its, gather or together):
             if not isinstance(item, Window):
                 run = _told_run([item] if isinstance(item, WindowBatch) else item, settings)
                 part.accounts.add_run(run, whose)

@@ -23,6 +23,8 @@ from wattshed.exporters.numbers import plain
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from wattshed.agent.accounts.account import GpuAccount
     from wattshed.agent.accounts.ledger import GpuKey, JobAccount
     from wattshed.agent.inputs.report import SourceReport
@@ -75,6 +77,11 @@ def rounded_parts(total_hnj: int, parts: dict[tuple[str, str], int]) -> tuple[in
     return total, floors
 
 
+def in_order(gpus: Mapping[GpuKey, GpuAccount]) -> list[tuple[GpuKey, GpuAccount]]:
+    """Return the accounts of GPUs in the order of the document."""
+    return sorted(gpus.items(), key=lambda item: (item[0].host, item[1].device.index, item[0].gpu))
+
+
 def document(
     part: Part, where: dict[str, Any] | None = None, *, partial: bool = False, notes: list[str] | None = None
 ) -> dict[str, Any]:
@@ -97,9 +104,7 @@ def document(
     jobs: dict[str, dict[str, int]] = defaultdict(lambda: {_STATIC: 0, _DYNAMIC: 0})
     idle = unattributed = total = 0
     gpus = []
-    for key, account in sorted(
-        accounts.gpus.items(), key=lambda item: (item[0].host, item[1].device.index, item[0].gpu)
-    ):
+    for key, account in in_order(accounts.gpus):
         parts = {**shares.get(key, {}), _IDLE: account.idle_hnj, _NOBODY: account.unattributed_hnj}
         energy, rounded = rounded_parts(account.energy_hnj, parts)
         idle += rounded.pop(_IDLE)
@@ -225,7 +230,7 @@ def _job(job: JobAccount, part: Part, static: Joules, dynamic: Joules) -> dict[s
     return answer | {(f"{name}_" if name in answer else name): text for name, text in sorted(job.labels.items())}
 
 
-def label_names(answer: dict[str, Any]) -> list[str]:
+def label_names(answer: Mapping[str, Any]) -> list[str]:
     """Name what is said about jobs besides the schema's own keys: owners first."""
     if not answer["jobs"]:
         return []

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.columnar import open_columns
+from wattshed.agent.inputs.prefetch import ahead
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.inputs.run_layouts import layout_of_runs
 from wattshed.agent.inputs.text import head_of
@@ -35,7 +36,6 @@ from wattshed.agent.traces.foreign.runs import settled
 from wattshed.agent.traces.native.parquet import is_native_parquet, parquet_chunks
 from wattshed.agent.traces.native.reader import STRETCH, segment_chunks
 from wattshed.agent.traces.options import Options, TraceFile
-from wattshed.agent.traces.prefetch import ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -250,7 +250,9 @@ def _source(path: Path, host: str, options: Options) -> TraceFile:
     if found in {detect.PARQUET, detect.ARROW}:
         return TraceFile(path, _format_of_columns(path, found, options), host)
     if not found:
-        found = recognise(Head(head_of(path), str(path), spec=options.columns, chosen=bool(options.where))).name
+        chosen = bool(options.where)
+        head = Head(head_of(path), str(path), spec=options.columns, chosen=chosen, loads=options.loads)
+        found = recognise(head).name
     return TraceFile(path, found, host)
 
 

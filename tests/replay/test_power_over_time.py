@@ -97,6 +97,18 @@ def test_each_jobs_power_is_that_of_its_time_and_a_gap_is_no_step(trace):
     assert sum(power.energies_j().values()) == energy
 
 
+@pytest.mark.parametrize("period", [2, 7, 30])
+def test_readings_that_are_further_apart_than_steps_leave_no_hole(trace, period):
+    """Each step between the first reading and the last is known, and holds what the steady load drew."""
+    power, part = followed(trace(range(0, 300, period)))
+    steps = power.steps()
+    assert power.step_us == 1_000_000
+    assert set(range(1002, 1000 + 299 // period * period)) <= set(steps)
+    assert {round(sum(watts.values()), 6) for place, watts in steps.items() if place > 1002} == {400}
+    energy = sum(account.energy_hnj for account in part.accounts.gpus.values()) / 2e9
+    assert sum(power.energies_j().values()) == energy
+
+
 @pytest.mark.parametrize("name", ["p.svg", "p.png"])
 def test_a_picture_names_jobs_units_and_the_clock(trace, tmp_path, name, capsys):
     pytest.importorskip("matplotlib", reason="the extra 'plot' is not installed")

@@ -46,6 +46,8 @@ class Head:
         What the user named them (`agent.inputs.columns.parse_spec`).
     chosen : bool
         The user said which rows count (``--where``).
+    loads : bool
+        Tables of loads are read, too, see `agent.traces.foreign.loads`.
     """
 
     def __init__(
@@ -56,8 +58,10 @@ class Head:
         told: bool = False,
         spec: Mapping[str, tuple[str, str]] | None = None,
         chosen: bool = False,
+        loads: bool = False,
     ) -> None:
-        self.text, self.path, self.chosen = text.lstrip("\ufeff \t\r\n"), path, chosen
+        self.text, self.path = text.lstrip("\ufeff \t\r\n"), path
+        self.chosen, self.loads = chosen, loads
         self.told, self.spec = told or spec is not None, spec
 
     @cached_property

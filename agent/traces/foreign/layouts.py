@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.inputs.columns import guess
 from wattshed.agent.inputs.wide import plain_columns
-from wattshed.agent.traces.foreign import long_form, naming, wandb
+from wattshed.agent.traces.foreign import loads, long_form, naming, wandb
 from wattshed.agent.traces.foreign.columns import layout_of_spec
 from wattshed.agent.traces.foreign.round_times import RoundTimes
 
@@ -46,6 +46,8 @@ def layout_of(log: LogFile, names: Sequence[str]) -> tuple[TableLayout, str]:
     if options.where and not {"power", "energy"} & spec.keys() and (value := long_form.value_of(names)):
         spec["power"] = (value, "")
     timed = not options.period_us
+    if options.loads and (found := loads.layout_of(spec, names, str(log.source.path), timed=timed)) is not None:
+        return found
     layout, unit = layout_of_spec(spec, names, str(log.source.path), utilisation=options.utilisation, timed=timed)
     if layout.wide and not {"power", "energy"} & spec.keys():
         shown = ", ".join(power.name for power, _ in list(layout.wide.values())[:4] if power is not None)
@@ -74,7 +76,7 @@ def named(log: LogFile, layout: TableLayout, unit: str, columns: Mapping[str, An
     columns : mapping of name -> pyarrow.Array
         The first rows of all columns that the layout needs.
     """
-    if layout.wide or not layout.time:
+    if layout.wide or layout.load or not layout.time:
         return layout
     head = naming.head_rows(columns, layout, log.clock(unit))
     return naming.decided(layout, head, log.report, told="gpu" in (log.options.columns or {}))

@@ -9,9 +9,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import pyarrow.compute as pc
-
 from wattshed.agent.inputs import delimited
+from wattshed.agent.inputs.arrow import pc
 from wattshed.agent.inputs.columns import guess, unit_in_name, unit_of_time
 from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.inputs.quantities import ENERGY_MJ, POWER_MW

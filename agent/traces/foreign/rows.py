@@ -28,7 +28,8 @@ class Rows:
         The driver's energy counter; energies of a column of which `agent.traces.foreign.energies` finds out whether
         they are a counter, or each of the interval before its row.
     power_mw, instant_mw, util_ppm : int32[n]
-        Board power, instant power beside it, and utilisation in millionths (of the process, where ``pid`` is known).
+        Board power (int64 if it is that of loads), instant power beside it, and utilisation in millionths (of the
+        process, where ``pid`` is known).
     """
 
     gpu: NDArray[np.int32]
@@ -52,8 +53,12 @@ class Rows:
         util_ppm: NDArray[np.integer] | None = None,
         pid: NDArray[np.int64] | None = None,
         energy_uj: NDArray[np.int64] | None = None,
+        load: bool = False,
     ) -> Rows:
-        """Build rows; columns left out are missing. A power above what int32 holds is kept as the largest."""
+        """Build rows; columns left out are missing.
+
+        A power above what int32 holds is kept as the largest; unless it is a ``load``'s, which may be of any size.
+        """
 
         def small(values: NDArray[np.integer] | None) -> NDArray[np.int32]:
             if values is None:
@@ -62,11 +67,12 @@ class Rows:
                 values = np.minimum(values, _LARGEST_MW)
             return values.astype(np.int32)
 
+        power_of_load: NDArray[Any] | None = power_mw if load else None
         none = np.empty(0, np.int64)
         return cls(
             gpu.astype(np.int32, copy=False),
             time_us,
-            small(power_mw),
+            power_of_load if power_of_load is not None else small(power_mw),
             none if counter_mj is None else counter_mj,
             small(instant_mw),
             small(util_ppm),

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from wattshed.agent.inputs.arrow import pc
 from wattshed.agent.inputs.quantities import (
     COUNT,
     ENERGY_UJ,
@@ -79,6 +79,7 @@ class TableReader:
         self._numbers: dict[tuple[str, ...], int] = {}
         self.usable = 0
         self._tick_us = 0
+        gpus.loads = layout.load
         energies = [layout.energy, *(energy for _, energy in layout.wide.values())]
         for energy in filter(None, energies):
             if energy.kind != DRIVER:
@@ -170,11 +171,12 @@ class TableReader:
             instant_mw=_value(instant),
             util_ppm=_value(util),
             pid=pid,
+            load=layout.load,
         )
         usable = rows.usable()
         self.usable += int(usable.sum())
         # Where rows do not say their GPU, its place in the round does: a row without a number holds one, too.
-        yield rows if usable.all() or not layout.gpu else rows.take(usable)
+        yield rows if usable.all() or not (layout.gpu or layout.job) else rows.take(usable)
 
     def _wide(self, block: Block, time_us: NDArray[np.int64]) -> Iterator[Rows]:
         columns = block.columns
@@ -188,7 +190,8 @@ class TableReader:
             if main is not None and scaled is not None:
                 self._count(scaled.reason, block, main.name)
             gpu = np.full(time_us.size, number, np.int32)
-            rows = Rows.of(gpu, time_us, power_mw=_value(watts), energy_uj=_value(counter))
+            load = self._layout.load
+            rows = Rows.of(gpu, time_us, power_mw=_value(watts), energy_uj=_value(counter), load=load)
             rows = rows.take(rows.usable())
             self.usable += len(rows)
             yield rows
@@ -207,8 +210,8 @@ class TableReader:
     def _gpu_numbers(self, columns: dict[str, Any]) -> NDArray[np.int32]:
         """Find each row's GPU, or its lane; every different combination of naming cells is looked up once."""
         layout = self._layout
-        named = list(dict.fromkeys(name for name in (layout.host, *layout.gpu, layout.model) if name))
-        if not layout.gpu and not self._tick_us:
+        named = list(dict.fromkeys(name for name in (layout.host, *layout.gpu, layout.model, layout.job) if name))
+        if not (layout.gpu or layout.job) and not self._tick_us:
             self._tick_us = tick_us(columns[layout.time], self._clock) if layout.time else 1
         if not named:
             return np.full(_size(columns), self._new_gpu({}), np.int32)
@@ -242,7 +245,7 @@ class TableReader:
         host, model = (
             "" if reason_of(text) else text for text in (cells.get(layout.host, ""), cells.get(layout.model, ""))
         )
-        if not layout.gpu:
+        if not layout.gpu and not layout.job:
             alone = layout.alone or not layout.time  # without times there are no rounds to tell GPUs by
             return self._gpus.lane(self._report, host, tick_us=self._tick_us, alone=alone, model=model)
         known: dict[str, Any] = {}
@@ -251,13 +254,15 @@ class TableReader:
                 known = {"label": cells[name]}
             elif cells[name] and not reason_of(cells[name]):
                 known = {**gpu_name(cells[name]), **known}
-        return self._gpus.number(host, model=model, **known)
+        return self._gpus.number(host, model=model, job=cells.get(layout.job, ""), **known)
 
 
 def _names_in(column: Any) -> tuple[list[str], NDArray[np.integer]]:
     """Return the different names in a column, and which of them each row has: int[n]."""
-    if pa.types.is_dictionary(column.type) and column.null_count:
-        column = column.dictionary_decode()
+    if pa.types.is_dictionary(column.type):
+        if not column.null_count and pa.types.is_string(column.type.value_type):
+            return [text or "" for text in column.dictionary.to_pylist()], column.indices.to_numpy()
+        column = column.dictionary_decode() if column.null_count else column
     if pa.types.is_integer(column.type) and not column.null_count:
         numbers = column.to_numpy()
         low, high = int(numbers.min()), int(numbers.max())
