@@ -7,19 +7,26 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.demand.kept import KeptSeries, SeriesName
 from wattshed.agent.window import MeteredLoad
+from wattshed.kernels.columns import dealt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.window import Device, Window
+
+
+_TOGETHER = 1 << 21  # readings that wait, to be brought into longer pieces
+_LONG_PIECE = 1 << 11  # readings of each series of a window, with which it need not wait
 
 
 class PowerTrace(Protocol):
@@ -108,31 +115,69 @@ def read_series(
 
 
 class _Reading:
-    """Collects the readings of windows."""
+    """Collects the readings of windows, which are brought into longer pieces where there are many series."""
 
     def __init__(self, series: KeptSeries) -> None:
         self._series, self._rejected, self._rows = series, Counter[str](), 0
+        self._names: list[SeriesName] = []
+        self._numbers: dict[SeriesName, int] = {}
+        self._known: dict[int, tuple[Device, int]] = {}
+        self._waiting: list[tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.integer[Any]]]] = []
+        self._waits = 0
         self._gpus = False
 
     def add(self, window: Window) -> None:
         """Take the usable readings of each GPU or load; the others are counted."""
-        readings = window.readings
-        for i in np.flatnonzero(np.diff(readings.offsets)).tolist():
-            device = window.devices[i]
-            mine = slice(int(readings.offsets[i]), int(readings.offsets[i + 1]))
-            time_us, power_mw = readings.time_us[mine], readings.power_mw[mine]
-            least = 0 if isinstance(device, MeteredLoad) and device.job else 1
-            self._rows += power_mw.size
-            if power_mw.min() < least or power_mw.max() > device.ceiling_mw:
-                absent, above = power_mw < 0, power_mw > device.ceiling_mw
-                zero = (power_mw == 0) & (least > 0)
-                self._rejected["not_available"] += int(absent.sum())
-                self._rejected["zero"] += int(zero.sum())
-                self._rejected["above_ceiling"] += int(above.sum())
-                usable = ~(absent | above | zero)
-                time_us, power_mw = time_us[usable], power_mw[usable]
-            self._series.add(_name_of(device, window.host), time_us, power_mw)
-            self._gpus |= not isinstance(device, MeteredLoad)
+        readings, devices = window.readings, window.devices
+        if not readings.time_us.size:
+            return
+        sizes = np.diff(readings.offsets)
+        number = np.repeat(np.array([self._number(device, window.host) for device in devices], np.int32), sizes)
+        power_mw = readings.power_mw
+        ceiling = np.repeat(np.array([device.ceiling_mw for device in devices], np.int64), sizes)
+        least = np.repeat(np.array([_least_mw(device) for device in devices], np.int64), sizes)
+        self._rows += power_mw.size
+        usable = (power_mw >= least) & (power_mw <= ceiling)
+        time_us = readings.time_us
+        if not usable.all():
+            absent, above = power_mw < 0, power_mw > ceiling
+            self._rejected["not_available"] += int(absent.sum())
+            self._rejected["above_ceiling"] += int(above.sum())
+            self._rejected["zero"] += int((~usable & ~absent & ~above).sum())
+            number, time_us, power_mw = number[usable], time_us[usable], power_mw[usable]
+        self._waiting.append((number, time_us, power_mw))
+        self._waits += power_mw.size
+        if self._waits >= _TOGETHER or len(devices) * _LONG_PIECE <= power_mw.size:
+            self._hand_over()
+
+    def _number(self, device: Device, host: str) -> int:
+        """Give the number of a series; a device mostly is the very same in all windows of its host."""
+        known = self._known.get(id(device))
+        if known is not None and known[0] is device:
+            return known[1]
+        name = _name_of(device, host)
+        number = self._numbers.get(name)
+        if number is None:
+            number = self._numbers[name] = len(self._names)
+            self._names.append(name)
+        self._known[id(device)] = device, number
+        self._gpus |= not isinstance(device, MeteredLoad)
+        return number
+
+    def _hand_over(self) -> None:
+        """Put what waits into the series, GPU by GPU."""
+        if not self._waits:
+            return
+        number, time_us, power_mw = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
+        self._waiting, self._waits = [], 0
+        if (number[1:] < number[:-1]).any():
+            order, offsets = dealt(number, len(self._names))
+            time_us, power_mw = time_us[order], power_mw[order]
+        else:
+            offsets = np.searchsorted(number, np.arange(len(self._names) + 1))
+        for place in np.flatnonzero(np.diff(offsets)).tolist():
+            mine = slice(int(offsets[place]), int(offsets[place + 1]))
+            self._series.add(self._names[place], time_us[mine], power_mw[mine])
 
     def recording(self, reports: Sequence[SourceReport]) -> LoadRecording:
         """Put the series together.
@@ -142,6 +187,7 @@ class _Reading:
         InputError
             If there is none, or if there are some of jobs and some of GPUs.
         """
+        self._hand_over()
         series, rejected, rows = self._series, self._rejected, self._rows
         for report in reports:
             rejected += report.rejected
@@ -162,6 +208,11 @@ class _Reading:
             kind = "total"
         notes = tuple(f"{report.path}: {note}" for report in reports for note in report.notes)
         return LoadRecording(series, kind, rows, dict(+rejected), notes)
+
+
+def _least_mw(device: Device) -> int:
+    """Return the least power that is a reading: a powered board draws more than nothing, a job may."""
+    return 0 if isinstance(device, MeteredLoad) and device.job else 1
 
 
 def _name_of(device: Device, host: str) -> SeriesName:

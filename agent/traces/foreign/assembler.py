@@ -2,7 +2,8 @@
 
 A file of up to two million rows is ordered as a whole, whatever its order was. Of a longer one that many rows are held
 back, so that rows may be late by them; what is later still is counted as ``out_of_order``. Windows are cut by counting
-the rows of a host in the order of time: never by how the file was read.
+the rows of a host in the order of time: never by how the file was read. Of many hosts they are shorter, so that all
+of them together are no more than what is held.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 WINDOW_ROWS = 1 << 16
 HELD_ROWS = 2_000_000
+_LEAST_ROWS = 1 << 11  # of a window, however many hosts there are
 _AFTER_ALL = np.iinfo(np.int64).max
 
 
@@ -72,15 +74,16 @@ class Assembler:
     def batches(self, blocks: Iterable[Rows]) -> Iterator[Window | WindowBatch]:
         """Cut them likewise; windows that hold powers and nothing else, one a GPU and stamp, come together."""
         held: list[Rows] = []
-        count = 0
+        count, most = 0, self._held_rows
         for block in blocks:
             held.append(block)
             count += block.time_us.size
-            if count > self._held_rows:
-                rows = yield from self._cut(Rows.join(held), final=False)
+            if count > most:
+                rows = yield from self._cut(held, final=False)
                 held, count = [rows], rows.time_us.size
+                most = max(self._held_rows, 2 * count)  # else all that stays is looked at again with each block
         if held:
-            yield from self._cut(Rows.join(held), final=True)
+            yield from self._cut(held, final=True)
         yield from self._silent()
         self._repeats.say(self._report)
         self._energies.say()
@@ -96,18 +99,21 @@ class Assembler:
                 readings = Readings.empty(len(devices))
                 yield Window(name, 0, now_us, now_us + 1, devices, readings, busy_us, (), Usage.empty())
 
-    def _cut(self, rows: Rows, *, final: bool) -> Generator[Window | WindowBatch, None, Rows]:
+    def _cut(self, held: list[Rows], *, final: bool) -> Generator[Window | WindowBatch, None, Rows]:
         """Emit the windows that are complete; returns the rows that stay (a generator's return value)."""
+        rows = Rows.join(held)
+        held.clear()  # what was joined is as large as what is made of it
         rows = self._energies.settle(_instant_for_power(rows), self._emitted_us)
         self._gpus.learn_gaps(rows)
         numbers: dict[str, list[int]] = {}
         for number, device in enumerate(self._gpus.devices):
             numbers.setdefault(device.host, []).append(number)
+        window_rows = min(self._window_rows, max(self._held_rows // (2 * max(len(numbers), 1)), _LEAST_ROWS))
         stay: list[Rows] = [rows.take(slice(0, 0))]
         for name, arrived in _by_host(rows, numbers):
             mine = self._in_time(name, arrived)
             ordered = bool((mine.time_us[1:] >= mine.time_us[:-1]).all())
-            cuts = self._cuts(mine.time_us if ordered else np.sort(mine.time_us), final=final)
+            cuts = self._cuts(mine.time_us if ordered else np.sort(mine.time_us), window_rows, final=final)
             if not cuts:
                 stay.append(mine)
                 continue
@@ -136,13 +142,13 @@ class Assembler:
         self._report.reject("out_of_order", int(late.sum()))
         return rows.take(~late)
 
-    def _cuts(self, time_us: NDArray[np.int64], *, final: bool) -> list[tuple[int, int]]:
+    def _cuts(self, time_us: NDArray[np.int64], rows: int, *, final: bool) -> list[tuple[int, int]]:
         """Choose where windows end: behind how many of the ascending rows, and when (us)."""
         found: list[tuple[int, int]] = []
         limit, at = time_us.size if final else time_us.size // 2, 0
         while at < limit:
             # So many rows, and all of the last one's stamp.
-            last = min(at + self._window_rows, time_us.size) - 1
+            last = min(at + rows, time_us.size) - 1
             stop = int(np.searchsorted(time_us, time_us[last], side="right"))
             if stop < time_us.size:
                 found.append((stop, int(time_us[stop])))

@@ -85,9 +85,10 @@ class Rows:
 
     @property
     def is_mere_power(self) -> bool:
-        """Whether a column of powers is all that there is."""
+        """Whether a column of powers, none of a load, is all that there is."""
         others = (self.counter_mj, self.instant_mw, self.util_ppm, self.pid, self.energy_uj)
-        return self.power_mw.size == len(self) and not any(column.size for column in others)
+        of_gpus = self.power_mw.size == len(self) and self.power_mw.dtype == np.int32
+        return of_gpus and not any(column.size for column in others)
 
     def filled(self, name: str) -> NDArray[Any]:
         """Return a column with -1 in every row if no row has a reading of it."""

@@ -237,8 +237,8 @@ class TableReader:
             if key not in self._numbers:
                 self._numbers[key] = self._new_gpu(dict(zip(named, key, strict=True)))
             numbers[combined if many <= _MANY_NAMES else row] = self._numbers[key]
-        found: NDArray[np.int32] = numbers[code]
-        return found
+        of_rows: NDArray[np.int32] = numbers[code]
+        return of_rows
 
     def _new_gpu(self, cells: dict[str, str]) -> int:
         layout = self._layout

@@ -61,7 +61,7 @@ def _read_smi(log: LogFile) -> Iterator[Rows]:
         if not layout.time and not log.options.period_us:
             wanted = "log with `timestamp`, or say --period SECONDS if rows are that far apart"
             raise InputError(f"it has no column of time; {wanted}", path, max(below.header_lines, 1))
-        return layout, ""
+        return replace(layout, util=None) if log.options.billing and not layout.pid else layout, ""
 
     yield from read_text(log, dialect, layout_below)
 
