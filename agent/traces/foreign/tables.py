@@ -39,7 +39,7 @@ def _read_columns(log: LogFile) -> Iterator[Rows]:
         wanted = list(dict.fromkeys([*layout.names(), *where.columns()]))
         if (head := head_of_columns(table, layout.names(), HEAD_ROWS)) is not None:
             layout = named(log, layout, unit, head)
-        blocks = ahead(blocks_of(table, wanted))
+        blocks = ahead(blocks_of(table, wanted, layout.time))
         reader = TableReader(layout, names, log.clock(unit), log.gpus, log.report, pace=pace_of(log))
         yield from reader.rows(where.kept(blocks) if log.options.where else blocks)
 
