@@ -85,7 +85,6 @@ def workbook(name):
 
 
 BINARIES = {
-    "Feather": (b"ARROW1\0\0", "write it as Parquet"),
     "SQLite": (b"SQLite format 3\0" + bytes(84), "sqlite3 -header -csv"),
     "ORC": (b"ORC\x0a\x03\0\0", "ORC file"),
     "Avro": (b"Obj\x01\x04", "Avro file"),

@@ -57,6 +57,7 @@ FORMATS: tuple[Format, ...] = (
     tables.SMI,
     long_form.FORMAT,
     tables.PARQUET,
+    tables.ARROW,
     runs.CODECARBON,
     runs.ZEUS,
     runs.RUNS,

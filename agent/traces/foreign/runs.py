@@ -16,11 +16,13 @@ import numpy as np
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.inputs import delimited
 from wattshed.agent.inputs.arrow import pa, pc
+from wattshed.agent.inputs.columnar import blocks_of, open_columns
 from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.inputs.quantities import ENERGY_MJ, ENERGY_UJ, POWER_MW, REASONS, reason_of, scaled_column
 from wattshed.agent.inputs.run_layouts import layout_of_runs
 from wattshed.agent.inputs.text import head_of
 from wattshed.agent.inputs.timestamps import NO_TIME, UNITS
+from wattshed.agent.traces.foreign.detect import ARROW, PARQUET, format_of_bytes
 from wattshed.agent.traces.foreign.format import Format
 
 if TYPE_CHECKING:
@@ -109,21 +111,15 @@ def read_runs(log: LogFile) -> RunTable:
 def _opened(log: LogFile) -> tuple[Sequence[str], Any]:
     """Return the names of all columns, and what reads those that are wanted, block by block."""
     path = log.source.path
-    with path.open("rb") as file:
-        is_parquet = file.read(4) == b"PAR1"
-    if is_parquet:
-        import pyarrow.parquet as pq  # noqa: PLC0415 - a tenth of the start of a replay that needs none
+    if format_of_bytes(path) in {PARQUET, ARROW}:
+        with open_columns(path) as table:
+            names = list(table.schema.names)
 
-        schema = pq.read_schema(path)
+        def of_columns(wanted: Sequence[str]) -> Iterator[Block]:
+            with open_columns(path) as table:
+                yield from blocks_of(table, wanted)
 
-        def of_parquet(wanted: Sequence[str]) -> Iterator[Block]:
-            table = pq.read_table(path, columns=list(wanted)).combine_chunks()
-            line = 1
-            for batch in table.to_batches():
-                yield delimited.Block(line, {name: batch.column(name) for name in wanted})
-                line += batch.num_rows
-
-        return schema.names, of_parquet
+        return names, of_columns
     dialect = sniff(head_of(path))
     return dialect.names, lambda wanted: delimited.read_csv(path, dialect, wanted, log.report)
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from wattshed.agent.traces.foreign.round_times import RoundTimes
     from wattshed.agent.traces.foreign.table_layout import Quantity, TableLayout
 
+_CLOSE = 64  # between the numbers of a host's GPUs
 _MANY_NAMES = 1 << 16  # different names of GPUs that are counted in a table; more are sorted
 
 
@@ -278,8 +279,15 @@ def _names_in(column: Any) -> tuple[list[str], NDArray[np.integer]]:
     """Return the different names in a column, and which of them each row has: int[n]."""
     if isinstance(column, Names):
         return column.texts, column.code
-    if pa.types.is_dictionary(column.type) and column.null_count:
-        column = column.dictionary_decode()
+    if pa.types.is_dictionary(column.type):
+        if not column.null_count and pa.types.is_string(column.type.value_type):
+            return [text or "" for text in column.dictionary.to_pylist()], column.indices.to_numpy()
+        column = column.dictionary_decode() if column.null_count else column
+    if pa.types.is_integer(column.type) and not column.null_count:
+        numbers = column.to_numpy()
+        low, high = int(numbers.min()), int(numbers.max())
+        if high - low < _CLOSE:
+            return [str(number) for number in range(low, high + 1)], (numbers - low).astype(np.int64)
     # Encoded as it is, since numbers are distinguished much faster than texts.
     encoded = pc.dictionary_encode(column, null_encoding="encode")
     values = pc.fill_null(pc.cast(encoded.dictionary, pa.string()), "").to_pylist()
