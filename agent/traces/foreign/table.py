@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.quantities import (
     COUNT,
     ENERGY_UJ,
@@ -106,7 +107,7 @@ class TableReader:
         if not keep.all():
             columns = {name: column.filter(pa.array(keep)) for name, column in columns.items()}
             line = line[keep]
-        time_us = self._times(columns)
+        time_us = self._times(columns, int(line[0]) if line.size else block.line)
         self._report.rows += time_us.size
         timed = time_us != NO_TIME
         if not timed.all():
@@ -119,12 +120,14 @@ class TableReader:
             self._note_first(columns, int(line[0]))
             yield from self._wide(columns, time_us, line) if layout.wide else self._long(columns, time_us, line)
 
-    def _times(self, columns: dict[str, Any]) -> NDArray[np.int64]:
+    def _times(self, columns: dict[str, Any], first: int) -> NDArray[np.int64]:
         """Read the stamps of rows: int64[n], us; `NO_TIME` where there is none."""
         layout = self._layout
         if layout.time:
             dated = "date" in layout.time.lower()
             time_us = self._clock.read(columns[layout.time], columns.get(layout.date), dated=dated)
+            if self._clock.unclear:
+                raise InputError(self._clock.unclear, self._report.path, first)
             if self._clock.assumed:
                 self._report.note(self._clock.assumed)
             return time_us
