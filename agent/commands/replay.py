@@ -94,7 +94,8 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     if not args.trace:
         return _jobs_alone(args, settings)
-    picture, amounts = _picture(args), Amounts(args)
+    amounts = Amounts(args)
+    picture = _picture(args, page=amounts.draws)
     if (args.workers or args.scheduler) and args.device == "cuda":
         raise InputError("--device cuda works in one process; leave --workers and --scheduler out")
     chains = find(args.trace, settings.options)
@@ -150,10 +151,10 @@ def _replay(
                 stop = (lambda: False) if interrupted else stopped
                 for outlet in outlets:
                     outlet(points, stop)
-            if picture is not None:
+            if picture is not None and args.plot is not None:
                 _draw(picture, args, settings)
         finally:  # the answer is known, whatever becomes of its copies
-            _print(args, merge(done), settings, where, interrupted=interrupted, amounts=amounts)
+            _print(args, merge(done), settings, where, interrupted=interrupted, amounts=amounts, power=picture)
     if stopped():
         print("wattshed: interrupted", file=sys.stderr)  # noqa: T201 - this is the command line
         return _INTERRUPTED
@@ -198,15 +199,15 @@ def _refuse_series(args: argparse.Namespace) -> None:
             raise InputError(f"--{name} needs power over time, and a table of runs has none; leave it out")
 
 
-def _picture(args: argparse.Namespace) -> PowerOverTime | None:
-    """Return what follows power for the picture that is asked for; a name that cannot be drawn is refused at once."""
-    if args.plot is None:
-        return None
+def _picture(args: argparse.Namespace, *, page: bool) -> PowerOverTime | None:
+    """Return what follows power for the pictures that are asked for; a name that cannot be drawn is refused at once."""
     from wattshed.agent.printing.pictures import check_target  # noqa: PLC0415
-    from wattshed.agent.replay.power import PowerOverTime  # noqa: PLC0415
+    from wattshed.agent.replay.power import MOST_STEPS_OF_PAGE, PowerOverTime  # noqa: PLC0415
 
-    check_target(args.plot)
-    return PowerOverTime()
+    if args.plot is not None:
+        check_target(args.plot)
+        return PowerOverTime()
+    return PowerOverTime(MOST_STEPS_OF_PAGE) if page else None
 
 
 def _draw(picture: PowerOverTime, args: argparse.Namespace, settings: Settings) -> None:
@@ -273,6 +274,7 @@ def _print(
     *,
     interrupted: bool,
     amounts: Amounts | None = None,
+    power: PowerOverTime | None = None,
 ) -> None:
     from wattshed.agent.replay.nothing import refuse_nothing  # noqa: PLC0415
     from wattshed.agent.replay.report import as_json, document, label_names, write_csv  # noqa: PLC0415
@@ -289,7 +291,7 @@ def _print(
         print(f"wattshed: {line}", file=sys.stderr)  # noqa: T201 - this is the command line
     answer = document(whole, where.told(), partial=interrupted, notes=notes)
     boundary = boundary_of(answer["sources"])
-    if amounts is not None and (report := amounts.report(answer["end_s"] or 0.0, boundary)) is not None:
+    if amounts is not None and (report := amounts.report(answer, boundary)) is not None:
         answer["report"] = report
     if args.format == "json":
         sys.stdout.write(as_json(answer) + "\n")
@@ -301,7 +303,7 @@ def _print(
         if amounts is not None:
             amounts.print(sys.stdout)
     if amounts is not None:
-        amounts.write_page()
+        amounts.write_page(answer, power)
 
 
 def _warnings(whole: Part, settings: Settings) -> list[str]:

@@ -106,16 +106,17 @@ def _are_numbers(column: Any) -> bool:
 
 
 def _doubtful_power(layout: TableLayout, columns: Mapping[str, Any], told: Collection[str]) -> str:
-    if "power" in told or layout.date == layout.time == "":
+    if "power" in told:
         return ""
-    for quantity in (*layout.power, *(power for power, _ in layout.wide.values() if power)):
+    powers = [*layout.power, *(power for power, _ in layout.wide.values() if power)]
+    for quantity in powers:
         column = columns[quantity.name]
         if split_unit("power", quantity.name)[1] or quantity.unit != "W" or not _is_bare(column):
             return ""
         power = scaled_column(column, POWER_MW["W"], POWER_MW).value
         if int(power.max(initial=0)) >= _LEAST_MW or not (power > 0).any():
             return ""
-    if not layout.power and not layout.wide:
+    if not powers:
         return ""
     name = layout.power[0].name if layout.power else "COLUMN"
     return f"power is below 1 W throughout: is it in kW? Say --columns power={name}:kW (:W if it is not)"
