@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from wattshed.agent.replay.power import PowerOverTime
     from wattshed.agent.traces.sources import Chain
     from wattshed.agent.window import Window
-    from wattshed.agent.wire.remote_write import RemoteWrite
 
 _INTERRUPTED = 130
 _OF_A_TRACE = (
@@ -130,10 +129,11 @@ def _replay(
 ) -> int:
     """Replay in this process."""
     from wattshed.agent.replay.books import look, merge, needs_survey, settled  # noqa: PLC0415
+    from wattshed.agent.replay.outlets import outlets_of  # noqa: PLC0415
     from wattshed.agent.replay.placing import place  # noqa: PLC0415
 
     where = place(args.device, chains, in_windows=bool(amounts.history or picture) or _points_wanted(args))
-    outlets = _outlets(args)
+    outlets = outlets_of(args.openmetrics, args.remote_write)
     with kernels_for(chains), _interruptible() as stopped, closing(_points()) if outlets else nullcontext() as points:
         if needs_survey(chains, settings):
             with in_sight("finding the GPUs of the jobs"):
@@ -236,32 +236,6 @@ def _history(path: str | None, settings: Settings) -> Iterator[ReplayedHistory |
         yield history
 
 
-def _outlets(args: argparse.Namespace) -> list[Callable[[Points, Callable[[], bool]], None]]:
-    """Open what the points go to, so that a wrong path or address is reported before the reading.
-
-    Each is called with the points and with a callable that says whether to stop.
-    """
-    outlets: list[Callable[[Points, Callable[[], bool]], None]] = []
-    if args.remote_write is not None:
-        from wattshed.agent.wire.remote_write import RemoteWrite  # noqa: PLC0415
-
-        remote = RemoteWrite(args.remote_write)
-        remote.greet()
-        outlets.append(lambda points, stop: _send(remote, points, stop))
-    if args.openmetrics is not None:
-        from wattshed.agent.replay.points import OpenMetricsFile  # noqa: PLC0415
-
-        outlets.append(OpenMetricsFile(Path(args.openmetrics)).write)
-    return outlets
-
-
-def _send(remote: RemoteWrite, points: Points, stop: Callable[[], bool]) -> None:
-    """Send the points, with progress on a terminal, and say how many arrived."""
-    with closing(remote), in_sight("sending points", len(points)) as line:
-        sent = remote.send(points, progress=line.at, stop=stop)
-    print(f"wattshed: {sent} of {len(points)} points sent to {remote.url}", file=sys.stderr)  # noqa: T201
-
-
 def _points_wanted(args: argparse.Namespace) -> bool:
     return args.openmetrics is not None or args.remote_write is not None
 
@@ -276,6 +250,7 @@ def _print(
     amounts: Amounts | None = None,
     power: PowerOverTime | None = None,
 ) -> None:
+    from wattshed.agent.replay.notes import notes_of  # noqa: PLC0415
     from wattshed.agent.replay.nothing import refuse_nothing  # noqa: PLC0415
     from wattshed.agent.replay.report import as_json, document, label_names, write_csv  # noqa: PLC0415
     from wattshed.agent.replay.tables import print_tables  # noqa: PLC0415
@@ -286,7 +261,7 @@ def _print(
         raise InputError(what, (damaged or whole.reports[0]).path)
     if not interrupted:
         refuse_nothing(whole)
-    notes = _warnings(whole, settings)
+    notes = notes_of(whole, settings)
     for line in notes:
         print(f"wattshed: {line}", file=sys.stderr)  # noqa: T201 - this is the command line
     answer = document(whole, where.told(), partial=interrupted, notes=notes)
@@ -304,34 +279,6 @@ def _print(
             amounts.print(sys.stdout)
     if amounts is not None:
         amounts.write_page(answer, power)
-
-
-def _warnings(whole: Part, settings: Settings) -> list[str]:
-    """Say in one line each what the user should know about the traces."""
-    from wattshed.agent.replay.nothing import gpus_of_nothing  # noqa: PLC0415
-
-    lines = [*settings.notes, *gpus_of_nothing(whole)]
-    for report in whole.reports:
-        lines += [f"{report.path}: {note}" for note in report.notes]
-        if report.rows_rejected:
-            reasons = ", ".join(f"{reason} {count}" for reason, count in report.rejected.most_common())
-            at = next((f", first at line {bad.line}" for bad in report.bad if bad.line), "")
-            lines.append(f"{report.path}: {report.rows_rejected} of {report.rows} rows rejected ({reasons}{at})")
-    if settings.jobs is not None:
-        missing = sorted({row.host for row in settings.jobs if row.host} - whole.matched_hosts)
-        if missing:
-            shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
-            nameless = any(not key.host for key in whole.accounts.gpus)
-            hint = "; for a trace that names no host, write FILE@HOST" if nameless else ""
-            lines.append(f"the jobs file names hosts that are not in the traces: {shown}{hint}")
-        booked = {job.key for job in whole.accounts.ledger.jobs.values()}
-        absent = list(dict.fromkeys(row.job for row in settings.jobs if row.job not in booked))
-        if absent:
-            shown = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
-            lines.append(
-                f"{counted(len(absent), 'job')} of the jobs file held no GPU of the traces in their time: {shown}"
-            )
-    return lines
 
 
 def _jobs_alone(args: argparse.Namespace, settings: Settings) -> int:

@@ -33,7 +33,7 @@ _LEFT, _RIGHT = 11.0, 100.0  # percent, as in `plots`
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
+class PowerBand:
     """What one series adds on top of those below: a path, and its energy in words."""
 
     name: str
@@ -58,7 +58,7 @@ class PowerPlot:
         UTC.
     unit : str
         Of the marks.
-    bands : tuple of Band
+    bands : tuple of PowerBand
         From the bottom up.
     gaps : tuple of (int, int)
         Step that begins one, and how many it has: nothing is known of them.
@@ -72,7 +72,7 @@ class PowerPlot:
     begin: str
     end: str
     unit: str
-    bands: tuple[Band, ...]
+    bands: tuple[PowerBand, ...]
     gaps: tuple[tuple[int, int], ...]
     marks: tuple[Tick, ...]
     labels: tuple[Tick, ...]
@@ -112,13 +112,13 @@ def power_plot(
     top_w = float(np.nanmax(np.sum(watts, axis=0)))
     scale, unit = (1000.0, "kW") if top_w >= 10_000 else (1.0, "W")
     top, marks = _axis(top_w / scale)
-    bands: list[Band] = []
+    bands: list[PowerBand] = []
     low = known
     for (name, colour, keys), power in zip(series, watts, strict=True):
         high = low + power
         joined = sum(joules.get(key, 0.0) for key in keys)
         told = f"{joined / JOULES_PER_KWH:,.4g} kWh"
-        bands.append(Band(name, colour, told, _area(low / scale / top, high / scale / top)))
+        bands.append(PowerBand(name, colour, told, _area(low / scale / top, high / scale / top)))
         low = high
     begin_s, end_s = first * step_s, last * step_s
     return PowerPlot(

@@ -32,7 +32,7 @@ from wattshed.agent.traces.foreign.gpus import Gpus
 from wattshed.agent.traces.foreign.hosts import name_hosts
 from wattshed.agent.traces.foreign.lanes import in_lanes
 from wattshed.agent.traces.foreign.registry import holds_runs, recognise, rows_of, runs_of
-from wattshed.agent.traces.foreign.runs import settled
+from wattshed.agent.traces.foreign.settled_runs import settled
 from wattshed.agent.traces.native.parquet import is_native_parquet, parquet_chunks
 from wattshed.agent.traces.native.reader import STRETCH, segment_chunks
 from wattshed.agent.traces.options import Options, TraceFile
