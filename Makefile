@@ -32,6 +32,7 @@ docs: $(VENV)/.test            ## regenerate references, dashboards, golden page
 	$(BIN)/python -m tests.fleet.write_docs
 	$(BIN)/python -m tests.traces.write_docs
 	$(BIN)/python -m tests.bench.write_docs
+	$(BIN)/python -m tests.library.write_docs
 	$(BIN)/python -m tests.accounts.coverage
 	$(BIN)/python -m tests.exporters.write_golden
 	$(BIN)/python deploy/grafana/generate.py
@@ -41,6 +42,7 @@ docs: $(VENV)/.test            ## regenerate references, dashboards, golden page
 
 pictures: $(VENV)/.test            ## take the pictures of docs/images anew, from a simulated node and fleet (a minute; needs chromium)
 	$(BIN)/python -m tests.pictures.make $(ARGS)
+	$(BIN)/python -m tests.library.notebook
 
 bench: $(VENV)/.test            ## the kernels against memory bandwidth, numpy, polars and duckdb
 	$(BIN)/wattshed bench $(ARGS)

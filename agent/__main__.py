@@ -16,14 +16,14 @@ from wattshed.agent.errors import InputError
 from wattshed.agent.printing.one_line import OneLineParser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, MutableMapping
+    from collections.abc import Callable, MutableMapping, Sequence
     from typing import Any, NoReturn
 
     from _typeshed import ReadableBuffer
 
     from wattshed.agent.config.settings import Config
-    from wattshed.agent.inputs.report import SourceReport
-    from wattshed.agent.window import Window
+    from wattshed.agent.traces.opening import OpenedTrace
+    from wattshed.agent.traces.options import Options
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
 
@@ -126,7 +126,7 @@ def _add_collect(commands: Subparsers) -> None:
 def _add_fleet(commands: Subparsers) -> None:
     from wattshed.agent.commands import fleet
 
-    fleet.add_parser(commands, read_trace=_read_trace)
+    fleet.add_parser(commands, open_trace=_open_trace)
 
 
 def _add_warm(commands: Subparsers) -> None:
@@ -170,8 +170,10 @@ _COMMANDS: dict[str, Callable[[Subparsers], None]] = {
     "check": _add_check,
     "bench": _of("bench"),
     "warm": _add_warm,
+    "measure": _of("measure"),
     "config": _of("config"),
     "dashboards": _of("dashboards"),
+    "work": _of("work"),
     "top": _of("top"),
     "completion": _add_completion,
 }
@@ -244,11 +246,11 @@ def _nothing_began(_number: int, _frame: object) -> NoReturn:
     sys.exit(0)
 
 
-def _read_trace(path: Path, columns: Mapping[str, tuple[str, str]], reports: list[SourceReport]) -> Iterator[Window]:
-    """Read any trace that is recognised, for commands of packages that do not know the readers."""
-    from wattshed.agent.traces.opening import windows
+def _open_trace(paths: Sequence[str], options: Options) -> OpenedTrace:
+    """Open any trace that is recognised, for commands of packages that do not know the readers."""
+    from wattshed.agent.traces.opening import OpenedTrace
 
-    return windows(path, columns, reports)
+    return OpenedTrace(paths, options)
 
 
 class _AnswerLostError(Exception):

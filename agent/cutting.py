@@ -51,6 +51,7 @@ def cut(window: Window, edges_us: Iterable[int]) -> Iterator[Window]:
             busy_us=_part(window.busy_us, end_us - start_us, window.end_us - window.start_us),
             usage=_usage(window.usage, since_us, until_us),
             events=tuple(event for event in window.events if since_us <= event.time_us < until_us),
+            work=tuple(row for row in window.work if since_us < row.end_us <= until_us),
         )
 
 

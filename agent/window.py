@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple, NewType
 
 import numpy as np
 
+from wattshed.agent.missing import MISSING as MISSING  # noqa: PLC0414 - it belongs to what flows
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from wattshed.kernels.columns import Columns
-
-MISSING = -1
-"""Stands for "no reading" in every column: an absent number is never 0."""
 
 IDLE = "_idle"
 UNATTRIBUTED = "_unattributed"
@@ -90,6 +89,22 @@ class Device:
     simulated: bool = False
     max_gap_us: int = MISSING
     flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeteredLoad(Device):
+    """What draws power and is no GPU, or is one of a job: rows of a table of loads. It may draw any power.
+
+    Attributes
+    ----------
+    job : str
+        Empty if the table names none.
+    named : bool
+        The table names the GPU, or what else draws; else the host is all that is known, or nothing.
+    """
+
+    job: str = ""
+    named: bool = False
 
 
 class MigDevice(NamedTuple):
@@ -226,6 +241,33 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkRow:
+    """Work that ``owner``, one of the window's owners, did from ``start_us`` to ``end_us``, which is in the window.
+
+    ``unit`` is ``output_tokens``, ``steps`` ...; empty where the row says only whether the owner's servers waited:
+    ``waiting`` is whether none had a request in all that time. ``source`` is `TOLD` or `SCRAPED`; ``doubt`` one sigma of
+    the count: what was in progress at the end.
+    """
+
+    owner: JobKey
+    unit: str
+    count: int
+    source: str
+    start_us: int
+    end_us: int
+    doubt: int = 0
+    waiting: bool = False
+
+    @property
+    def begins(self) -> bool:
+        """Whether counting begins with it, or begins anew: with the first page of a server."""
+        return self.source == SCRAPED and not self.count and self.start_us == self.end_us
+
+
+TOLD, SCRAPED = "told", "scraped"
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """A block of readings with the usage that goes with it.
 
@@ -249,6 +291,8 @@ class Window:
     gauges : mapping of name -> float64[g]
         Facts that carry no energy (temperature, clocks, memory, utilisation ...), NaN where unknown; passed on to the
         exporters untouched.
+    work : tuple of WorkRow
+        What jobs did, where that is known.
     """
 
     host: str
@@ -262,6 +306,7 @@ class Window:
     usage: Usage = field(default_factory=Usage.empty)
     events: tuple[Event, ...] = ()
     gauges: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    work: tuple[WorkRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,18 @@
-"""Replay a log of nvidia-smi with the command line, and read its JSON.
+"""Replay a log of nvidia-smi with a jobs file, and read the report.
 
 $ python examples/replay_a_log.py
-GPU 0: 2490.0 J, 1 of 8 rows rejected
-notebook: 427.5 J
-train: 1282.5 J
+GPU 0: 2490.0 J, 100% covered
+notebook: 427.5 J, static 52.5 J
+train: 1282.5 J, static 157.5 J
 nobody: 780.0 J
+power.csv: 1 of 8 rows rejected (not_available 1, first at line 5)
 """
 
-import json
-import subprocess
-import sys
+import os
 import tempfile
 from pathlib import Path
+
+import wattshed
 
 POWER = """\
 timestamp, index, power.draw [W], power.limit [W]
@@ -34,13 +35,12 @@ with tempfile.TemporaryDirectory() as folder:
     power, jobs = Path(folder, "power.csv"), Path(folder, "jobs.csv")
     power.write_text(POWER)
     jobs.write_text(JOBS)
-    command = [sys.executable, "-m", "wattshed", "replay", power, "--jobs", jobs, "--idle-watts", "70"]
-    done = subprocess.run([*command, "--format", "json"], check=True, capture_output=True, text=True)
+    report = wattshed.replay(power, jobs, idle_watts=70)
 
-report = json.loads(done.stdout)
-(source,) = report["sources"]
-(gpu,) = report["gpus"]
-print(f"GPU {gpu['gpu']}: {gpu['energy_j']} J, {source['rows_rejected']} of {source['rows']} rows rejected")
-for job in report["jobs"]:
-    print(f"{job['job']}: {job['energy_j']} J")
-print(f"nobody: {report['idle_j'] + report['unattributed_j']} J")
+for gpu in report.gpus.to_pylist():
+    print(f"GPU {gpu['gpu']}: {gpu['energy_j']} J, {gpu['coverage']:.0%} covered")
+for job in report.jobs.to_pylist():
+    print(f"{job['job']}: {job['energy_j']} J, static {job['static_j']} J")
+print(f"nobody: {report.idle_j + report.unattributed_j} J")
+for note in report.notes:
+    print(note.removeprefix(folder + os.sep))

@@ -60,6 +60,42 @@ class EnergyShare:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkFacts:
+    """How much of one unit a job did: its own word (``told``), or its server's pages (``scraped``).
+
+    ``energy_hnj`` is what the job used from where counting began to where it stands; ``sigma`` is one standard
+    deviation of the energy of a unit, relative; None: nothing was done, and there is no such energy.
+    """
+
+    unit: str
+    source: str
+    count: int
+    energy_hnj: int
+    sigma: float | None
+
+    @property
+    def joules(self) -> float | None:
+        """Energy of one unit, J; None if nothing was done."""
+        return self.energy_hnj / self.count / HNJ_PER_JOULE if self.count else None
+
+    def plain(self) -> dict[str, str | int | float | None]:
+        """Lay it out for JSON; ``joules_per_unit`` and its sigma are null where nothing was done."""
+        joules = self.joules
+        sigma = joules * self.sigma if joules is not None and self.sigma is not None else None
+        about: dict[str, str | int | float | None] = {"unit": self.unit, "source": self.source, "count": self.count}
+        return about | {"joules_per_unit": joules, "sigma_j": sigma}
+
+
+@dataclass(frozen=True, slots=True)
+class WorkStatus:
+    """What reading the work of jobs says of itself."""
+
+    resets: int = 0  # times that a server's counters began anew
+    rejected: Mapping[str, int] = field(default_factory=dict)  # reason -> pages, or messages of jobs
+    servers: tuple[tuple[str, str, bool], ...] = ()  # (job, kind, whether its page was read)
+
+
+@dataclass(frozen=True, slots=True)
 class JobFacts:
     """One job: its labels, and the GPU time that it held."""
 
@@ -71,6 +107,8 @@ class JobFacts:
     started_us: int
     ended_us: int | None = None
     method: str = ""  # how its dynamic energy was split: "alone", "utilisation", "share", "equal", ...
+    work: tuple[WorkFacts, ...] = ()
+    waiting_hnj: int | None = None  # used while none of its servers had a request; None: they do not tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +233,7 @@ class Snapshot:
     history: HistoryFacts | None = None
     kernels: KernelFacts | None = None
     tenancy: Tenancy = field(default_factory=Tenancy)
+    work: WorkStatus = field(default_factory=WorkStatus)
 
     @property
     def up(self) -> bool:

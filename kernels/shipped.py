@@ -9,8 +9,9 @@ from wattshed.kernels import load
 
 MODULES = (
     "billing.reconcile", "billing.split", "billing.histogram", "billing.power_only", "billing.block_sums",
-    "billing.whole_windows", "arrow_messages", "checksums", "columns", "arrays.trapezoid", "arrays.segments",
-    "arrays.sweep", "arrays.bins", "arrays.bands", "arrays.squeeze", "arrays.draws", "jobs", "cells", "bandwidth",
+    "billing.whole_windows", "arrow_messages", "checksums", "columns", "dealing", "arrays.trapezoid", "arrays.segments",
+    "arrays.sweep", "arrays.bins", "arrays.bands", "arrays.squeeze", "arrays.draws", "jobs", "cells", "lines",
+    "word_rows", "kept_lines", "bandwidth",
 )  # fmt: skip
 """What the agent needs first."""
 

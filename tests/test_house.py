@@ -236,7 +236,7 @@ HANDED_ON = {
     "agent/errors.py": "this is Faults.noting, for which everybody else calls",
     "agent/history/writer.py": "noted with what became of it: put aside, or tried again",
     "agent/meters/sampler.py": "raised again by next(), in the thread that can act on it",
-    "agent/traces/prefetch.py": "raised again in the reader's thread",
+    "agent/inputs/prefetch.py": "raised again in the reader's thread",
 }
 
 

@@ -93,6 +93,7 @@ class Accounts:
         new = PendingUsage.of(window, host.activity_share.busy_us(window))
         waiting, new = host.holding.follow(window, new, host.waiting, host.limits.max_gap_us)
         enter_time(self.ledger, new, host.keys)
+        self.ledger.work.take(window.work, self.ledger.jobs, found)
         rows = waiting.followed_by(new)
         before = silence.untold(host.state)
         readings = self._without_modules(window.readings.with_room(len(host.keys)), host, rows)
@@ -116,6 +117,8 @@ class Accounts:
         if self.live:
             follow_moving(window.readings, self._here(host), host.limits)
         host.wait(rows, window.end_us)
+        if self.ledger.work:
+            self.ledger.work.settle(self.ledger.jobs, self.known_us(window.end_us), window.end_us)
         self._follow_silence(host, before, window.end_us)
         if any(event.kind == "shutdown" for event in window.events):
             self.finish(window.host)
@@ -172,7 +175,9 @@ class Accounts:
         host = self._enter(batches[0].host, batches[0].devices, int(batches[0].start_us[0]))
         run, place = WindowRun.of(batches, host.limits, host.state), 0
         renamed = self._names.knows_any or any(owner.formerly is not None for owner in whose.owners)
-        alone = self.live or renamed or any(self.gpus[key].by_power_alone for key in host.keys)
+        alone = (
+            self.live or renamed or bool(self.ledger.work) or any(self.gpus[key].by_power_alone for key in host.keys)
+        )
         while place < len(run.start_us):
             last = place
             if not alone and host.goes_on_at(int(run.start_us[place])) and not (host.state["power_us"] < 0).any():
@@ -210,6 +215,7 @@ class Accounts:
             books.wait(books.waiting, int(books.waiting.end_us.max(initial=0)))
             for key in books.keys:
                 self.gpus[key].power.settle()
+        self.ledger.work.settle(self.ledger.jobs, None)
 
     def merge(self, other: Accounts) -> None:
         """Add the finished accounts of another part (other hosts, or another day of the same ones)."""
@@ -224,7 +230,7 @@ class Accounts:
     def retire(self, now_us: int, keep_us: int) -> list[JobAccount]:
         """Close the accounts of jobs that ended, see `Ledger.retire`; not before all their energy is booked."""
         waiting = {owner.key for host in self._hosts.values() for owner in host.waiting.owners}
-        waiting.update(*(host.holding.keys() for host in self._hosts.values()))
+        waiting.update(self.ledger.work.owners(), *(host.holding.keys() for host in self._hosts.values()))
         return self.ledger.retire(now_us, keep_us, waiting)
 
     def account(self, device: Device) -> GpuAccount:

@@ -142,7 +142,8 @@ class _SavedCuts:
 
 def _numbers(job: JobAccount) -> tuple[Any, ...]:
     lines = [(gpu, _LINE(line)) for gpu, line in job.lines.items()]
-    return job.start_us, job.end_us, job.method, job.folded, job.shown_from_us, lines
+    work = job.work.numbers() if job.work is not None else None
+    return job.start_us, job.end_us, job.method, job.folded, job.shown_from_us, lines, work
 
 
 def _differing(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from wattshed.agent.accounts.late_holes import LateHole
 from wattshed.agent.accounts.ledger import GpuKey, JobAccount, Line
 from wattshed.agent.accounts.modules import Module
 from wattshed.agent.accounts.pending_usage import PendingUsage
+from wattshed.agent.accounts.work import JobWork, PendingWork
 from wattshed.agent.window import Device, JobKey
 from wattshed.kernels.billing.layout import Diagnostics, GpuState
 from wattshed.kernels.records import objects, of_objects
@@ -58,6 +59,7 @@ def plain_job(job: JobAccount) -> dict[str, Any]:
         "folded": job.folded,
         "shown_from_us": job.shown_from_us,
         "lines": [{"gpu": gpu.gpu, **named(line)} for gpu, line in job.lines.items()],
+        "work": job.work.plain() if job.work is not None else None,
     }
 
 
@@ -71,6 +73,7 @@ def plain_rest(accounts: Accounts, calibrator: Calibrator) -> dict[str, Any]:
         "other": [{"gpu": gpu.gpu, **named(line)} for gpu, line in ledger.other.items()],
         "folded": ledger.folded,
         "shown_us": ledger.shown_us,
+        "work": ledger.work.plain(),
     }
 
 
@@ -99,16 +102,21 @@ def restore(accounts: Accounts, calibrator: Calibrator, host: str, state: dict[s
         )  # fmt: skip
         job.lines = _lines(host, entry["lines"])
         job.shown_hnj = job.energy_hnj
+        job.work = JobWork.of_plain(entry["work"]) if entry.get("work") is not None else None
         jobs[job.key] = job
     ended = {GpuKey(host, str(one["gpu"])): int(one["energy_hnj"]) for one in state["ended"]}
     other = _lines(host, state["other"])
     folded, since_us, shown_us = int(state["folded"]), state["since_us"], int(state["shown_us"])
     learned_mw = {uuid: float(mw) for uuid, mw in state["idle_mw"].items()}
+    work = PendingWork()
+    if "work" in state:
+        work.restore(state["work"])
     # All of it can be believed: from here on nothing fails.
     accounts.restore(host, found)
     accounts.since_us = since_us
     ledger: Ledger = accounts.ledger
     ledger.jobs, ledger.ended_hnj, ledger.other, ledger.folded, ledger.shown_us = jobs, ended, other, folded, shown_us
+    ledger.work = work
     calibrator.learned_mw.update(learned_mw)
 
 

@@ -55,4 +55,8 @@ class FormerNames:
         """Return the window with the keys of today."""
         if not any(owner.key in self._now for owner in window.owners):
             return window
-        return replace(window, owners=tuple(replace(owner, key=self.now(owner.key)) for owner in window.owners))
+        return replace(
+            window,
+            owners=tuple(replace(owner, key=self.now(owner.key)) for owner in window.owners),
+            work=tuple(replace(row, owner=self.now(row.owner)) for row in window.work),
+        )

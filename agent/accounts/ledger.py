@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from wattshed.agent.accounts.work import JobWork, PendingWork
 from wattshed.agent.window import OTHER, JobKey, uid_of
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class JobAccount:
     folded: bool = False  # shown within _other, for good: a series that was merged cannot be separated again
     shown_from_us: int | None = None  # where `Ledger.shown_us` stood when it had ended, with its final energy
     shown_hnj: int = -1
+    work: JobWork | None = None  # None: nothing tells of any
 
     def line(self, gpu: GpuKey) -> Line:
         """Return the account on one GPU, opened at first use."""
@@ -108,6 +110,8 @@ class Ledger:
         Jobs that never had a series of their own.
     shown_us : int, us
         For how long accounts were shown: jobs that ended are closed by this clock. It stands while the agent is down.
+    work : PendingWork
+        Work of jobs that waits for its energy.
     """
 
     def __init__(self, series_cap: int = 1_000_000_000) -> None:
@@ -117,6 +121,7 @@ class Ledger:
         self.ended_hnj: dict[GpuKey, int] = {}
         self.other: dict[GpuKey, Line] = {}
         self.shown_us = 0
+        self.work = PendingWork()
         self._looked_us = 0
 
     def job(self, key: JobKey, labels: Mapping[str, str]) -> JobAccount:
@@ -208,8 +213,12 @@ class Ledger:
             mine = self.job(key, theirs.labels)
             mine.seen(theirs.start_us, theirs.end_us)
             mine.method |= theirs.method
+            if mine.work is not None or theirs.work is not None:
+                mine.work = mine.work or JobWork()
+                mine.work.merge(theirs.work or JobWork(), mine.energy_hnj, theirs.energy_hnj)
             for gpu, line in theirs.lines.items():
                 mine.line(gpu).add(line)
+        self.work.rejected.update(other.work.rejected)
         for gpu, hnj in other.ended_hnj.items():
             self.ended_hnj[gpu] = self.ended_hnj.get(gpu, 0) + hnj
         for gpu, line in other.other.items():

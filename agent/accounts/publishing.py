@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 from wattshed.agent.accounts.uncertainty import FROZEN_US, disagrees, gpu_sigma_j, job_sigma_j
 from wattshed.agent.window import HISTORY_LABELS, IDLE, UNATTRIBUTED
 from wattshed.agent.wire.parts import method_name
-from wattshed.exporters.snapshot import EnergyShare, GpuFacts, HostEnergy, JobFacts, Snapshot, Tenancy
+from wattshed.exporters.snapshot import (
+    EnergyShare,
+    GpuFacts,
+    HostEnergy,
+    JobFacts,
+    Snapshot,
+    Tenancy,
+    WorkStatus,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +32,7 @@ FRESH_US = 10_000_000  # a GPU whose energy is known up to this long ago is bein
 ENDED_US = 2_000_000  # a job that was not seen for so long has ended: windows of a second may be late by one
 
 NOBODY_SEEN = Tenancy()
+NO_WORK = WorkStatus()
 
 
 def gpu_flags(account: GpuAccount, longest_run_us: int) -> tuple[str, ...]:
@@ -85,6 +94,7 @@ class Publisher:
         history: HistoryFacts | None = None,
         kernels: KernelFacts | None = None,
         tenancy: Tenancy = NOBODY_SEEN,
+        work: WorkStatus = NO_WORK,
     ) -> Snapshot:
         """Freeze the accounts as they are after ``window``."""
         self._seq += 1
@@ -113,11 +123,7 @@ class Publisher:
             time_us=window.end_us,
             gpus=tuple(gpus),
             energy=tuple(energy),
-            jobs=tuple(
-                _job_facts(job, accounts, window.end_us, unknown)
-                for job in accounts.ledger.jobs.values()
-                if not job.folded
-            ),
+            jobs=tuple(_jobs(accounts, window.end_us, unknown)),
             calls=calls,
             late_s=late_s,
             duty=duty,
@@ -131,6 +137,7 @@ class Publisher:
             history=history,
             kernels=kernels,
             tenancy=tenancy,
+            work=work,
         )
 
 
@@ -217,15 +224,25 @@ def _modules(accounts: Accounts, window: Window) -> Iterator[HostEnergy]:
             yield HostEnergy("nvml", f"module-{device.index}", module.energy_hnj)
 
 
+def _jobs(accounts: Accounts, now_us: int, unknown: set[str]) -> Iterator[JobFacts]:
+    """Yield the jobs that have series of their own."""
+    for job in accounts.ledger.jobs.values():
+        if not job.folded:
+            yield _job_facts(job, accounts, now_us, unknown)
+
+
 def _job_facts(job: JobAccount, accounts: Accounts, now_us: int, unknown: set[str]) -> JobFacts:
     told = not unknown or any(key.gpu not in unknown for key in job.lines)
+    sigma_j = job_sigma_j(job, accounts.gpus) if told else 0.0
     return JobFacts(
         job=job.key,
         labels={name: text for name, text in job.labels.items() if name not in HISTORY_LABELS},
         active_us=sum(line.active_us for line in job.lines.values()),
         held_us=sum(line.held_us for line in job.lines.values()),
-        sigma_j=job_sigma_j(job, accounts.gpus) if told else None,
+        sigma_j=sigma_j if told else None,
         started_us=job.start_us,
         ended_us=job.end_us if job.end_us < now_us - ENDED_US else None,
         method=method_name(job.method),
+        work=tuple(job.work.facts(job.energy_hnj, sigma_j)) if told and job.work is not None else (),
+        waiting_hnj=job.work.waiting_hnj if told and job.work is not None else None,
     )

@@ -69,6 +69,8 @@ def enter_split(
         gpus[key].add(happened, energy[i] + aside_hnj, covered[i], idle[i], nobodys[i] + aside_hnj)
     untold = untold_hnj(intervals, host.state, [gpus[key] for key in host.keys], everybody)
     aside.enter(ledger, everybody, host.keys, untold)
+    if ledger.work:
+        ledger.work.note(rows, host.keys, parts, intervals)
     untold = np.zeros_like(parts.booked_us) if untold is None else untold[sure]
     covered_us = parts.booked_us - _unmeasured_us(intervals, rows)
     enter_energy(ledger, rows, host.keys, parts, covered_us, untold, [gpus[key].device for key in host.keys])

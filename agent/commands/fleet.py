@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wattshed.agent.fleet.flags import fraction, fraction_or_whole, fraction_or_zero, positive, variation, whole
+from wattshed.agent.replay.reading_flags import add_reading_flags, options_of
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Sequence
     from typing import Any
 
-    from wattshed.agent.fleet.demand.series import ReadTrace
+    from wattshed.agent.fleet.demand.series import PowerTrace
+    from wattshed.agent.traces.options import Options
+
+    OpenAny = Callable[[Sequence[str], Options], PowerTrace]
 
 
 _EXAMPLES = {
@@ -58,15 +64,15 @@ _EXAMPLES = {
 }
 
 
-def add_parser(subparsers: Any, read_trace: ReadTrace) -> None:
+def add_parser(subparsers: Any, open_trace: OpenAny) -> None:
     """Add ``fleet`` and its commands.
 
     Parameters
     ----------
     subparsers
         What ``ArgumentParser.add_subparsers`` returned.
-    read_trace : callable
-        Opens a trace of any known format and yields its windows, for ``fleet demand`` and ``fleet node``.
+    open_trace : callable
+        Opens traces of any known format, for ``fleet demand`` and ``fleet node``.
     """
     fleet = subparsers.add_parser(
         "fleet", help="from measured GPUs to a fleet, with honest intervals", epilog=_EXAMPLES[""]
@@ -74,9 +80,9 @@ def add_parser(subparsers: Any, read_trace: ReadTrace) -> None:
     commands = fleet.add_subparsers(dest="fleet_command", required=True, metavar="COMMAND")
     _estimate(commands)
     _plan(commands)
-    _node(commands, read_trace)
+    _node(commands, open_trace)
     _scenario(commands)
-    _demand(commands, read_trace)
+    _demand(commands, open_trace)
     _serve(commands)
     _simulate(commands)
 
@@ -156,7 +162,7 @@ def _plan(commands: Any) -> None:
     p.set_defaults(run=_run_plan)
 
 
-def _node(commands: Any, read_trace: ReadTrace) -> None:
+def _node(commands: Any, open_trace: OpenAny) -> None:
     p = commands.add_parser(
         "node", help="fit a node's power to its GPUs', from a recording of both", epilog=_EXAMPLES["node"]
     )
@@ -170,7 +176,7 @@ def _node(commands: Any, read_trace: ReadTrace) -> None:
         help="average over this many seconds (default %(default)s)",
     )
     _json(p)
-    p.set_defaults(run=_run_node, read_trace=read_trace)
+    p.set_defaults(run=_run_node, open_trace=open_trace)
 
 
 def _scenario(commands: Any) -> None:
@@ -185,14 +191,12 @@ def _scenario(commands: Any) -> None:
     p.set_defaults(run=_run_scenario)
 
 
-def _demand(commands: Any, read_trace: ReadTrace) -> None:
+def _demand(commands: Any, open_trace: OpenAny) -> None:
     p = commands.add_parser(
         "demand", help="peaks, ramps, frequency bands and transformers of a load", epilog=_EXAMPLES["demand"]
     )
-    p.add_argument("source", metavar="TRACE|SERIES.csv")
-    p.add_argument(
-        "--columns", default="", metavar="K=V,...", help="time=NAME[:unit],power=NAME[:unit], and job, gpu, host alike"
-    )
+    p.add_argument("source", nargs="+", metavar="TRACE|SERIES.csv", help="files or folders; FILE@HOST names its host")
+    add_reading_flags(p)
     p.add_argument(
         "--step", type=positive, metavar="S", help="step of the time grid (default: the recording's own period)"
     )
@@ -220,7 +224,7 @@ def _demand(commands: Any, read_trace: ReadTrace) -> None:
     )
     p.add_argument("--plot", metavar="FILE.png|FILE.svg", help="draw the load, its duration curve and its spectrum")
     _json(p)
-    p.set_defaults(run=_run_demand, read_trace=read_trace)
+    p.set_defaults(run=_run_demand, open_trace=open_trace)
 
 
 def _serve(commands: Any) -> None:
@@ -289,8 +293,9 @@ def _run_plan(args: argparse.Namespace) -> int:
 
 def _run_node(args: argparse.Namespace) -> int:
     from wattshed.agent.fleet import actions  # noqa: PLC0415  (numpy only when a command runs)
+    from wattshed.agent.traces.options import Options  # noqa: PLC0415
 
-    return actions.node(args)
+    return actions.node(args, lambda paths: args.open_trace(paths, Options(loads=True)))
 
 
 def _run_scenario(args: argparse.Namespace) -> int:
@@ -302,7 +307,8 @@ def _run_scenario(args: argparse.Namespace) -> int:
 def _run_demand(args: argparse.Namespace) -> int:
     from wattshed.agent.fleet.demand import action as demand_action  # noqa: PLC0415  (numpy only when a command runs)
 
-    return demand_action.demand(args)
+    options = replace(options_of(args), loads=True)
+    return demand_action.demand(args, lambda paths: args.open_trace(paths, options))
 
 
 def _run_serve(args: argparse.Namespace) -> int:

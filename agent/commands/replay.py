@@ -5,33 +5,29 @@ from __future__ import annotations
 import signal
 import sys
 from contextlib import closing, contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.commands.amounts import Amounts, add_amount_flags
 from wattshed.agent.errors import InputError, counted
-from wattshed.agent.printing.progress import in_sight
 from wattshed.agent.replay.boundaries import boundary_of
-from wattshed.agent.replay.progress import kernels_for, reading
+from wattshed.agent.replay.given import quantity
 from wattshed.agent.replay.reading_flags import add_reading_flags, count, settings_of, watts
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
-    from wattshed.agent.replay.books import Part, Settings, Tell
-    from wattshed.agent.replay.history import ReplayedHistory
-    from wattshed.agent.replay.placing import WhereSummed
+    from wattshed.agent.replay.books import Settings
     from wattshed.agent.replay.points import Points
     from wattshed.agent.replay.power import PowerOverTime
+    from wattshed.agent.replay.running import Replayed
     from wattshed.agent.traces.sources import Chain
-    from wattshed.agent.window import Window
 
 _INTERRUPTED = 130
 _OF_A_TRACE = (
-    "plot", "openmetrics", "remote_write", "history", "idle_watts", "by", "html", "price", "carbon", "pue", "workers",
-    "scheduler",
+    "work", "plot", "openmetrics", "remote_write", "history", "emissions", "idle_watts", "by", "html", "price",
+    "carbon", "pue", "workers", "scheduler",
 )  # fmt: skip
 """Flags that a table of jobs alone has nothing for."""
 _EXAMPLES = """examples:
@@ -57,6 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_reading_flags(parser)
     parser.add_argument("--jobs", metavar="F", help="who held which GPU: job,host,gpu,start,end, or sacct -P")
     parser.add_argument("--job-columns", metavar="k=v,...", help="columns of another tool's jobs table")
+    parser.add_argument("--work", metavar="F", help="what jobs did: job,time,unit,count (recordings may know it)")
     parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
     parser.add_argument(
         "--plot", metavar="FILE", help="also draw power over time by job (SVG or PNG; needs the extra 'plot')"
@@ -77,6 +74,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--history", metavar="F", help="also write parts of jobs into a new history, for `wattshed jobs --store F`"
     )
+    parser.add_argument(
+        "--emissions", metavar="F", help="also append a row for each job, in the columns of CodeCarbon's emissions.csv"
+    )
     add_amount_flags(parser)
     scale = parser.add_mutually_exclusive_group()
     scale.add_argument("--workers", type=count, metavar="N", help="processes on this machine (needs the extra scale)")
@@ -86,35 +86,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Replay; prints the answer, or after Ctrl-C what is known so far, marked as partial (exit code 130)."""
-    from wattshed.agent.replay.books import merge  # noqa: PLC0415
-    from wattshed.agent.replay.placing import place  # noqa: PLC0415
+    from wattshed.agent.replay.running import refuse, refuse_for_runs, replay_on_cluster  # noqa: PLC0415
     from wattshed.agent.traces.sources import find  # noqa: PLC0415
 
     settings = settings_of(args)
     if not args.trace:
         return _jobs_alone(args, settings)
+    if args.emissions is not None:
+        _rates(args)  # what it cannot do is refused before any work
     amounts = Amounts(args)
     picture = _picture(args, page=amounts.draws)
-    if (args.workers or args.scheduler) and args.device == "cuda":
-        raise InputError("--device cuda works in one process; leave --workers and --scheduler out")
+    refuse(vars(args))
     chains = find(args.trace, settings.options)
-    if any(chain.holds_runs for chain in chains):
-        _refuse_series(args)
+    refuse_for_runs(vars(args), chains)
     if args.workers or args.scheduler:
-        from wattshed.agent.replay.cluster import book_on_cluster  # noqa: PLC0415
-
-        for flag, value in (
-            ("--openmetrics", args.openmetrics),
-            ("--remote-write", args.remote_write),
-            ("--history", args.history),
-            ("--plot", args.plot),
-            ("--by, --price, --carbon, --pue and --html", amounts.wanted or None),
-        ):
-            if value is not None:
-                raise InputError(f"{flag} is written by one process; leave --workers and --scheduler out")
-        done, settings = book_on_cluster(chains, settings, workers=args.workers or 0, address=args.scheduler or "")
-        where = place(args.device, chains, in_windows=False, alone=False)
-        _print(args, merge(done), settings, where, interrupted=False)
+        workers, scheduler = args.workers or 0, args.scheduler or ""
+        _print(args, replay_on_cluster(chains, settings, device=args.device, workers=workers, scheduler=scheduler))
         return 0
     with amounts:
         return _replay(args, chains, settings, picture, amounts)
@@ -128,75 +115,27 @@ def _replay(
     amounts: Amounts,
 ) -> int:
     """Replay in this process."""
-    from wattshed.agent.replay.books import look, merge, needs_survey, settled  # noqa: PLC0415
     from wattshed.agent.replay.outlets import outlets_of  # noqa: PLC0415
-    from wattshed.agent.replay.placing import place  # noqa: PLC0415
+    from wattshed.agent.replay.running import replay  # noqa: PLC0415
 
-    where = place(args.device, chains, in_windows=bool(amounts.history or picture) or _points_wanted(args))
     outlets = outlets_of(args.openmetrics, args.remote_write)
-    with kernels_for(chains), _interruptible() as stopped, closing(_points()) if outlets else nullcontext() as points:
-        if needs_survey(chains, settings):
-            with in_sight("finding the GPUs of the jobs"):
-                settings = settled(settings, (look(chain, settings, stopped) for chain in chains))
-        with reading(chains) as tell, _history(amounts.history, settings) as history:
-            sees = [partial(history.see, native=chain.native) if history else None for chain in chains]
-            done = [
-                _booked(chain, settings, points, tell, stopped, where=where, see=see, picture=picture)
-                for chain, see in zip(chains, sees, strict=True)
-            ]
-        interrupted = stopped()
+    history = None if amounts.history is None else Path(amounts.history)
+    with _interruptible() as stopped, closing(_points()) if outlets else nullcontext() as points:
+        done = replay(chains, settings, device=args.device, points=points, history=history, power=picture, stop=stopped)
         try:
             if points is not None:
                 # What was read before an interruption is still written out; an interruption from here on ends that.
-                stop = (lambda: False) if interrupted else stopped
+                stop = (lambda: False) if done.interrupted else stopped
                 for outlet in outlets:
                     outlet(points, stop)
             if picture is not None and args.plot is not None:
                 _draw(picture, args, settings)
         finally:  # the answer is known, whatever becomes of its copies
-            _print(args, merge(done), settings, where, interrupted=interrupted, amounts=amounts, power=picture)
+            _print(args, done, amounts, picture)
     if stopped():
         print("wattshed: interrupted", file=sys.stderr)  # noqa: T201 - this is the command line
         return _INTERRUPTED
     return 0
-
-
-def _booked(
-    chain: Chain,
-    settings: Settings,
-    points: Points | None,
-    tell: Tell,
-    stop: Callable[[], bool],
-    *,
-    where: WhereSummed,
-    see: Callable[[Window], None] | None = None,
-    picture: PowerOverTime | None = None,
-) -> Part:
-    """Attribute one chain in this process, with points for the outlets, and power for the picture, if wanted."""
-    from wattshed.agent.replay.books import book, finish, new_part, pieces_of  # noqa: PLC0415
-
-    if points is not None:
-        from wattshed.agent.replay.points import book_with_points  # noqa: PLC0415
-
-        return book_with_points(chain, settings, points, tell=tell, see=see, stop=stop, power=picture)
-    part = new_part(settings, where.book_powers)
-    follower = None if picture is None else picture.follow(part.accounts)
-    # A chain is read ahead over its days, except where a history is told of each day by itself.
-    for piece in [chain] if see is None else pieces_of(chain):
-        cut = None if follower is None else follower.cut
-        book(piece, settings, part, tell=tell, cut=cut, see=see, stop=stop, gather=where.gather)
-    finish(part)
-    if follower is not None:
-        follower.take()
-    return part
-
-
-def _refuse_series(args: argparse.Namespace) -> None:
-    """Refuse what needs power over time, for a table of runs has none."""
-    for flag in ("jobs", "plot", "openmetrics", "remote_write", "history"):
-        if getattr(args, flag) is not None:
-            name = flag.replace("_", "-")
-            raise InputError(f"--{name} needs power over time, and a table of runs has none; leave it out")
 
 
 def _picture(args: argparse.Namespace, *, page: bool) -> PowerOverTime | None:
@@ -211,11 +150,10 @@ def _picture(args: argparse.Namespace, *, page: bool) -> PowerOverTime | None:
 
 
 def _draw(picture: PowerOverTime, args: argparse.Namespace, settings: Settings) -> None:
-    from wattshed.agent.replay.picture import draw  # noqa: PLC0415 - matplotlib is an extra
+    from wattshed.agent.printing.pictures import save  # noqa: PLC0415
+    from wattshed.agent.replay.picture import draw, title_of  # noqa: PLC0415 - matplotlib is an extra
 
-    names = [Path(trace).name for trace in args.trace]
-    source = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-    draw(picture, args.plot, source=source, zone=settings.options.local)
+    save(draw(picture, source=title_of(args.trace), zone=settings.options.local), args.plot)
 
 
 def _points() -> Points:
@@ -224,47 +162,15 @@ def _points() -> Points:
     return Points()
 
 
-@contextmanager
-def _history(path: str | None, settings: Settings) -> Iterator[ReplayedHistory | None]:
-    """Open the history that is asked for; what was read is in it, whatever ends the reading."""
-    if path is None:
-        yield None
-        return
-    from wattshed.agent.replay.history import ReplayedHistory  # noqa: PLC0415 - a database is opened only here
-
-    with closing(ReplayedHistory(Path(path), settings)) as history:
-        yield history
-
-
-def _points_wanted(args: argparse.Namespace) -> bool:
-    return args.openmetrics is not None or args.remote_write is not None
-
-
 def _print(
-    args: argparse.Namespace,
-    whole: Part,
-    settings: Settings,
-    where: WhereSummed,
-    *,
-    interrupted: bool,
-    amounts: Amounts | None = None,
-    power: PowerOverTime | None = None,
+    args: argparse.Namespace, done: Replayed, amounts: Amounts | None = None, power: PowerOverTime | None = None
 ) -> None:
-    from wattshed.agent.replay.notes import notes_of  # noqa: PLC0415
-    from wattshed.agent.replay.nothing import refuse_nothing  # noqa: PLC0415
-    from wattshed.agent.replay.report import as_json, document, label_names, write_csv  # noqa: PLC0415
+    from wattshed.agent.replay.report import as_json, label_names, write_csv  # noqa: PLC0415
     from wattshed.agent.replay.tables import print_tables  # noqa: PLC0415
 
-    if not whole.windows and not interrupted:
-        damaged = next((report for report in whole.reports if report.rejected), None)
-        what = "nothing in it is intact" if damaged else "it contains no window"
-        raise InputError(what, (damaged or whole.reports[0]).path)
-    if not interrupted:
-        refuse_nothing(whole)
-    notes = notes_of(whole, settings)
-    for line in notes:
+    answer = done.document()
+    for line in answer.get("notes", ()):
         print(f"wattshed: {line}", file=sys.stderr)  # noqa: T201 - this is the command line
-    answer = document(whole, where.told(), partial=interrupted, notes=notes)
     boundary = boundary_of(answer["sources"])
     if amounts is not None and (report := amounts.report(answer, boundary)) is not None:
         answer["report"] = report
@@ -279,6 +185,19 @@ def _print(
             amounts.print(sys.stdout)
     if amounts is not None:
         amounts.write_page(answer, power)
+    if args.emissions is not None:
+        from wattshed.agent.replay.emissions import write_emissions  # noqa: PLC0415
+
+        write_emissions(args.emissions, done, answer, **_rates(args))
+
+
+def _rates(args: argparse.Namespace) -> dict[str, float | None]:
+    """Read what emissions are made with: a number for all jobs, if there is any."""
+    given = {name: getattr(args, name) for name in ("carbon", "pue")}
+    return {
+        name: None if text is None else quantity(text, f"number, which --emissions needs of --{name}", 0.0)
+        for name, text in given.items()
+    }
 
 
 def _jobs_alone(args: argparse.Namespace, settings: Settings) -> int:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from wattshed.agent.errors import counted
 from wattshed.agent.printing.figures import age
 from wattshed.agent.window import Event, Owner, Readings, Usage, Window
-from wattshed.exporters.snapshot import Tenancy
+from wattshed.exporters.snapshot import Tenancy, WorkStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,10 +29,13 @@ if TYPE_CHECKING:
     from wattshed.agent.daemon.history_feed import HistoryFeed
     from wattshed.agent.daemon.systemd import Notifier
     from wattshed.agent.errors import Faults
+    from wattshed.agent.jobs.processes import Process
     from wattshed.agent.window import Device, ProcessObservation
+    from wattshed.agent.work.inbox import WorkInbox
     from wattshed.exporters.snapshot import FleetFacts, GpuFacts, Histogram, KernelFacts
 
 LOG = logging.getLogger(__name__)
+NO_WORK = WorkStatus()
 SLOW_US = 5_000_000
 """Windows without any reading say nothing about GPUs that did not fail, for so long after the start."""
 
@@ -65,6 +68,19 @@ class Resolver(Protocol):
         self, observations: Sequence[ProcessObservation], devices: Sequence[Device], start_us: int, end_us: int
     ) -> tuple[tuple[Owner, ...], Usage]:
         """Return the owners of one window and their usage."""
+
+    def owner_of(self, process: Process) -> Owner:
+        """Return whose a process is that may be on no GPU, as of the last window."""
+
+
+class Callers(Protocol):
+    """Answers processes of jobs in a thread of its own, by what it hears here."""
+
+    def settle(self, resolver: Resolver, window: Window) -> None:
+        """Decide whose those are who called, as of a window whose owners are resolved, and that is not recorded yet."""
+
+    def follow(self, accounts: Accounts, window: Window) -> None:
+        """Note what every job has used by the end of a window that is attributed."""
 
 
 class WindowSink(Protocol):
@@ -122,6 +138,10 @@ class Daemon:
         Called between two windows, with the one that was taken in: then that form may change.
     tenancy : callable
         Who is on the GPUs at the moment.
+    callers : Callers, optional
+        Who answers processes that ask for their joules.
+    work : WorkInbox, optional
+        What jobs told of their work, and their servers' pages.
 
     Attributes
     ----------
@@ -152,6 +172,8 @@ class Daemon:
         kernels: Callable[[], KernelFacts | None] = lambda: None,
         between: Callable[[Window], None] = lambda _: None,
         tenancy: Callable[[], Tenancy] = Tenancy,
+        callers: Callers | None = None,
+        work: WorkInbox | None = None,
     ) -> None:
         self._windows, self._resolver = windows, resolver
         self._accounts, self._calibrator, self._publisher = accounts, calibrator, publisher
@@ -159,6 +181,7 @@ class Daemon:
         self._notifier, self._faults, self._limits = notifier, faults, limits
         self._extra_faults, self._notes, self._fleet = extra_faults, notes, fleet
         self._history, self._kernels, self._between, self._tenancy = history, kernels, between, tenancy
+        self._callers, self._work = callers, work
         self._stop = threading.Event()
         self._restored: Restored | None = None
         self._first_us: int | None = None
@@ -195,6 +218,8 @@ class Daemon:
         if self._history is not None:
             self._history.go_on(self._restored.cuts, self._accounts, self._restored.saved_us)
             self._history.show(self._accounts, self._restored.saved_us)
+        if self._work is not None:
+            self._work.restore(self._accounts.ledger.work.baselines)
         if self._restored.found:
             LOG.info("resumed totals saved %s ago", age(time.time() - self._restored.saved_us / 1e6))
 
@@ -259,6 +284,12 @@ class Daemon:
             with self._faults.noting("resolver"):  # its joules are booked to nobody, not lost
                 owners, usage = self._resolver.resolve(observations, window.devices, window.start_us, window.end_us)
                 window = replace(window, owners=owners, usage=usage)
+            if self._callers is not None:
+                with self._faults.noting("callers"):
+                    self._callers.settle(self._resolver, window)
+        if self._work is not None:
+            with self._faults.noting("work"):
+                window = self._work.into(window, self._accounts.ledger.work.baselines)
         if self._first_us is None:
             self._first_us = window.start_us
             if self._restored is not None and self._restored.found:
@@ -279,6 +310,8 @@ class Daemon:
             retired = self._accounts.retire(window.end_us, self._limits.keep_ended_us)
             if self._history is not None:
                 self._history.follow(self._accounts, retired, window.end_us)
+            if self._callers is not None:
+                self._callers.follow(self._accounts, window)
         self._save(window.end_us)
         if booked:
             self._publish(window)
@@ -311,6 +344,7 @@ class Daemon:
                 history=self._history.facts() if self._history is not None else None,
                 kernels=self._kernels(),
                 tenancy=self._tenancy(),
+                work=self._work.status(self._accounts.ledger.work.rejected) if self._work is not None else NO_WORK,
             )
             self._board.show(snapshot)
             self._tell(snapshot.unmetered, window)
@@ -354,6 +388,7 @@ class Daemon:
                 usage=Usage.empty(),
                 busy_us=last.busy_us * 0 - 1,
                 events=(Event(last.end_us, "shutdown"),),
+                work=(),
             )
         )
         self._save(last.end_us, final=True)

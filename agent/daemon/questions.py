@@ -36,19 +36,40 @@ def jobs_socket(settings: HistorySettings, environ: Mapping[str, str], *, shared
     shared : Path
         Where every user of the host looks; root makes it.
     """
-    if not settings.enabled or settings.socket != "auto":
-        return settings.socket if settings.enabled else ""
+    setting = settings.socket if settings.enabled else ""
+    return socket_path(setting, AGENT, "no socket for `wattshed jobs`", "history.socket", environ, shared=shared)
+
+
+def socket_path(
+    setting: str, name: str, without: str, called: str, environ: Mapping[str, str], *, shared: Path = SHARED
+) -> str:
+    """Return where a socket of that name shall be; empty if there shall be none, or there is no place for it.
+
+    Parameters
+    ----------
+    setting : str
+        A path, ``auto``, or nothing.
+    name : str
+        Of the file, where the setting is ``auto``.
+    without, called : str
+        What is said where there is no place, and what the setting is called.
+    environ : mapping
+    shared : Path
+        Where every user of the host looks; root makes it.
+    """
+    if setting != "auto":
+        return setting
     if given := environ.get("RUNTIME_DIRECTORY"):
-        return f"{given.split(':')[0]}/{AGENT}"
+        return f"{given.split(':')[0]}/{name}"
     if os.access(shared, os.W_OK | os.X_OK):
-        return f"{shared}/{AGENT}"
+        return f"{shared}/{name}"
     missed = []
     places = [(folder, 0o700) for folder in own_folders(environ, os.geteuid())]
     for folder, mode in [(shared, 0o755), *places] if os.geteuid() == 0 else places:
         if not (why := made(folder, mode=mode)):
-            return f"{folder}/{AGENT}"
+            return f"{folder}/{name}"
         missed.append(f"{folder}: {why}")
-    LOG.warning("no socket for `wattshed jobs`: %s; set history.socket", ", ".join(missed))
+    LOG.warning("%s: %s; set %s", without, ", ".join(missed), called)
     return ""
 
 

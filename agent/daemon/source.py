@@ -44,6 +44,9 @@ class Source:
     notes: tuple[str, ...] = ()
     look: Callable[[], None] = lambda: None  # for GPUs that came; may be called from a signal handler
     tenancy: Callable[[], Tenancy] = Tenancy
+    clock: Clock | None = None  # the windows' time line, where it goes on with this machine's
+    proc_root: Path = Path("/proc")
+    refresh: Callable[[], None] = lambda: None  # look who is on the GPUs, soon; any thread may call it
 
 
 def open_source(config: Config, host: str) -> Source:
@@ -181,6 +184,9 @@ def _metered(  # noqa: PLR0917 - called twice, just above
         closing.close,
         look=sampler.look,
         tenancy=resolver.tenancy,
+        clock=clock,
+        proc_root=proc_root,
+        refresh=sampler.refresh_processes,
     )
 
 

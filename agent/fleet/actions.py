@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.fleet.boundary.units import between, shown
 from wattshed.agent.fleet.claims.scenario import load, read, shipped
-from wattshed.agent.fleet.demand.series import open_recording
+from wattshed.agent.fleet.demand.series import read_series
 from wattshed.agent.fleet.estimate.bootstrap import bootstrap_se, check_unit
 from wattshed.agent.fleet.estimate.estimators import estimate
 from wattshed.agent.fleet.estimate.node_model import fit
@@ -32,6 +31,7 @@ from wattshed.agent.wire.query import Prometheus
 if TYPE_CHECKING:
     import argparse
 
+    from wattshed.agent.fleet.demand.series import OpenTrace
     from wattshed.agent.fleet.estimate.estimators import Estimate
     from wattshed.agent.fleet.estimate.sample import Sample
 
@@ -95,9 +95,9 @@ def plan(args: argparse.Namespace) -> int:
     return answer(document, [_plan_text(found, args.error)], as_json=args.json)
 
 
-def node(args: argparse.Namespace) -> int:
+def node(args: argparse.Namespace, open_trace: OpenTrace) -> int:
     """``fleet node``."""
-    gpus, whole = (open_recording(Path(path), {}, args.read_trace) for path in (args.gpu, args.node))
+    gpus, whole = (read_series(open_trace([path])) for path in (args.gpu, args.node))
     if len(whole.series) != 1:
         raise InputError("holds more than one series; give the power of one node", args.node)
     try:

@@ -66,8 +66,10 @@ _PLAIN: Mapping[str, str] = {
 _OF_DAY = r"(local|utc|gps)?[_ ]?(time|uhrzeit|zeit|clock|time[_ ]of[_ ]day)([_ ]?[\[(]?(utc|local)[\])]?)?"
 
 
-def parse_spec(text: str, known: Collection[str] = (*KEYS, *RUN_KEYS)) -> dict[str, tuple[str, str]]:
-    """Parse ``time=ts:ms,gpu=id,power=p_*:mW``: key -> (column or pattern, unit or "").
+def parse_spec(
+    text: str | Mapping[str, str], known: Collection[str] = (*KEYS, *RUN_KEYS)
+) -> dict[str, tuple[str, str]]:
+    """Parse ``time=ts:ms,gpu=id,power=p_*:mW``, or the same as a mapping: key -> (column or pattern, unit or "").
 
     Raises
     ------
@@ -75,7 +77,7 @@ def parse_spec(text: str, known: Collection[str] = (*KEYS, *RUN_KEYS)) -> dict[s
         On an unknown key or a part that is not ``key=column``.
     """
     spec: dict[str, tuple[str, str]] = {}
-    for part in parts_of(text):
+    for part in parts_of(text) if isinstance(text, str) else [f"{key}={value}" for key, value in text.items()]:
         key, equals, value = part.partition("=")
         key, value = key.strip(), value.strip()
         if not equals or not value:

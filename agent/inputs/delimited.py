@@ -5,20 +5,22 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from pyarrow import csv
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.arrow import pc
 from wattshed.agent.inputs.dialect import PACKED
 from wattshed.agent.inputs.line_blocks import LONGEST_LINE, LineBlock, whole_lines
+from wattshed.agent.inputs.prefetch import ahead
 from wattshed.agent.inputs.quantities import Scaled
 from wattshed.agent.inputs.text import CleanStream
-from wattshed.agent.inputs.typed_cells import PlainTable
+from wattshed.agent.inputs.timestamps import Stamps
+from wattshed.agent.inputs.typed_cells import PlainTable, StampCells
 from wattshed.kernels import load
 from wattshed.kernels.threads import threads
 
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 4 << 20
 """Of a file that are read at once."""
 _MOST_HEADERS = 10_000  # in a block
+_HEAD_LINES = 1_024
+_AHEAD = 2  # blocks that are read before they are asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class Block:
     ----------
     line : int
         1-based line that the block begins with.
-    columns : dict of name -> pyarrow.Array or Scaled
+    columns : dict of name -> pyarrow.Array, Scaled or Stamps
         All of one length; of CSV text, or what `inputs.typed_cells` makes of it, of Parquet any type.
     places : int64[n] or int32[n] or None
         On which of the block's lines, from 0, each row stands; None: one after the other.
@@ -61,6 +65,16 @@ class Block:
         places = np.arange(len(next(iter(self.columns.values())))) if self.places is None else self.places
         return np.add(self.line, places, dtype=np.int64)
 
+    def line_of(self, row: int) -> int:
+        """Return the 1-based line of one row."""
+        return self.line + (row if self.places is None else int(self.places[row]))
+
+    def filter(self, mask: NDArray[np.bool_]) -> Block:
+        """Select rows."""
+        chosen = pa.array(mask)
+        columns = {name: column.filter(chosen) for name, column in self.columns.items()}
+        return Block(self.line, columns, np.flatnonzero(mask) if self.places is None else self.places[mask])
+
     def rows(self, name: str) -> NDArray[np.bool_]:
         """Separate rows from header lines that are repeated within the file (a logger that was started again): bool[n].
 
@@ -70,7 +84,7 @@ class Block:
             The column to recognise them by.
         """
         column = self.columns[name]
-        if isinstance(column, Scaled) or not pa.types.is_string(column.type):
+        if isinstance(column, Scaled | Stamps) or not pa.types.is_string(column.type):
             return np.ones(len(column), bool)
         trimmed = pc.utf8_trim_whitespace(column)
         header = np.asarray(
@@ -85,11 +99,19 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class TablePiece:
-    """Whole lines of a table below one header: how they are written, the 1-based line of the first, and their bytes."""
+    """Whole lines of a table below one header: how they are written, the 1-based line of the first, and themselves."""
 
     dialect: Dialect
     line: int
-    data: bytes
+    block: LineBlock
+
+    def cut(self, lines: int) -> list[TablePiece]:
+        """Return the first lines, and the rest if there is any."""
+        begin, size = self.block.begin_of(lines), self.block.size
+        if begin == size:
+            return [self]
+        parts = (self.line, self.block.part(0, begin)), (self.line + lines, self.block.part(begin, size))
+        return [TablePiece(self.dialect, *part) for part in parts]
 
 
 def stretches(path: Path, dialect: Dialect, report: SourceReport) -> Iterator[tuple[Dialect, Iterator[TablePiece]]]:
@@ -102,8 +124,11 @@ def stretches(path: Path, dialect: Dialect, report: SourceReport) -> Iterator[tu
     InputError
         If a line has no end, or compressed data is damaged.
     """
-    with CleanStream(path, b", " if dialect.delimiter == PACKED else b"") as stream:
-        yield from itertools.groupby(_pieces(stream, dialect, report), key=lambda piece: piece.dialect)
+    with (
+        CleanStream(path, b", " if dialect.delimiter == PACKED else b"") as stream,
+        closing(ahead(_pieces(stream, dialect, report), _AHEAD)) as pieces,
+    ):
+        yield from itertools.groupby(pieces, key=lambda piece: piece.dialect)
 
 
 def blocks(
@@ -117,8 +142,8 @@ def blocks(
     wanted : sequence of str
     report : SourceReport
     kinds : mapping of name -> Kind, optional
-        What columns hold. With compiled kernels these come as `inputs.typed_cells` has them from the second block on;
-        the first is text, to see how it is written. All others are text.
+        What columns hold. With compiled kernels these come as `inputs.typed_cells` has them, all others as text. The
+        first block is a short one, in which numeric stamps are text, to see how they are written.
 
     Raises
     ------
@@ -126,33 +151,37 @@ def blocks(
         If it cannot be read as a table at all.
     """
     pieces = iter(pieces)
-    for piece in itertools.islice(pieces, 1):
-        yield from _by_arrow(piece, wanted, report)
-    for piece, typed in _each(pieces, wanted, kinds):
-        if typed is None:
+    if (first := next(pieces, None)) is None:
+        return
+    typed = kinds if load.form().name != "off" and not first.dialect.quoted and len(first.dialect.names) > 1 else None
+    head, *rest = first.cut(_HEAD_LINES) if typed is not None else [first]
+    of_head = typed and {
+        name: replace(kind, unit="iso") if isinstance(kind, StampCells) else kind for name, kind in typed.items()
+    }
+    for piece, found in itertools.chain(
+        _each(iter([head]), wanted, of_head), _each(itertools.chain(rest, pieces), wanted, typed)
+    ):
+        if found is None:
             yield from _by_arrow(piece, wanted, report)
             continue
-        for place, text in typed.others:
+        for place, text in found.others:
             _count_ragged(report, piece, place, text)
-        if typed.rows:
-            yield Block(piece.line, typed.columns, typed.places)
+        if found.rows:
+            yield Block(piece.line, found.columns, found.places)
 
 
 def _each(
     pieces: Iterator[TablePiece], wanted: Sequence[str], kinds: Mapping[str, Kind] | None
 ) -> Iterator[tuple[TablePiece, TypedRows | None]]:
-    """Read each piece, several at once, and give them out in their order."""
-
-    def read(piece: TablePiece) -> TypedRows | None:
-        dialect = piece.dialect
-        if kinds is None or dialect.quoted or len(dialect.names) < 2:
-            return None
-        table = PlainTable(dialect.delimiter, dialect.names, {name: kinds.get(name) for name in wanted})
-        return table.read(LineBlock.of(piece.data))
-
-    if load.form().name == "off" or kinds is None:
+    """Read each piece, several at once, and give them out in their order; with None where it is to be read as text."""
+    if kinds is None:
         yield from ((piece, None) for piece in pieces)
         return
+    holds = {name: kinds.get(name) for name in wanted}
+
+    def read(piece: TablePiece) -> TypedRows | None:
+        return PlainTable(piece.dialect.delimiter, piece.dialect.names, holds).read(piece.block)
+
     if threads() == 1:
         yield from ((piece, read(piece)) for piece in pieces)
         return
@@ -186,7 +215,9 @@ def _by_arrow(piece: TablePiece, wanted: Sequence[str], report: SourceReport) ->
         skipped[row.number - 1] = row.text
         return "skip"
 
-    dialect = piece.dialect
+    from pyarrow import csv  # noqa: PLC0415 - a plain table is read without
+
+    dialect, lines = piece.dialect, piece.block.text()
     columns = [f"c{i}" for i in range(len(dialect.names))]
     chosen = [columns[dialect.names.index(name)] for name in wanted]
     parse = csv.ParseOptions(
@@ -203,14 +234,14 @@ def _by_arrow(piece: TablePiece, wanted: Sequence[str], report: SourceReport) ->
     try:
         # A block at a time, in this thread: the streaming reader of pyarrow reads ahead in threads of its own,
         # and was seen to hang for good when the file below failed in the middle.
-        table = csv.read_csv(pa.BufferReader(piece.data), read, parse, convert)
+        table = csv.read_csv(pa.BufferReader(lines), read, parse, convert)
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         text = str(error).splitlines()[0]
         if "Empty CSV" not in text:
             raise InputError(f"it cannot be read as a table ({text})", report.path, piece.line) from error
         table = None
     rows = table.num_rows if table is not None else 0
-    places = _places(piece.data, rows + len(skipped))
+    places = _places(lines, rows + len(skipped))
     for number, text in skipped.items():
         _count_ragged(report, piece, int(places[number]), text)
     if table is not None and rows:
@@ -236,7 +267,7 @@ def read_csv(path: Path, dialect: Dialect, wanted: Sequence[str], report: Source
 def leave_out(pieces: Iterable[TablePiece], report: SourceReport) -> None:
     """Count the rows of a stretch whose header lacks what is needed."""
     for piece in pieces:
-        rows = sum(bool(line.strip()) for line in piece.data.split(b"\n"))
+        rows = sum(bool(line.strip()) for line in piece.block.text().split(b"\n"))
         report.rows += rows
         report.reject("other_columns", rows, line=piece.line)
 
@@ -244,32 +275,29 @@ def leave_out(pieces: Iterable[TablePiece], report: SourceReport) -> None:
 def _pieces(stream: CleanStream, dialect: Dialect, report: SourceReport) -> Iterator[TablePiece]:
     """Cut a table where its header changes."""
     line, joiner = dialect.header_lines + 1, dialect.joiner()
-    for block in whole_lines(stream, dialect.header_lines, quoted=dialect.quoted, block_bytes=BLOCK_BYTES):
-        report.position, chunk = block.position, block.text()
-        data, begin = joiner.joined(chunk) if joiner else chunk, 0
-        for start, end, header in [] if joiner else _headers(data, dialect):
-            if begin < start and not data[begin:start].isspace():
-                yield TablePiece(dialect, line, data[begin:start])
-            line += data.count(b"\n", begin, end)
+    for whole in whole_lines(stream, dialect.header_lines, quoted=dialect.quoted, block_bytes=BLOCK_BYTES):
+        report.position = whole.position
+        block = LineBlock.of(joiner.joined(whole.text())) if joiner else whole
+        begin = 0
+        for start, end, header in [] if joiner else _headers(block, dialect):
+            if not (above := block.part(begin, start)).is_blank():
+                yield TablePiece(dialect, line, above)
+            line += block.part(begin, end).newlines()
             begin, dialect = end, header
-        if begin < len(data) and not data[begin:].isspace():
-            yield TablePiece(dialect, line, data[begin:])
-        line += data.count(b"\n", begin)
+        rest = block.part(begin, block.size)
+        if not rest.is_blank():
+            yield TablePiece(dialect, line, rest)
+        line += rest.newlines()
 
 
-def _headers(data: bytes, dialect: Dialect) -> Iterator[tuple[int, int, Dialect]]:
+def _headers(block: LineBlock, dialect: Dialect) -> Iterator[tuple[int, int, Dialect]]:
     """Find lines that are other headers than the last: where they begin and end, and how it goes on below them."""
     places: set[int] = set()
-    for mark in (name.encode() for name in dialect.marks):
-        at = data.find(mark)
-        if at < 0 or data.count(mark) > _MOST_HEADERS:  # so many: rows have this word, too
-            continue
-        while at >= 0:
-            places.add(data.rfind(b"\n", 0, at) + 1)
-            at = data.find(mark, at + len(mark))
+    for mark in dialect.marks:
+        places |= block.lines_with(mark.encode(), _MOST_HEADERS) or set()  # so many: rows have this word, too
     for start in sorted(places):
-        end = data.find(b"\n", start) + 1 or len(data)
-        header = dialect.renewed(data[start:end].decode("utf-8", "replace"))
+        end = block.end_of(start)
+        header = dialect.renewed(block.part(start, end).text().decode("utf-8", "replace"))
         if header is not None:
             yield start, end, header
             dialect = header

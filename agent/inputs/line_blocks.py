@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wattshed.agent.errors import InputError
+from wattshed.kernels import lines
 from wattshed.kernels.words import PAD
 
 if TYPE_CHECKING:
@@ -47,9 +49,42 @@ class LineBlock:
         data[: len(text)] = np.frombuffer(text, np.uint8)
         return cls(data, len(text))
 
+    def part(self, begin: int, end: int) -> LineBlock:
+        """Return some of the bytes, which are whole lines; they are not copied."""
+        return LineBlock(self.data[begin:], end - begin, self.position)
+
     def text(self) -> bytes:
         """Return the lines as they are."""
         return self.data[: self.size].tobytes()
+
+    def is_blank(self) -> bool:
+        """Return whether there is nothing but blanks."""
+        return not self.size or (self.data[: min(self.size, _STEP)].tobytes().isspace() and self.text().isspace())
+
+    def newlines(self) -> int:
+        """Count the lines that end here."""
+        return int(lines.newlines(self.data, self.size))
+
+    def lines_with(self, mark: bytes, most: int) -> set[int] | None:
+        """Find the lines that a text stands in: where they begin; None if that may be in more than ``most`` places."""
+        found = lines.places(self.data, self.size, mark, most)
+        return None if found is None else {_last_newline(self.data, at) + 1 for at in found}
+
+    def begin_of(self, line: int) -> int:
+        """Return where a line begins, counted from 0; the size if there are fewer."""
+        for at in range(0, self.size, _STEP):
+            ends = np.flatnonzero(self.data[at : min(at + _STEP, self.size)] == _NEWLINE)
+            if line <= ends.size:
+                return at + int(ends[line - 1]) + 1 if line else at
+            line -= ends.size
+        return self.size
+
+    def end_of(self, begin: int) -> int:
+        """Return where the line ends that begins there, behind its newline."""
+        for at in range(begin, self.size, _STEP):
+            if (found := self.data[at : min(at + _STEP, self.size)].tobytes().find(_NEWLINE)) >= 0:
+                return at + found + 1
+        return self.size
 
 
 def whole_lines(stream: CleanStream, header_lines: int, *, quoted: bool, block_bytes: int) -> Iterator[LineBlock]:
@@ -83,6 +118,11 @@ def whole_lines(stream: CleanStream, header_lines: int, *, quoted: bool, block_b
             yield LineBlock(data[begin:], cut - begin, stream.position)
             begin = cut
         rest = data[begin:size]
+
+
+def text_lines(text: bytes) -> Iterator[str]:
+    """Decode whole lines, whatever ends them."""
+    return iter(io.StringIO(text.decode("utf-8", "replace"), newline=None))
 
 
 def _fill(stream: CleanStream, room: NDArray[np.uint8]) -> int:

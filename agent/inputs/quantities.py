@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from wattshed.agent.inputs.arrow import pc
 from wattshed.agent.window import MISSING
+from wattshed.kernels.dealing import whole_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,6 +77,9 @@ class Scaled:
 
     def __len__(self) -> int:
         return self.value.size
+
+    def __getitem__(self, rows: slice) -> Scaled:
+        return Scaled(self.value[rows], self.reason[rows])
 
     def filter(self, mask: Any) -> Scaled:
         """Select rows by a pyarrow array of truths, as a column of pyarrow does."""
@@ -218,6 +222,10 @@ def _scaled_integers(column: Any, factor: Fraction) -> Scaled:
 
 
 def _scaled_floats(column: Any, factor: Fraction) -> Scaled:
+    if not column.null_count:
+        numbers, whole = column.to_numpy(), np.empty(len(column), np.int64)
+        if not whole_numbers(numbers, float(factor.numerator), float(factor.denominator), whole):
+            return Scaled(whole, np.zeros(whole.size, np.uint8))
     missing = column.is_null().to_numpy(zero_copy_only=False)
     values = pc.fill_null(column, 0.0).to_numpy(zero_copy_only=False)
     scaled = values * float(factor.numerator) / float(factor.denominator)

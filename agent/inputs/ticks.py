@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from wattshed.agent.inputs.timestamps import UNITS, unit_of
+from wattshed.agent.inputs.timestamps import UNITS, Stamps, unit_of
 
 if TYPE_CHECKING:
     from wattshed.agent.inputs.timestamps import TimestampParser
@@ -22,10 +22,12 @@ def tick_us(column: Any, clock: TimestampParser) -> int:
 
     Parameters
     ----------
-    column : pyarrow.Array
+    column : pyarrow.Array or Stamps
         Text, numbers or timestamps, which ``clock`` has read.
     clock : TimestampParser
     """
+    if isinstance(column, Stamps):
+        return column.tick_us
     if pa.types.is_timestamp(column.type):
         return max(UNITS[column.type.unit] // 1000, 1)
     unit_ns = UNITS[clock.unit or "s"]

@@ -7,6 +7,7 @@ the file decides which of the two it is.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.arrow import pc
 from wattshed.agent.inputs.partial_times import (
     EXCEL_DAYS,
     NO_TIME,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["NO_TIME", "UNITS", "TimestampParser", "is_stamp", "parse_number", "parse_text", "unit_of", "zone"]
+__all__ = ["NO_TIME", "UNITS", "Stamps", "TimestampParser", "is_stamp", "parse_number", "parse_text", "unit_of", "zone"]
 
 UNITS: Mapping[str, int] = {
     "s": 1_000_000_000,
@@ -97,6 +98,34 @@ def unit_of(value: float) -> str:
     return "ns"
 
 
+@dataclass(frozen=True, slots=True)
+class Stamps:
+    """A column of written stamps that are read already.
+
+    Attributes
+    ----------
+    time_us : int64[n], us
+    naive : bool
+        They name no zone.
+    tick_us : int, us
+        What their last digit stands for, at least 1.
+    """
+
+    time_us: NDArray[np.int64]
+    naive: bool
+    tick_us: int
+
+    def __len__(self) -> int:
+        return self.time_us.size
+
+    def __getitem__(self, rows: slice) -> Stamps:
+        return replace(self, time_us=self.time_us[rows])
+
+    def filter(self, mask: Any) -> Stamps:
+        """Select rows by a pyarrow array of truths, as a column of pyarrow does."""
+        return replace(self, time_us=self.time_us[np.asarray(mask.to_numpy(zero_copy_only=False), bool)])
+
+
 class TimestampParser:
     """Turns columns of stamps into UTC microseconds; keeps its place in the repeated hour of autumn.
 
@@ -137,7 +166,7 @@ class TimestampParser:
 
         Parameters
         ----------
-        column : pyarrow.Array
+        column : pyarrow.Array or Stamps
         date : pyarrow.Array, optional
             The dates of times of day; ignored where the stamps are whole by themselves.
         dated : bool
@@ -148,6 +177,8 @@ class TimestampParser:
         int64[n], us
             `NO_TIME` where a cell cannot be read.
         """
+        if isinstance(column, Stamps):
+            return self.utc(column.time_us) if column.naive else column.time_us
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
         if date is not None:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from wattshed.agent.inputs.quantities import Scaled, decimal_of
-from wattshed.agent.inputs.timestamps import UNITS, parse_text, unit_of
+from wattshed.agent.inputs.timestamps import UNITS, Stamps, parse_text, unit_of
 from wattshed.kernels import cells
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class TypedRows:
     Attributes
     ----------
     columns : dict of name -> array
-        `Scaled` amounts, pyarrow timestamps or float64, a pyarrow dictionary of names; else text.
+        `Scaled` amounts, `Stamps` or float64 of pyarrow, a pyarrow dictionary of names; else text.
     rows, lines : int
     places : int32[rows]
         The line of each row, from 0.
@@ -166,7 +166,8 @@ def _names(table: _Table, at: int) -> Any:
     if count < 0:
         return None
     texts = [table.data[begin:end].tobytes().decode("utf-8", "replace") for begin, end, _ in found[:count].tolist()]
-    return pa.DictionaryArray.from_arrays(pa.array(out), pa.array(texts, pa.string()), safe=False)
+    codes = pa.Array.from_buffers(pa.int32(), table.rows, [None, pa.py_buffer(out)])
+    return pa.DictionaryArray.from_arrays(codes, pa.array(texts, pa.string()), safe=False)
 
 
 def _times(table: _Table, at: int, kind: StampCells) -> Any:
@@ -190,7 +191,7 @@ def _times(table: _Table, at: int, kind: StampCells) -> Any:
     stamp_us, naive = known
     if not naive:
         out += stamp_us - out[0]  # what the clock stood before UTC, in all cells alike
-    return pa.array(out).view(pa.timestamp("us", None if naive else "UTC"))
+    return Stamps(out, naive, 10 ** max(6 - fraction, 0))
 
 
 def _epochs(table: _Table, at: int, unit: str) -> Any:
@@ -201,7 +202,7 @@ def _epochs(table: _Table, at: int, unit: str) -> Any:
     low, high = float(numbers.min()), float(numbers.max())
     if high * UNITS[unit or unit_of(high)] >= _LATEST_NS or (not unit and unit_of(low) != unit_of(high)):
         return None
-    return pa.array(numbers)
+    return pa.Array.from_buffers(pa.float64(), table.rows, [None, pa.py_buffer(numbers)])
 
 
 def _amounts(table: _Table, at: int, kind: QuantityCells) -> Scaled | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.arrow import pc
 from wattshed.agent.inputs.columns import bare_name, find, parts_of
 
 if TYPE_CHECKING:
@@ -81,8 +80,7 @@ class Where:
                     self._seen[name].update(pc.unique(cells)[:_SHOWN].to_pylist())
             self._kept += int(mask.sum())
             if mask.any():
-                columns = {name: column.filter(pa.array(mask)) for name, column in block.columns.items()}
-                yield replace(block, columns=columns, places=block.lines()[mask] - block.line)
+                yield block.filter(mask)
         if not self._kept:
             held = "; ".join(f"{name} holds {', '.join(sorted(seen)[:_SHOWN])}" for name, seen in self._seen.items())
             raise InputError(f"no row fits --where; {held}", self._path)

@@ -189,6 +189,17 @@ class Deciding:
                 if len(self._worked) > _MOST_WORKERS:
                     del self._worked[next(iter(self._worked))]  # the oldest
 
+    def owner_beside(self, process: Process) -> Owner:
+        """Return whose a process is by what its cgroup says alone: it is on no GPU, so nobody's hold says anything."""
+        identity = process.identity
+        if identity.runtime == "kubernetes" and self._pods is not None:
+            return self._pods.named(identity)
+        if identity.job_id is None and identity.sluid is not None and self._slurm is not None:
+            identity = replace(identity, job_id=self._slurm.job_of(identity.sluid) or None)
+        uid, command = process.uid, process.command
+        owner = job_of(identity, lambda: MISSING if uid is None else uid, lambda: command or process.comm)
+        return self._as_mapped(owner, identity, process) if identity.job_id is not None else owner
+
     def _dated(self, held: Sequence[Reservation], start_us: int) -> list[Reservation]:
         """Fill in since when each job holds its GPU, as far as that is known."""
         known: dict[tuple[int, str, JobKey], int] = {}

@@ -134,6 +134,16 @@ class Pods:
         self._labels[key] = {label: value for label, value in labels.items() if value}
         return Owner(key, self._labels[key])
 
+    def named(self, identity: CgroupIdentity) -> Owner:
+        """Name the container that a process of this cgroup belongs to, wherever it runs; nothing is learnt by it."""
+        uid, container_id = identity.pod_uid or "", identity.container_id or ""
+        name = self._known.answer.containers.get(container_id)
+        key = self._keys.get((uid, container_id[:SHORT_ID])) or (self._keys.get((uid, name[2])) if name else None)
+        if key is None and (name is None or not uid):
+            return job_of(identity, lambda: MISSING, str)
+        key = key or JobKey(f"k8s:{uid}/{for_key(name[2] if name else '')}")
+        return Owner(key, self._labels.get(key, {"manager": identity.runtime}))
+
     def labels(self, key: JobKey) -> Mapping[str, str]:
         """Return the labels of a key that this object gave out."""
         return self._labels.get(key, {})

@@ -81,6 +81,8 @@ class Processes:
         Empty: read from the proc root.
     delegation : Delegation, optional
         Who may write which cgroup; by default what is mounted here, if the proc root is a real one.
+    await_exits : bool
+        False where only who a pid is matters, and not when it ends: without a thread, and without descriptors.
     """
 
     def __init__(
@@ -89,6 +91,8 @@ class Processes:
         clock: Callable[[], int],
         boot_id: str = "",
         delegation: Delegation | None = None,
+        *,
+        await_exits: bool = True,
     ) -> None:
         self._root = os.fspath(proc_root)
         self._clock = clock
@@ -97,7 +101,7 @@ class Processes:
         self._identities: dict[str, CgroupIdentity] = {}
         self._ticks = os.sysconf("SC_CLK_TCK")
         self._real = Path(proc_root) == Path("/proc")
-        self._exits = Exits(clock) if self._real else None
+        self._exits = Exits(clock) if self._real and await_exits else None
         self._users = UserNames()
         real_proc = Path(proc_root, "self/stat").exists()
         self._delegation = delegation or (Delegation.of_this_host() if real_proc else Delegation(()))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from wattshed.agent.jobs.kubernetes import Pods
-    from wattshed.agent.jobs.processes import Processes
+    from wattshed.agent.jobs.processes import Process, Processes
     from wattshed.agent.jobs.reservations import Reservation
     from wattshed.agent.jobs.slurm import Slurm
     from wattshed.agent.window import Device, MigDevice, ProcessObservation
@@ -187,6 +187,17 @@ class JobResolver:
             if scheduler is not None:
                 total.update(scheduler.faults())
         return dict(total)
+
+    def owner_of(self, process: Process) -> Owner:
+        """Return whose a process is that may be on no GPU: its job's, as the last window's processes were decided.
+
+        Parameters
+        ----------
+        process : Process
+            Of whoever asks the agent; found by the same /proc, by anybody's `Processes`.
+        """
+        mine = (one.owner for one in self._present.values() if one.process.key == process.key and one.owner.key)
+        return self._labelled(next(mine, None) or self._deciding.owner_beside(process))
 
     def tenancy(self) -> Tenancy:
         """Return who was on the GPUs at the end of the last window, and their MIG instances."""

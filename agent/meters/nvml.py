@@ -18,7 +18,7 @@ import pynvml
 from wattshed.agent.meters.costs import CallCosts
 from wattshed.agent.meters.errors import FUNCTION_NOT_FOUND, UNKNOWN, Fault, MeterError, NoMeter
 from wattshed.agent.meters.filling import Rooms
-from wattshed.agent.window import MISSING
+from wattshed.agent.missing import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -53,17 +53,20 @@ def with_doubt(value: Decimal, doubt: Decimal, unit: str, places: int = 3) -> st
     return f"{' ± '.join(figures(value, doubt, places))} {unit}"
 
 
-def energy(joules: str, sigma_j: float) -> str:
+def energy(joules: str, sigma_j: float | None) -> str:
     """Write an energy in the unit that suits it, ± two sigma.
 
     Parameters
     ----------
     joules : str
         Decimal digits, as documents have them.
-    sigma_j : float, J
+    sigma_j : float or None, J
+        None: nothing is said about its doubt.
     """
     value = Decimal(joules) * 1000 / 3600  # in mWh
     unit, size = next((one for one in _UNITS if abs(value) >= one[1]), _UNITS[-1])
+    if sigma_j is None:
+        return f"{figures(value / size, Decimal(0))[0]} {unit}"
     return with_doubt(value / size, Decimal(repr(sigma_j)) * SIGMAS * 1000 / 3600 / size, unit)
 
 

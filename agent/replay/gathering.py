@@ -25,9 +25,7 @@ class OneWindow(WindowBatch):
         yield self.window if self.window.devices is self.devices else replace(self.window, devices=self.devices)
 
 
-def gathered(
-    items: Iterable[Window | WindowBatch], rows: int, *, windows: bool = True
-) -> Iterator[Window | list[WindowBatch]]:
+def gathered(items: Iterable[Window | WindowBatch], rows: int) -> Iterator[Window | list[WindowBatch]]:
     """Put together what may be booked in one run, host by host.
 
     Parameters
@@ -36,8 +34,6 @@ def gathered(
         Those of one host in the order of time.
     rows : int
         Of all hosts together are held back at most.
-    windows : bool
-        Whether single windows are gathered, too, as a device wants them.
 
     Yields
     ------
@@ -47,7 +43,7 @@ def gathered(
     held: dict[str, list[WindowBatch]] = {}
     count = 0
     for item in items:
-        batch = item if isinstance(item, WindowBatch) else _batch_of(item) if windows else None
+        batch = item if isinstance(item, WindowBatch) else _batch_of(item)
         run = held.get(item.host, [])
         if run and (batch is None or batch.devices != run[0].devices):
             count -= sum(map(_rows, run))

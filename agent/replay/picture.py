@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from wattshed.agent.printing.pictures import (
     UNKNOWN_OWNER,
     clock_axis,
     days,
-    save,
     scale_of,
 )  # fmt: skip
 from wattshed.agent.printing.pictures import (
@@ -26,8 +26,10 @@ from wattshed.agent.printing.pictures import (
 from wattshed.agent.window import IDLE, OTHER, UNATTRIBUTED
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import tzinfo
 
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from wattshed.agent.replay.power import PowerOverTime
@@ -37,23 +39,16 @@ _NAME = 34  # characters
 _NOBODY = {IDLE: ("idle", IDLE_COLOUR), UNATTRIBUTED: ("unattributed", UNKNOWN_OWNER)}
 
 
-def draw(power: PowerOverTime, path: str, *, source: str, zone: tzinfo) -> None:
+def draw(power: PowerOverTime, *, source: str, zone: tzinfo) -> Figure:
     """Draw the power of each job over time, the largest jobs by name and the others as one.
 
     Parameters
     ----------
     power : PowerOverTime
-    path : str
-        Its ending says the format.
     source : str
         What was replayed, for the title.
     zone : tzinfo
         Of the clock below.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written.
     """
     from matplotlib import rc_context  # noqa: PLC0415 - an extra
     from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
@@ -88,7 +83,13 @@ def draw(power: PowerOverTime, path: str, *, source: str, zone: tzinfo) -> None:
         axis.set_title(f"GPU power by job, means of {_length(step_s)}: {printable(source)}")
         clock_axis(axis, edges[0], edges[-1], zone)
         figure.legend(handles=handles[::-1], loc="outside right upper", labelcolor=INK)
-        save(figure, path)
+    return figure
+
+
+def title_of(traces: Sequence[str]) -> str:
+    """Say of what a picture is, in few words."""
+    first = Path(traces[0]).name
+    return first if len(traces) == 1 else f"{first} and {len(traces) - 1} more"
 
 
 def _bands(

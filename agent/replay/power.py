@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from wattshed.agent.replay.points import at_steps
@@ -115,7 +116,8 @@ class Follower:
     def take(self) -> None:
         """Add what was booked since the last time to the step that it was in."""
         if self._start_us >= 0 and (found := self._booked()) is not None:
-            self._over.add(found)
+            for step in spread(found, self._over.step_us):
+                self._over.add(step)
 
     def _booked(self) -> PowerStep | None:
         """Return what was booked since the last time; None: nothing is known of it."""
@@ -149,3 +151,29 @@ class Follower:
             if us > 0 or used[gpu]
         }
         return PowerStep(self._start_us, self._end_us, gpus, shares) if gpus else None
+
+
+def spread(found: PowerStep, step_us: int) -> Iterator[PowerStep]:
+    """Yield what was booked in one step by the steps in which it was used: readings may be further apart than these.
+
+    Parameters
+    ----------
+    found : PowerStep
+        The time that a GPU's energy covers ends with it.
+    step_us : int, us
+    """
+    if all(us <= step_us for _, us in found.gpus.values()):
+        yield found
+        return
+    for uuid, (hnj, us) in found.gpus.items():
+        owners = {owner: energy for (owner, gpu), energy in found.shares.items() if gpu == uuid}
+        if us <= step_us:
+            own = {(owner, uuid): energy for owner, energy in owners.items()}
+            yield PowerStep(found.from_us, found.to_us, {uuid: (hnj, us)}, own)
+            continue
+        begin_us = found.to_us - us
+        inner = range((begin_us // step_us + 1) * step_us, found.to_us, step_us)
+        for from_us, to_us in pairwise((begin_us, *inner, found.to_us)):
+            before, after = from_us - begin_us, to_us - begin_us
+            shares = {(owner, uuid): own * after // us - own * before // us for owner, own in owners.items()}
+            yield PowerStep(from_us, to_us, {uuid: (sum(shares.values()), to_us - from_us)}, shares)

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import argparse
-import math
-from pathlib import Path
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from wattshed.agent.errors import InputError
+from wattshed.agent.replay import given
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from wattshed.agent.replay.books import Settings
+    from wattshed.agent.traces.options import Options
+
+
+def _checked(check: Callable[[str], float]) -> Callable[[str], float]:
+    """Let a check of a user's number complain as argparse wants it."""
+
+    def read(text: str) -> float:
+        try:
+            return check(text)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
+
+
+watts, seconds = _checked(given.watts), _checked(given.seconds)
 
 
 def add_reading_flags(parser: argparse.ArgumentParser) -> None:
@@ -23,63 +43,33 @@ def add_reading_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-power", type=watts, metavar="W", help="readings above this are rejected (default 20000)")
 
 
-def _number(text: str, what: str, least: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not least <= value <= 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a valid {what}")
-    return value
-
-
-def watts(text: str) -> float:
-    """Read a power of the command line, W."""
-    return _number(text, "power in watts", 0.0)
-
-
-def seconds(text: str) -> float:
-    """Read a length of time of the command line, s."""
-    return _number(text, "time in seconds", 1e-6)
-
-
 def count(text: str) -> int:
     """Read how many workers there shall be."""
-    return int(_number(text, "number of workers", 1.0))
+    return int(_checked(partial(given.quantity, what="number of workers", least=1.0))(text))
+
+
+def options_of(args: argparse.Namespace) -> Options:
+    """Turn the flags into how traces are read, see `agent.replay.given.options_from`.
+
+    Raises
+    ------
+    InputError
+        If one of them cannot be understood.
+    """
+    return given.options_from(**_said(args, ("columns", "where", "period", "timezone", "max_gap", "max_power")))
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
-    """Turn the flags into settings.
+    """Turn the flags into settings, see `agent.replay.given.settings_from`.
 
     Raises
     ------
     InputError
         If one of them cannot be understood, or the jobs file cannot.
     """
-    from wattshed.agent.inputs.columns import parse_spec  # noqa: PLC0415
-    from wattshed.agent.inputs.report import SourceReport  # noqa: PLC0415
-    from wattshed.agent.inputs.timestamps import zone  # noqa: PLC0415
-    from wattshed.agent.inputs.where import parse_where  # noqa: PLC0415
-    from wattshed.agent.replay.books import Settings  # noqa: PLC0415 - a command imports its parts when it runs
-    from wattshed.agent.traces.jobs.jobs_file import parse_job_columns, read_jobs  # noqa: PLC0415
-    from wattshed.agent.traces.options import Options  # noqa: PLC0415
-    from wattshed.agent.window import MISSING  # noqa: PLC0415
+    return given.settings_from(options_of(args), **_said(args, ("jobs", "job_columns", "idle_watts", "work")))
 
-    local = zone(args.timezone)
-    gap_us = round(args.max_gap * 1e6) if args.max_gap is not None else MISSING
-    ceiling_mw = min(round(args.max_power * 1e3), 2**31 - 2) if args.max_power is not None else 20_000_000
-    options = Options(
-        parse_spec(args.columns) if args.columns else None,
-        local,
-        ceiling_mw,
-        gap_us,
-        where=parse_where(getattr(args, "where", None) or ()),
-        period_us=round((getattr(args, "period", None) or 0) * 1e6),
-    )
-    jobs, report = None, SourceReport(str(getattr(args, "jobs", "")))
-    if getattr(args, "jobs", None):
-        spec = parse_job_columns(args.job_columns) if args.job_columns else None
-        jobs = tuple(read_jobs(Path(args.jobs), local, spec, report))
-    idle = getattr(args, "idle_watts", None)
-    notes = (*(f"{args.jobs}: {note}" for note in report.notes), *report.left_out())
-    return Settings(options, jobs, round(idle * 1e3) if idle is not None else MISSING, gap_us, notes)
+
+def _said(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """Return those of some flags that the user gave."""
+    return {name: value for name in names if (value := getattr(args, name, None)) is not None}

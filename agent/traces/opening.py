@@ -4,34 +4,51 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wattshed.agent.traces.options import Options
 from wattshed.agent.traces.sources import find
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from wattshed.agent.inputs.report import SourceReport
+    from wattshed.agent.traces.options import Options
     from wattshed.agent.window import Window
 
 
-def windows(path: Path, columns: Mapping[str, tuple[str, str]], reports: list[SourceReport]) -> Iterator[Window]:
-    """Read a file or folder of any recognised format, host after host.
+class OpenedTrace:
+    """Files and folders of any recognised format, read host after host.
 
     Parameters
     ----------
-    path : Path
-    columns : mapping
-        From `agent.inputs.columns.parse_spec`; empty if none were given.
-    reports : list of SourceReport
-        Gets what was read of each file, and what could not be.
+    paths : sequence of str
+    options : Options
 
     Raises
     ------
     InputError
-        If it is not a trace, or one whose columns have to be named.
+        If one of them is not a trace, or one whose columns have to be named.
     """
-    options = Options(columns or None)
-    for chain in find([str(path)], options):
-        yield from chain.windows(options)
-        reports += chain.reports
+
+    def __init__(self, paths: Sequence[str], options: Options) -> None:
+        self._options, self._chains = options, find(paths, options)
+        self.size = sum(source.path.stat().st_size for chain in self._chains for source in chain.sources)
+
+    @property
+    def reports(self) -> list[SourceReport]:
+        """What was read of each file, and what could not be."""
+        return [report for chain in self._chains for report in chain.reports]
+
+    @property
+    def position(self) -> int:
+        """Bytes that are read."""
+        return sum(report.position for report in self.reports)
+
+    def windows(self) -> Iterator[Window]:
+        """Read them.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be used, or holds no power over time.
+        """
+        for chain in self._chains:
+            yield from chain.windows(self._options)

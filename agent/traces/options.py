@@ -31,6 +31,10 @@ class Options:
         Rows of tables that count, see `agent.inputs.where`; empty: all.
     period_us : int, us
         How far rounds are apart in logs without times; 0 if nobody said.
+    loads : bool
+        Tables may hold the power of anything, of any size, see `agent.traces.foreign.loads`.
+    billing : bool
+        Only what energies are booked by is wanted: the utilisation of a GPU only beside its processes.
     """
 
     columns: Mapping[str, tuple[str, str]] | None = None
@@ -40,6 +44,8 @@ class Options:
     utilisation: bool = False
     where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     period_us: int = 0
+    loads: bool = False
+    billing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.prefetch import ahead
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.inputs.run_layouts import layout_of_runs
 from wattshed.agent.inputs.text import head_of
@@ -33,10 +34,7 @@ from wattshed.agent.traces.foreign.hosts import each_once, name_hosts
 from wattshed.agent.traces.foreign.lanes import in_lanes
 from wattshed.agent.traces.foreign.registry import holds_runs, recognise, rows_of, runs_of
 from wattshed.agent.traces.foreign.settled_runs import settled
-from wattshed.agent.traces.native.parquet import is_native_parquet, parquet_chunks
-from wattshed.agent.traces.native.reader import STRETCH, segment_chunks
 from wattshed.agent.traces.options import Options, TraceFile
-from wattshed.agent.traces.prefetch import ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -110,7 +108,7 @@ class Chain:
 
     def batches(self, options: Options, stop: Callable[[], bool] = lambda: False) -> Iterator[Window | WindowBatch]:
         """Read it for the accounts: like `windows`, but windows of mere power readings come together, as they lie."""
-        yield from self._items(options, stop, batched=True)
+        yield from self._items(replace(options, billing=True), stop, batched=True)
 
     def _items(self, options: Options, stop: Callable[[], bool], *, batched: bool) -> Iterator[Window | WindowBatch]:
         self.reports = [SourceReport(str(source.path), source.format) for source in self.sources]
@@ -131,6 +129,9 @@ class Chain:
 
     def _chunks(self) -> Iterator[list[tuple[TraceFile, SourceReport, Chunk]]]:
         """Read the stretches of all sources, one after the other; those of short segments many at once."""
+        from wattshed.agent.traces.native.parquet import parquet_chunks  # noqa: PLC0415 - other tools' logs need none
+        from wattshed.agent.traces.native.reader import STRETCH, segment_chunks  # noqa: PLC0415
+
         held: list[tuple[TraceFile, SourceReport, Chunk]] = []
         size = 0
         for source, report in zip(self.sources, self.reports, strict=True):
@@ -160,10 +161,10 @@ class Chain:
         )
         yield from in_lanes(blocks, gpus)
 
-    def _foreign(self, options: Options, stop: Callable[[], bool]) -> Iterator[Window]:
+    def _foreign(self, options: Options, stop: Callable[[], bool]) -> Iterator[Window | WindowBatch]:
         gpus = Gpus("", options.max_power_mw, options.max_gap_us)
         blocks = self._rows(self.reports, gpus, options)
-        yield from Assembler(gpus, self.reports[-1]).windows(itertools.takewhile(lambda _: not stop(), blocks))
+        yield from Assembler(gpus, self.reports[-1]).batches(itertools.takewhile(lambda _: not stop(), blocks))
         for report in self.reports:
             if not report.rows and not stop():
                 raise InputError("it contains no reading of power or energy", report.path)
@@ -252,7 +253,9 @@ def _source(path: Path, host: str, options: Options) -> TraceFile:
     if found == detect.PARQUET:
         return TraceFile(path, _format_of_parquet(path, options), host)
     if not found:
-        found = recognise(Head(head_of(path), str(path), spec=options.columns, chosen=bool(options.where))).name
+        chosen = bool(options.where)
+        head = Head(head_of(path), str(path), spec=options.columns, chosen=chosen, loads=options.loads)
+        found = recognise(head).name
     return TraceFile(path, found, host)
 
 
@@ -265,6 +268,8 @@ def _format_of_parquet(path: Path, options: Options) -> str:
         If it is damaged.
     """
     import pyarrow.parquet as pq  # noqa: PLC0415 - a tenth of the start of a replay that needs none
+
+    from wattshed.agent.traces.native.parquet import is_native_parquet  # noqa: PLC0415
 
     try:
         with pq.ParquetFile(path) as file:

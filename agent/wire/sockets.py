@@ -110,14 +110,14 @@ def _heard(sockets: Sequence[Path]) -> tuple[list[tuple[Path, int]], list[str]]:
     for path in sockets:
         if (uid := _listener(path)) < 0:
             missed.append(str(path))
-        elif not _is_trusted(path.parent):
+        elif not is_trusted(path.parent):
             missed.append(f"{path} (not asked: neither root nor you own its folder)")
         else:
             found.append((path, uid))
     return found, missed
 
 
-def _is_trusted(folder: Path) -> bool:
+def is_trusted(folder: Path) -> bool:
     """Tell whether nobody but root, who asks, or whom root gave the folder to can have put a socket there."""
     try:
         folder = folder.resolve(strict=True)

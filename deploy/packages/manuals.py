@@ -34,6 +34,7 @@ EXIT_STATUS = {
 FILES = {
     "/etc/wattshed/config.toml": "The configuration of the service, see wattshed-config(5).",
     "/run/wattshed/api.sock": "Where everybody on the host may ask for their own jobs.",
+    "/run/wattshed/agent.sock": "Where jobs ask for their own joules, and tell what work they did.",
     "/var/lib/wattshed": "Totals and the history of jobs, of the service.",
     "/usr/share/doc/wattshed": "The documentation; index.md is where to begin.",
 }

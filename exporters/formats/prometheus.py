@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from wattshed.exporters.formats.exposition import Family, label_name
 from wattshed.exporters.formats.readings import READINGS
 from wattshed.exporters.formats.self_metrics import SELF
+from wattshed.exporters.formats.work_metrics import WORK
 from wattshed.exporters.snapshot import HNJ_PER_JOULE, MICRO
 
 if TYPE_CHECKING:
@@ -279,6 +280,7 @@ TABLE: tuple[Family, ...] = (
         pair=("active", "held"),
         pairs=_job_seconds,
     ),
+    *WORK,
     Family(
         "wattshed_host_energy_joules_total",
         "counter",

@@ -39,9 +39,9 @@ def who_has_port(port: int, proc: Path = PROC) -> str:
     return f"another process of user {_name(uid)}"
 
 
-def who_listens(path: str, proc: Path = PROC) -> str:
-    """Describe whoever listens at a Unix socket; empty if nobody does."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+def who_listens(path: str, proc: Path = PROC, *, kind: socket.SocketKind = socket.SOCK_STREAM) -> str:
+    """Describe whoever listens at a Unix socket of that kind; empty if nobody does."""
+    with socket.socket(socket.AF_UNIX, kind) as sock:
         sock.setblocking(False)
         try:
             sock.connect(path)

@@ -144,7 +144,7 @@ def _bind_one(family: int, address: tuple[str | int, ...] | tuple[int, bytes], *
     return sock
 
 
-def bind_unix(path: str, mode: int) -> socket.socket:
+def bind_unix(path: str, mode: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
     """Bind a Unix socket, in the place of one that nobody listens at any more.
 
     Parameters
@@ -152,6 +152,8 @@ def bind_unix(path: str, mode: int) -> socket.socket:
     path : str
     mode : int
         0o666 for one at which every user of the host may ask: who they are is asked of the kernel.
+    kind : SocketKind
+        A stream, or packets in order (``SOCK_SEQPACKET``).
 
     Raises
     ------
@@ -160,18 +162,18 @@ def bind_unix(path: str, mode: int) -> socket.socket:
     """
     try:
         with _alone_in(os.path.dirname(path) or "."):  # noqa: PTH120 - beside unlink, on a plain string
-            if not (who := who_listens(path)):
-                return _bound_unix(path, mode)
+            if not (who := who_listens(path, kind=kind)):
+                return _bound_unix(path, mode, kind)
     except OSError as error:
         raise ListenError(f"cannot listen on unix:{path}: {error.strerror or error}") from error
     raise ListenError(f"cannot listen on unix:{path}: in use by {who}")
 
 
-def _bound_unix(path: str, mode: int) -> socket.socket:
+def _bound_unix(path: str, mode: int, kind: socket.SocketKind) -> socket.socket:
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116 - beside unlink, on a plain string
             os.unlink(path)  # noqa: PTH108 - left by a run that was killed
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = socket.socket(socket.AF_UNIX, kind)
     try:
         sock.bind(path)
         os.chmod(path, mode)  # noqa: PTH101

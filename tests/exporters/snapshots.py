@@ -3,7 +3,17 @@
 import math
 from dataclasses import replace
 
-from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare, FleetFacts, GpuFacts, Histogram, JobFacts, Snapshot
+from wattshed.exporters.snapshot import (
+    HNJ_PER_JOULE,
+    EnergyShare,
+    FleetFacts,
+    GpuFacts,
+    Histogram,
+    JobFacts,
+    Snapshot,
+    WorkFacts,
+    WorkStatus,
+)
 
 T0 = 1_760_000_000_000_000
 UUIDS = [f"GPU-{i:08x}-1111-2222-3333-44445555666{i}" for i in range(8)]
@@ -110,6 +120,9 @@ def rich(seq=3600, seconds=3600):
         faults={"squeue": 1},
         notes=("job names come from squeue",),
         fleet=_fleet(seconds),
+        work=WorkStatus(
+            2, {"negative": 1}, (("k8s:8f0c-11/trainer", "vllm", True), ("k8s:8f0c-11/trainer", "", False))
+        ),
     )
 
 
@@ -146,6 +159,12 @@ JOBS = (
         20_012.25,
         T0 + 5_000_000,
         method="utilisation",
+        work=(
+            WorkFacts("output_tokens", "scraped", 1_250_000, 700_000 * HNJ_PER_JOULE, 0.041),
+            WorkFacts("requests", "scraped", 0, 0, None),
+            WorkFacts("steps", "told", 400, 1_400_000 * HNJ_PER_JOULE, 0.04),
+        ),
+        waiting_hnj=180_000 * HNJ_PER_JOULE,
     ),
     JobFacts(
         "slurm:1240",

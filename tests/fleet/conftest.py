@@ -10,16 +10,16 @@ import pytest
 from tests.fleet.example_fleet import FLEET
 from wattshed.agent.commands.fleet import add_parser
 from wattshed.agent.errors import InputError
-from wattshed.agent.traces.opening import windows
+from wattshed.agent.traces.opening import OpenedTrace
 
 
 @pytest.fixture
 def fleet(capsys):
     """Run ``wattshed fleet ...``; gives the exit code, standard output and error, and the JSON where there is one."""
 
-    def run(*words, read_trace=windows):
+    def run(*words, open_trace=OpenedTrace):
         parser = argparse.ArgumentParser(prog="wattshed")
-        add_parser(parser.add_subparsers(required=True), read_trace)
+        add_parser(parser.add_subparsers(required=True), open_trace)
         capsys.readouterr()
         try:
             args = parser.parse_args(["fleet", *map(str, words)])

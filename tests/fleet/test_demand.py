@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from scipy import signal
 
 from tests.fleet import naive_fleet as naive
+from tests.fleet.recorded import recorded
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.demand.grid import Load, on_grid
+from wattshed.agent.fleet.demand.kept import SeriesName
 from wattshed.agent.fleet.demand.measure import coincidence, measure, moving_extremes, moving_mean
-from wattshed.agent.fleet.demand.series import read_recording
 from wattshed.agent.fleet.demand.spectrum import analyse, band_power, welch
 from wattshed.agent.fleet.demand.transformer import (
     Transformer,
@@ -25,9 +26,8 @@ from wattshed.agent.fleet.demand.transformer import (
 from wattshed.agent.window import Device, Readings, Window
 
 
-def load(power, step_s=1.0, **parts):
-    power = np.asarray(power, float)
-    return Load(step_s, 0, power, parts or {"total": power}, "total")
+def load(power, step_s=1.0, largest_w=()):
+    return Load(step_s, 0, np.asarray(power, float), "total", largest_w)
 
 
 def square(n, step_s, period_s, low, high):
@@ -142,18 +142,11 @@ def test_too_short_for_a_spectrum():
 
 
 def test_coincidence_of_independent_and_of_one_synchronous_job():
-    random = np.random.default_rng(6)
-    together = square(600, 1.0, 60.0, 0.0, 1.0)
-    assert coincidence({str(i): together for i in range(8)}) == 1.0
-    opposite = 1.0 - together
-    assert coincidence({"a": together, "b": opposite}) == 0.5
-    assert coincidence({"a": together}) is None
-    # Independent and normal: the excess of the sum's peak over its mean falls as one over the root of the number.
-    excess = {}
-    for n in (16, 256):
-        table = random.normal(0.0, 1.0, (n, 20_000))
-        excess[n] = table.sum(axis=0).std() / n
-    assert excess[16] / excess[256] == pytest.approx(4.0, rel=0.02)
+    together = square(100, 1.0, 10.0, 1.0, 5.0)
+    assert coincidence(load(8 * together, largest_w=(5.0,) * 8)) == 1.0
+    assert coincidence(load(np.full(100, 5.0), largest_w=(5.0, 5.0))) == 0.5
+    assert coincidence(load(together, largest_w=(5.0,))) is None
+    assert coincidence(load(0 * together, largest_w=(0.0, 0.0))) is None
 
 
 @settings(max_examples=80, deadline=None)
@@ -275,21 +268,21 @@ def test_transformer_files(files):
     ],
 )
 def test_units_of_series(files, header, rows, seconds, watts):
-    found = on_grid(read_recording(files(s_csv="\n".join([header, *rows]))))
+    found = on_grid(recorded(files(s_csv="\n".join([header, *rows]))))
     assert found.step_s == pytest.approx(seconds)
     assert found.power_w == pytest.approx(watts)
 
 
 def test_jobs_are_summed_and_gone_when_over(files):
     text = "time,job,power\n0,a,10\n1,a,10\n2,a,10\n2,b,5\n3,b,5\n4,b,5\n"
-    found = on_grid(read_recording(files(s_csv=text)))
+    found = on_grid(recorded(files(s_csv=text)))
     assert found.kind == "job"
     assert found.power_w.tolist() == [10, 10, 15, 5, 5]
 
 
 def test_gpus_are_known_only_while_all_are(files):
     text = "time,gpu,power\n0,0,10\n1,0,10\n2,0,10\n1,1,5\n2,1,5\n3,1,5\n"
-    found = on_grid(read_recording(files(s_csv=text)))
+    found = on_grid(recorded(files(s_csv=text)))
     assert found.power_w.tolist() == [15, 15]
 
 
@@ -305,15 +298,17 @@ def test_gpus_of_nvidia_smi(files):
     text = "timestamp, index, power.draw [W]\n2024/01/01 00:00:00.000, 0, 10 W\n2024/01/01 00:00:00.001, 1, 20 W\n"
     text += "2024/01/01 00:00:01.000, 0, 10 W\n2024/01/01 00:00:01.001, 1, 20 W\n2024/01/01 00:00:02.000, 0, 11 W\n"
     text += "2024/01/01 00:00:02.001, 1, 20 W\n"
-    found = on_grid(read_recording(files(s_csv=text)))
-    assert set(found.parts) == {"0", "1"}
+    recording = recorded(files(s_csv=text))
+    assert [name.gpu for name in recording.series] == ["0", "1"]
+    found = on_grid(recording)
     assert found.power_w[0] == pytest.approx(30.0)
 
 
 def test_rows_without_a_number_are_rejected_with_a_reason(files):
-    found = read_recording(files(s_csv="time,power\n0,5\n1,[N/A]\n2,\n3,-4\n4,9\n4,9\n"))
-    assert dict(found.rejected) == {"not_available": 1, "empty": 1, "negative": 1, "same_time": 1}
-    assert found.series["total"][1].tolist() == [5, 9]
+    found = recorded(files(s_csv="time,power\n0,5\n1,[N/A]\n2,\n3,-4\n4,9\n4,9\n"))
+    assert dict(found.rejected) == {"not_available": 1, "empty": 1, "negative": 1}
+    assert any("1 row with the same GPU, time and power as another" in note for note in found.notes)
+    assert found.series[SeriesName()][1].tolist() == [5, 9]
 
 
 def test_uneven_readings_keep_their_energy(files):
@@ -321,7 +316,7 @@ def test_uneven_readings_keep_their_energy(files):
     t = np.cumsum(random.uniform(0.05, 0.15, 3000))
     p = 500 + 100 * np.sin(t / 3)
     text = "time_s,power\n" + "".join(f"{a:.6f},{b:.6f}\n" for a, b in zip(t, p, strict=True))
-    found = on_grid(read_recording(files(s_csv=text)))
+    found = on_grid(recorded(files(s_csv=text)))
     assert found.power_w[1:-1].mean() == pytest.approx(np.trapezoid(p, t) / (t[-1] - t[0]), rel=2e-3)
 
 
@@ -398,13 +393,25 @@ def window(start_s, power_w):
     return Window("h", 0, int(time_us[0]), int(time_us[-1]), devices, readings, np.full(2, -1, np.int64))
 
 
+class MadeUp:
+    """A trace of windows that no file holds."""
+
+    reports, size, position = (), 0, 0
+
+    def __init__(self, windows):
+        self._windows = windows
+
+    def windows(self):
+        return iter(self._windows)
+
+
 def test_traces_come_through_their_own_readers(fleet, tmp_path):
     (tmp_path / "trace").mkdir()
     found = fleet(
         "demand",
         tmp_path / "trace",
         "--json",
-        read_trace=lambda *_: iter([window(0, [5, 6, -1e-3]), window(3, [7, 8, 9])]),
+        open_trace=lambda *_: MadeUp([window(0, [5, 6, -1e-3]), window(3, [7, 8, 9])]),
     ).json
     assert found["series"] == 2
     assert found["max_w"] == 18.0

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from tests.fleet import naive_fleet as naive
+from tests.fleet.recorded import recorded
 from wattshed.agent.fleet.boundary.units import between, shown
 from wattshed.agent.fleet.demand.ensemble import simulate
 from wattshed.agent.fleet.demand.grid import on_grid
 from wattshed.agent.fleet.demand.plots import MOST_POINTS, thinned
-from wattshed.agent.fleet.demand.series import read_recording
 from wattshed.agent.fleet.demand.transformer import Transformer, age
 
 STEPS, STEP_S, JOBS = 400, 0.5, 3
@@ -105,7 +105,7 @@ def words(table, *more):
 
 def test_every_figure_of_a_simulated_fleet(fleet, table):
     found = fleet(*words(table, "--checkpoint", 20), "--json").json["ensemble"]
-    load = on_grid(read_recording(table))
+    load = on_grid(recorded(table), unit="job")
     drawn = simulate(load, UNITS, replicates=REPLICATES, checkpoint_s=20.0, limit_w=LIMIT_W, seed=5)
     assert (found["units"], found["unit"], found["replicates"]) == (UNITS, "job", REPLICATES)
     assert (found["block_s"], found["span_s"]) == (drawn.block_s, STEPS * STEP_S)

@@ -11,7 +11,7 @@ from wattshed.agent.commands import fleet
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.demand import drawing
 from wattshed.agent.fleet.demand.drawing import Drawing
-from wattshed.agent.traces.opening import windows
+from wattshed.agent.traces.opening import OpenedTrace
 from wattshed.kernels import devices
 from wattshed.kernels.ensemble import bootstrap
 
@@ -91,7 +91,7 @@ def test_the_answer_is_the_same_and_says_where(tmp_path, capsys):
         output_of("demands_on_the_card", path, package="tests.fleet", WATTSHED_JIT="off", NUMBA_ENABLE_CUDASIM="1")
     )
     parser = argparse.ArgumentParser()
-    fleet.add_parser(parser.add_subparsers(), windows)
+    fleet.add_parser(parser.add_subparsers(), OpenedTrace)
     args = parser.parse_args(["fleet", "demand", str(path), "--limit", "1500", "--replicates", "5", "--json"])
     assert args.run(args) == 0
     here = json.loads(capsys.readouterr().out)

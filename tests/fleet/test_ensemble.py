@@ -17,9 +17,8 @@ from wattshed.agent.fleet.demand.ensemble import (
 from wattshed.agent.fleet.demand.grid import Load
 
 
-def one(power, step_s=1.0, kind="total", **parts):
-    power = np.asarray(power, float)
-    return Load(step_s, 0, power, parts or {"total": power}, kind)
+def one(power, step_s=1.0, kind="total", **units):
+    return Load(step_s, 0, np.asarray(power, float), kind, units=units)
 
 
 def ar1(n, phi, seed=0):
@@ -70,8 +69,7 @@ def test_blocks_keep_mean_and_spread():
 def test_a_job_moves_as_one():
     # Eight GPUs of one job, drawn as a job, swing as the job does; as independent GPUs they would swing 2.8 times less.
     trace = 500 + 100 * ar1(3000, 0.8)
-    parts = {f"h/{i}": trace for i in range(8)}
-    job = simulate(one(8 * trace, kind="gpu", **parts), 50, replicates=30)
+    job = simulate(one(8 * trace, kind="gpu"), 50, replicates=30)
     alone = simulate(one(trace), 400, replicates=30)
     assert job.mean_w == pytest.approx(alone.mean_w, rel=0.02)
     assert job.sd_w / alone.sd_w == pytest.approx(np.sqrt(8), rel=0.2)

@@ -149,7 +149,7 @@ def test_a_fleet_is_made_of_as_many_units_as_it_has(units, steps, block, seed):
 @pytest.mark.parametrize("cells", [1, 50, 5000])
 def test_how_much_is_held_at_once_changes_no_draw(monkeypatch, cells):
     power = np.random.default_rng(4).uniform(100, 900, (5, 70))
-    load = Load(2.0, 0, power.sum(axis=0), dict(zip("abcde", power, strict=True)), "job")
+    load = Load(2.0, 0, power.sum(axis=0), "job", units=dict(zip("abcde", power, strict=True)))
     whole = resample(load, replicates=25, limit_w=3000.0, seed=9)
     monkeypatch.setattr(ensemble, "MOST_CELLS", cells)
     parts = resample(load, replicates=25, limit_w=3000.0, seed=9)

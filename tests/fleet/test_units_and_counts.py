@@ -17,7 +17,7 @@ def test_times_are_seconds_and_holes_are_not_covered(step_s):
     power = np.full(100, 300.0)
     power[[3, 50, 51]] = np.nan
     power[7], power[90] = 500.0, 100.0
-    found = measure(Load(step_s, 0, power, {}, "it"))
+    found = measure(Load(step_s, 0, power, "it"))
     assert (found.step_s, found.span_s, found.covered_s) == (step_s, 100 * step_s, 97 * step_s)
     assert (found.mean_w, found.max_w, found.min_w) == (300.0, 500.0, 100.0)
     assert found.sd_w == pytest.approx(np.sqrt(2 * 200.0**2 / 97))
@@ -35,7 +35,7 @@ def test_times_are_seconds_and_holes_are_not_covered(step_s):
 
 
 def test_a_load_of_nothing_has_a_load_factor():
-    found = measure(Load(1.0, 0, np.zeros(10), {}, "it"))
+    found = measure(Load(1.0, 0, np.zeros(10), "it"))
     assert (found.load_factor, found.mean_w, found.covered_s) == (1.0, 0.0, 10.0)
 
 

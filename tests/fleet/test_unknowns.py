@@ -83,7 +83,7 @@ def test_a_file_without_a_fleet_table(files):
 
 def test_a_load_of_nothing_peaks_all_at_once():
     nothing = np.zeros(40)
-    load = Load(1.0, 0, nothing, {"a": nothing, "b": nothing}, "job")
+    load = Load(1.0, 0, nothing, "job", units={"a": nothing, "b": nothing})
     for found in (simulate(load, 10, replicates=5, limit_w=1.0), resample(load, replicates=5, limit_w=1.0)):
         assert (found.mean_w, found.sd_w, found.coincidence) == (0, 0, 1.0)
         assert found.peaks_w.tolist() == [0] * 5

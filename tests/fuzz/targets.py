@@ -10,6 +10,7 @@ import tempfile
 from datetime import UTC
 from pathlib import Path
 
+from tests.fleet.recorded import recorded
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.ledger import Ledger
@@ -18,7 +19,6 @@ from wattshed.agent.config.loading import load
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.claims import scenario
 from wattshed.agent.fleet.demand import transformer
-from wattshed.agent.fleet.demand.series import read_recording
 from wattshed.agent.fleet.estimate import sample
 from wattshed.agent.fleet.live import inventory
 from wattshed.agent.jobs import podresources, queue
@@ -149,7 +149,7 @@ def fleet_csv(data):
         sample.read_sample(path, known)
 
     _file(data, "fleet.csv", both)
-    _file(data, "fleet.csv", read_recording)
+    _file(data, "fleet.csv", recorded)
 
 
 def web(data):

@@ -1,17 +1,15 @@
 """The law of one reader: what ``wattshed replay`` reads, ``wattshed fleet demand`` reads, with the same power."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.fleet.recorded import recorded
 from wattshed.agent.errors import InputError
-from wattshed.agent.fleet.demand.series import KEYS, open_recording
 from wattshed.agent.inputs.columns import parse_spec
 from wattshed.agent.replay.books import Settings, book, finish, merge, new_part, pieces_of
 from wattshed.agent.replay.report import as_json, document
-from wattshed.agent.traces.opening import windows
 from wattshed.agent.traces.options import Options
 from wattshed.agent.traces.sources import find
 
@@ -37,7 +35,7 @@ def replayed(path, spec):
 
 def demanded(path, spec):
     """Joules of each series of a demand: trapezoids over all that is no gap."""
-    found = open_recording(Path(path), parse_spec(spec, KEYS) if spec else {}, windows)
+    found = recorded(path, columns=spec)
     joules = []
     for time_us, power_w in found.series.values():
         steps = np.diff(time_us)

@@ -6,11 +6,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from tests.fleet.recorded import recorded
 from tests.traces import one_reader
 from wattshed.agent.errors import InputError
-from wattshed.agent.fleet.demand.series import KEYS, open_recording
-from wattshed.agent.inputs.columns import parse_spec
-from wattshed.agent.traces.opening import windows
 
 START = datetime(2026, 3, 13, 12, tzinfo=UTC)
 SECONDS = 40
@@ -126,7 +124,7 @@ def test_named_columns(spec, series, tmp_path):
     )
     path = tmp_path / "x.csv"
     path.write_text("when,card,w,v,e,u\n" + rows)
-    found = open_recording(path, parse_spec(spec, KEYS), windows)
+    found = recorded(path, columns=spec)
     assert len(found.series) == series
     if "job" not in spec and "kW" not in spec:  # no GPU draws that much
         one_reader.holds(path, spec)
@@ -137,7 +135,7 @@ def test_named_columns_that_are_not_there(spec, tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("when,card,w\n1,0,5\n")
     with pytest.raises(InputError, match=r"x.csv:1: (there is no column|it is not clear)"):
-        open_recording(path, parse_spec(spec, KEYS), windows)
+        recorded(path, columns=spec)
     if "job" not in spec:
         one_reader.holds(path, spec)
 
@@ -155,7 +153,7 @@ def test_named_columns_that_are_not_there(spec, tmp_path):
 def test_loads_that_no_gpu_draws(header, cells, kind, watts, tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("\n".join([header, *cells]))
-    found = open_recording(path, {}, windows)
+    found = recorded(path)
     assert found.kind == kind
     assert [w for _, power_w in found.series.values() for w in power_w] == watts
 
@@ -166,7 +164,7 @@ def test_readings_that_the_accounts_reject_are_no_load(tmp_path):
     rows = "".join(f"2026/03/01 12:00:{s:02d}.000, 0, {cell} W\n" for s, cell in enumerate(cells))
     path.write_text("timestamp, index, power.draw [W]\n" + rows)
     one_reader.holds(path)
-    found = open_recording(path, {}, windows)
+    found = recorded(path)
     assert dict(found.rejected) == {"above_ceiling": 1, "zero": 1}
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from wattshed.agent.window import Device, Event, Owner, Readings, Usage, Window
+from wattshed.agent.window import Device, Event, Owner, Readings, Usage, Window, WorkRow
 
 TEXT = st.text(max_size=8)
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -59,11 +59,12 @@ def windows(draw):
         draw(column(np.int32, m, INT32)),
         draw(column(np.int8, m, st.integers(-128, 127))),
     )
+    end = draw(st.integers(start, 2**51))
     return Window(
         draw(st.text(st.characters(codec="utf-8"), max_size=6)),
         draw(INT64),
         start,
-        draw(st.integers(start, 2**51)),
+        end,
         devices,
         readings,
         draw(column(np.int64, g, INT64)),
@@ -75,12 +76,29 @@ def windows(draw):
                 st.text(st.characters(codec="utf-8"), max_size=5), column(np.float64, g, st.floats()), max_size=2
             )
         ),
+        tuple(draw(st.lists(work_rows(owners, start, end), max_size=3))) if owners else (),
+    )
+
+
+@st.composite
+def work_rows(draw, owners, start, end):
+    """Any work of one of the owners that ends in this time."""
+    ends = draw(st.integers(start, end))
+    return WorkRow(
+        draw(st.sampled_from(owners)).key,
+        draw(st.text(st.characters(codec="utf-8"), max_size=5)),
+        draw(st.integers(0, 2**53)),
+        draw(st.sampled_from(["told", "scraped"])),
+        draw(st.integers(-(2**51), ends)),
+        ends,
+        draw(st.integers(0, 2**53)),
+        waiting=draw(st.booleans()),
     )
 
 
 def same(a, b):
     """Compare two windows to the last bit and type."""
-    plain = ("host", "seq", "start_us", "end_us", "devices", "owners", "events")
+    plain = ("host", "seq", "start_us", "end_us", "devices", "owners", "events", "work")
     assert {name: getattr(a, name) for name in plain} == {name: getattr(b, name) for name in plain}
     pairs = [(a.busy_us, b.busy_us)]
     pairs += [(getattr(a.readings, name), getattr(b.readings, name)) for name in Readings.__slots__]

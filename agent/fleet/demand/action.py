@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +13,13 @@ from wattshed.agent.fleet.demand.drawing import Drawing
 from wattshed.agent.fleet.demand.ensemble import Ensemble, resample, simulate
 from wattshed.agent.fleet.demand.findings import Findings
 from wattshed.agent.fleet.demand.grid import on_grid
+from wattshed.agent.fleet.demand.kept import KeptSeries
 from wattshed.agent.fleet.demand.measure import measure
-from wattshed.agent.fleet.demand.series import KEYS, LoadRecording, open_recording
+from wattshed.agent.fleet.demand.series import LoadRecording, read_series
 from wattshed.agent.fleet.demand.spectrum import analyse
 from wattshed.agent.fleet.demand.transformer import Transformer, age, read_transformer, units_needed
 from wattshed.agent.fleet.estimate.bootstrap import check_unit
 from wattshed.agent.fleet.printing import answer
-from wattshed.agent.inputs.columns import parse_spec
 from wattshed.agent.printing.paragraphs import TableRows, table
 from wattshed.agent.printing.progress import in_sight
 
@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     import argparse
 
     from wattshed.agent.fleet.demand.grid import Load
+    from wattshed.agent.fleet.demand.series import OpenTrace
 
 SWINGS_DO_NOT_AGE = (
     "swings of 0.2-3 Hz do not age a transformer (its winding takes minutes to warm up): see ramps and bands"
 )
 
 
-def demand(args: argparse.Namespace) -> int:
+def demand(args: argparse.Namespace, open_trace: OpenTrace) -> int:
     """``fleet demand``."""
     check_unit(args.resample)
     drawing = Drawing(args.device)
@@ -42,13 +43,14 @@ def demand(args: argparse.Namespace) -> int:
         from wattshed.agent.printing.pictures import check_target  # noqa: PLC0415
 
         check_target(args.plot)
-    spec = parse_spec(args.columns, KEYS) if args.columns else {}
-    with in_sight("reading the recording"):
-        recording = open_recording(Path(args.source), spec, args.read_trace)
-    try:
-        found = examine(args, recording, transformer, drawing)
-    except InputError as error:
-        raise InputError(error.message, error.path or args.source, error.line, error.column) from None
+    trace = open_trace(args.source)
+    with closing(KeptSeries()) as kept:
+        with in_sight("reading", trace.size) as line:
+            recording = read_series(trace, kept, line.at if line.shown else None)
+        try:
+            found = examine(args, recording, transformer, drawing)
+        except InputError as error:
+            raise InputError(error.message, error.path or args.source[0], error.line, error.column) from None
     if args.plot is not None:
         from wattshed.agent.fleet.demand.plots import draw  # noqa: PLC0415  (matplotlib is an extra)
 
@@ -61,11 +63,13 @@ def examine(
     args: argparse.Namespace, recording: LoadRecording, transformer: Transformer | None, drawing: Drawing
 ) -> Findings:
     """All figures of a recording."""
-    load = on_grid(recording, args.step)
+    unit = "" if args.scale is None and args.limit is None else args.resample
+    load = on_grid(recording, args.step, unit=unit, max_gap_s=args.max_gap)
     if np.isnan(load.power_w).all():
         raise InputError("no moment is known for all series at once")
     figures = measure(load)
-    said = [f"{n} of {recording.rows} rows rejected: {why.replace('_', ' ')}" for why, n in recording.rejected.items()]
+    said = list(recording.notes)
+    said += [f"{n} of {recording.rows} rows rejected: {why.replace('_', ' ')}" for why, n in recording.rejected.items()]
     holes = figures.span_s - figures.covered_s
     if holes > 0.0:
         said.append(f"{holes:g} s of {figures.span_s:g} s are holes and left out")
@@ -89,7 +93,7 @@ def examine(
     ensemble, remarks = _ensemble(args, recording, load, drawing)
     said += remarks
     return Findings(
-        args.source,
+        ", ".join(args.source),
         recording,
         load,
         figures,

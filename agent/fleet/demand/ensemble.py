@@ -23,7 +23,7 @@ from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.estimate.bootstrap import check_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -190,7 +190,7 @@ def simulate(
     Parameters
     ----------
     load : Load
-        Measured jobs; the GPUs of one job (``kind`` "gpu") are one unit together, or one for each host.
+        Measured jobs or hosts (``units``); without these, all of it is one unit.
     units : int
         Units of the fleet.
     replicates : int
@@ -208,7 +208,7 @@ def simulate(
         For ``gpu`` as the unit, with the reason; if the recording is too short.
     """
     check_unit(unit)
-    traces = _units(load, unit)
+    traces = _units(load)
     n = traces.shape[1]
     wanted = max(*(optimal_block(t) for t in traces), math.ceil(checkpoint_s / load.step_s), -(-n // MOST_BLOCKS))
     if n < 8 or wanted > n:
@@ -264,7 +264,7 @@ def resample(
     drawing = drawing or Drawing("cpu")
 
     check_unit(unit)
-    traces = _units(load, unit)
+    traces = _units(load)
     units, n = traces.shape
     if units < 2:
         raise InputError(f"one {unit} cannot be resampled; record more of them, or give --scale")
@@ -306,25 +306,12 @@ def exceedance(peaks_w: NDArray[np.float64], limit_w: float) -> Exceedance:
     )
 
 
-def _units(load: Load, unit: str) -> NDArray[np.float64]:
+def _units(load: Load) -> NDArray[np.float64]:
     """Traces of the units that are drawn: float64[units, n], the stretch that all of them have without a hole."""
-    if load.kind == "job":
-        table = _together(load.parts, lambda name: name)
-    elif load.kind == "gpu" and unit == "host":
-        table = _together(load.parts, lambda name: name.rpartition("/")[0])
-    else:
-        table = load.power_w[None, :]
+    table = np.array(list(load.units.values())) if load.units else load.power_w[None, :]
     unknown = np.isnan(table).any(axis=0)
     edges = np.flatnonzero(np.diff(np.concatenate(([1], unknown.astype(np.int8), [1]))))
     if not edges.size:
         raise InputError("no stretch of the recording is without a hole")
     longest = int(np.argmax(edges[1::2] - edges[::2]))
     return np.ascontiguousarray(table[:, edges[::2][longest] : edges[1::2][longest]])
-
-
-def _together(parts: Mapping[str, NDArray[np.float64]], key: Callable[[str], str]) -> NDArray[np.float64]:
-    groups: dict[str, NDArray[np.float64]] = {}
-    for name, power in parts.items():
-        group = key(name)
-        groups[group] = groups[group] + power if group in groups else power
-    return np.array(list(groups.values()))

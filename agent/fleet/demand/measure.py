@@ -82,7 +82,7 @@ def measure(load: Load) -> Demand:
         float(known.mean()) / top if top > 0.0 else 1.0,
         tuple(peak(load, name, seconds) for name, seconds in PEAK_WINDOWS_S.items()),
         duration_curve(known),
-        coincidence(load.parts),
+        coincidence(load),
         tuple(ramp(load, name, seconds) for name, seconds in RAMP_WINDOWS_S.items()),
     )
 
@@ -130,22 +130,15 @@ def duration_curve(power: NDArray[np.float64]) -> dict[float, float]:
     }
 
 
-def coincidence(parts: Mapping[str, NDArray[np.float64]]) -> float | None:
+def coincidence(load: Load) -> float | None:
     """Largest sum over sum of the largest; None for a single series, or where nothing is ever drawn.
 
     1 where all peak together; for independent jobs the excess over the mean falls as one over the root of their number.
     """
-    if len(parts) < 2:
+    apart = sum(load.largest_w)
+    if len(load.largest_w) < 2 or apart <= 0.0:
         return None
-    known = ~np.isnan(sum(parts.values()))
-    if not known.any():
-        return None
-    apart, together = 0.0, np.zeros(int(known.sum()))
-    for power in parts.values():  # one after the other: a table of them all is as large as the recording
-        mine = power[known]
-        apart += float(mine.max())
-        together += mine
-    return float(together.max()) / apart if apart > 0.0 else None
+    return float(np.nanmax(load.power_w)) / apart
 
 
 def ramp(load: Load, window: str, window_s: float) -> Ramp:

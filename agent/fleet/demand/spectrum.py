@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BANDS_HZ = {"below 1 Hz": (0.0, 1.0), "0.1-20 Hz": (0.1, 20.0), "0.2-3 Hz": (0.2, 3.0), "1-2.5 Hz": (1.0, 2.5)}
+_LONG = 1 << 14  # readings of a stretch: below, the products lie too far apart, and nobody waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,21 @@ def analyse(power_w: NDArray[np.float64], step_s: float, *, meter_window_s: floa
 
 
 def segment_length(n: int) -> int:
-    """Choose the readings of a stretch: about eight overlapping ones make an average with sharp bands."""
-    return n if n < 64 else max(64, 2 * (n // 9))
+    """Choose the readings of a stretch: about eight overlapping ones make an average with sharp bands.
+
+    A long one is shortened by some per cent to a product of 2, 3 and 5, whose transform is ten times as quick.
+    """
+    length = n if n < 64 else max(64, 2 * (n // 9))
+    if length < _LONG:
+        return length
+    return next(even for even in range(length, 0, -2) if _is_smooth(even))
+
+
+def _is_smooth(number: int) -> bool:
+    for prime in (2, 3, 5):
+        while number % prime == 0:
+            number //= prime
+    return number == 1
 
 
 def welch(power_w: NDArray[np.float64], step_s: float, length: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

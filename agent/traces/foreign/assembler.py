@@ -2,7 +2,8 @@
 
 A file of up to two million rows is ordered as a whole, whatever its order was. Of a longer one that many rows are held
 back, so that rows may be late by them; what is later still is counted as ``out_of_order``. Windows are cut by counting
-the rows of a host in the order of time: never by how the file was read.
+the rows of a host in the order of time: never by how the file was read. Of many hosts they are shorter, so that all
+of them together are no more than what is held.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wattshed.agent.traces.chunk import each_window
 from wattshed.agent.traces.foreign.energies import EnergyColumns
 from wattshed.agent.traces.foreign.repeats import Repeats
 from wattshed.agent.traces.foreign.rows import Rows
-from wattshed.agent.window import MISSING, Device, JobKey, Owner, Readings, Usage, Window
+from wattshed.agent.window import MISSING, Device, JobKey, Owner, Readings, Usage, Window, WindowBatch
 from wattshed.kernels.columns import dealt
+from wattshed.kernels.dealing import deal_windows
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -28,16 +31,18 @@ if TYPE_CHECKING:
 
 WINDOW_ROWS = 1 << 16
 HELD_ROWS = 2_000_000
+_LEAST_ROWS = 1 << 11  # of a window, however many hosts there are
+_AFTER_ALL = np.iinfo(np.int64).max
 
 
 @dataclass(slots=True)
 class _Host:
-    """Rows of one host that wait for their window."""
+    """How far the windows of one host are; the next begins at ``start_us``."""
 
+    start_us: int
     order: dict[int, int] = field(default_factory=dict)  # number in Gpus -> place in the devices
     devices: list[Device] = field(default_factory=list)
     seq: int = 0
-    start_us: int | None = None
 
 
 class Assembler:
@@ -64,16 +69,21 @@ class Assembler:
 
     def windows(self, blocks: Iterable[Rows]) -> Iterator[Window]:
         """Cut blocks of rows, in any order, into windows that ascend within each host."""
+        yield from each_window(self.batches(blocks))
+
+    def batches(self, blocks: Iterable[Rows]) -> Iterator[Window | WindowBatch]:
+        """Cut them likewise; windows that hold powers and nothing else, one a GPU and stamp, come together."""
         held: list[Rows] = []
-        count = 0
+        count, most = 0, self._held_rows
         for block in blocks:
             held.append(block)
             count += block.time_us.size
-            if count > self._held_rows:
-                rows = yield from self._cut(Rows.join(held), final=False)
+            if count > most:
+                rows = yield from self._cut(held, final=False)
                 held, count = [rows], rows.time_us.size
+                most = max(self._held_rows, 2 * count)  # else all that stays is looked at again with each block
         if held:
-            yield from self._cut(Rows.join(held), final=True)
+            yield from self._cut(held, final=True)
         yield from self._silent()
         self._repeats.say(self._report)
         self._energies.say()
@@ -89,53 +99,95 @@ class Assembler:
                 readings = Readings.empty(len(devices))
                 yield Window(name, 0, now_us, now_us + 1, devices, readings, busy_us, (), Usage.empty())
 
-    def _cut(self, rows: Rows, *, final: bool) -> Generator[Window, None, Rows]:
+    def _cut(self, held: list[Rows], *, final: bool) -> Generator[Window | WindowBatch, None, Rows]:
         """Emit the windows that are complete; returns the rows that stay (a generator's return value)."""
+        rows = Rows.join(held)
+        held.clear()  # what was joined is as large as what is made of it
         rows = self._energies.settle(_instant_for_power(rows), self._emitted_us)
         self._gpus.learn_gaps(rows)
         numbers: dict[str, list[int]] = {}
         for number, device in enumerate(self._gpus.devices):
             numbers.setdefault(device.host, []).append(number)
+        window_rows = min(self._window_rows, max(self._held_rows // (2 * max(len(numbers), 1)), _LEAST_ROWS))
         stay: list[Rows] = [rows.take(slice(0, 0))]
         for name, arrived in _by_host(rows, numbers):
-            mine = arrived
-            emitted_us = self._emitted_us.get(name)
-            if emitted_us is not None and int(mine.time_us.min()) < emitted_us:
-                late = mine.time_us < emitted_us
-                self._report.reject("out_of_order", int(late.sum()))
-                mine = mine.take(~late)
-            if (mine.time_us[1:] < mine.time_us[:-1]).any():
-                mine = mine.take(np.argsort(mine.time_us, kind="stable"))
-            limit = mine.time_us.size if final else mine.time_us.size // 2
-            at = 0
-            while at < limit:
-                stop = self._stop(mine.time_us, at)
-                if stop >= mine.time_us.size and not final:
-                    break
-                end_us = (
-                    int(mine.time_us[stop])
-                    if stop < mine.time_us.size
-                    else max(int(mine.time_us[-1]), int(mine.time_us[at]) + 1)
-                )
-                yield self._window(name, numbers[name], mine.take(slice(at, stop)), end_us)
-                self._emitted_us[name] = end_us
-                at = stop
-            stay.append(mine.take(slice(at, None)))
+            mine = self._in_time(name, arrived)
+            ordered = bool((mine.time_us[1:] >= mine.time_us[:-1]).all())
+            cuts = self._cuts(mine.time_us if ordered else np.sort(mine.time_us), window_rows, final=final)
+            if not cuts:
+                stay.append(mine)
+                continue
+            begin_us = int(mine.time_us[0] if ordered else mine.time_us.min())
+            host = self._host(name, numbers[name], begin_us)
+            last, until_us = cuts[-1]
+            batch = self._batch(name, host, mine, cuts) if mine.is_mere_power else None
+            if batch is not None:
+                yield batch
+            else:
+                if not ordered:
+                    mine, ordered = mine.take(np.argsort(mine.time_us, kind="stable")), True
+                for at, (stop, end_us) in zip([0, *(stop for stop, _ in cuts)], cuts, strict=False):
+                    yield self._window(name, host, mine.take(slice(at, stop)), end_us)
+            self._emitted_us[name] = until_us
+            if last < len(mine):
+                stay.append(mine.take(slice(last, None) if ordered else mine.time_us >= until_us))
         return Rows.join(stay)
 
-    def _stop(self, time_us: NDArray[np.int64], at: int) -> int:
-        """End of the window that begins at ``at``: so many rows, and all of the last one's stamp."""
-        last = min(at + self._window_rows, time_us.size) - 1
-        return int(np.searchsorted(time_us, time_us[last], side="right"))
+    def _in_time(self, name: str, rows: Rows) -> Rows:
+        """Leave out rows of a host that come too late."""
+        emitted_us = self._emitted_us.get(name)
+        if emitted_us is None or int(rows.time_us.min()) >= emitted_us:
+            return rows
+        late = rows.time_us < emitted_us
+        self._report.reject("out_of_order", int(late.sum()))
+        return rows.take(~late)
 
-    def _window(self, name: str, numbers: list[int], rows: Rows, end_us: int) -> Window:
-        host = self._hosts.setdefault(name, _Host())
+    def _cuts(self, time_us: NDArray[np.int64], rows: int, *, final: bool) -> list[tuple[int, int]]:
+        """Choose where windows end: behind how many of the ascending rows, and when (us)."""
+        found: list[tuple[int, int]] = []
+        limit, at = time_us.size if final else time_us.size // 2, 0
+        while at < limit:
+            # So many rows, and all of the last one's stamp.
+            last = min(at + rows, time_us.size) - 1
+            stop = int(np.searchsorted(time_us, time_us[last], side="right"))
+            if stop < time_us.size:
+                found.append((stop, int(time_us[stop])))
+            elif final:
+                found.append((stop, max(int(time_us[-1]), int(time_us[at]) + 1)))
+            else:
+                break
+            at = stop
+        return found
+
+    def _host(self, name: str, numbers: list[int], begin_us: int) -> _Host:
+        """Return a host, whose first window begins then, with its GPUs so far."""
+        host = self._hosts.setdefault(name, _Host(start_us=begin_us))
         for number in sorted(set(numbers) - host.order.keys(), key=lambda n: (self._gpus.devices[n].index, n)):
             host.order[number] = len(host.devices)
             host.devices.append(self._gpus.devices[number])
-        start_us = int(rows.time_us[0]) if host.start_us is None else host.start_us
+        return host
+
+    def _places(self, host: _Host) -> NDArray[np.int32]:
+        """Return where each GPU is in the windows of a host; -1 elsewhere."""
         place = np.full(len(self._gpus), -1, np.int32)
         place[list(host.order)] = list(host.order.values())
+        return place
+
+    def _batch(self, name: str, host: _Host, rows: Rows, cuts: list[tuple[int, int]]) -> WindowBatch | None:
+        """Lay windows of mere power out at once; None where single rows have to be looked at."""
+        edges_us = np.array([host.start_us, *(end_us for _, end_us in cuts)])
+        begin_us, end_us = edges_us[:-1].copy(), edges_us[1:].copy()
+        if cuts[-1][0] == len(rows):
+            edges_us[-1] = _AFTER_ALL  # the last window has what is at its very end
+        columns = deal_windows(rows.gpu, rows.time_us, rows.power_mw, self._places(host), edges_us)
+        if columns is None:
+            return None
+        seq = host.seq + np.arange(len(cuts))
+        host.seq, host.start_us = host.seq + len(cuts), cuts[-1][1]
+        return WindowBatch(name, tuple(host.devices), seq, begin_us, end_us, columns)
+
+    def _window(self, name: str, host: _Host, rows: Rows, end_us: int) -> Window:
+        place, start_us = self._places(host), host.start_us
         order, offsets = dealt(place[rows.gpu], len(host.devices))
         rows = replace(rows, gpu=place[rows.gpu]).take(order)
         gaps_us = [device.max_gap_us for device in host.devices]

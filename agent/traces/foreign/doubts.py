@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.arrow import pc
 from wattshed.agent.inputs.columns import split_unit
-from wattshed.agent.inputs.quantities import POWER_MW, scaled_column
-from wattshed.agent.inputs.timestamps import NO_TIME
+from wattshed.agent.inputs.quantities import POWER_MW, Scaled, scaled_column
+from wattshed.agent.inputs.timestamps import NO_TIME, Stamps
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -100,6 +100,8 @@ def _doubtful_times(
 
 
 def _are_numbers(column: Any) -> bool:
+    if isinstance(column, Stamps):
+        return False
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         return True
     return pa.types.is_string(column.type) and not pc.any(pc.match_substring(column, ":")).as_py()
@@ -123,7 +125,7 @@ def _doubtful_power(layout: TableLayout, columns: Mapping[str, Any], told: Colle
 
 
 def _is_bare(column: Any) -> bool:
-    """Return whether cells are numbers without a unit."""
-    if not pa.types.is_string(column.type):
+    """Return whether cells are numbers without a unit, as far as it is still known."""
+    if isinstance(column, Scaled) or not pa.types.is_string(column.type):
         return True
     return not pc.any(pc.match_substring_regex(column, r"\d\s*[A-Za-z]")).as_py()

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from wattshed.agent.inputs.dialect import sniff
-from wattshed.agent.inputs.prefixes import prefix_of
+from wattshed.agent.inputs.line_stamps import prefix_of
 from wattshed.agent.inputs.report import BOARD
 from wattshed.agent.inputs.text import open_lines
 from wattshed.agent.inputs.timestamps import TimestampParser
@@ -46,6 +46,8 @@ class Head:
         What the user named them (`agent.inputs.columns.parse_spec`).
     chosen : bool
         The user said which rows count (``--where``).
+    loads : bool
+        Tables of loads are read, too, see `agent.traces.foreign.loads`.
     """
 
     def __init__(
@@ -56,8 +58,10 @@ class Head:
         told: bool = False,
         spec: Mapping[str, tuple[str, str]] | None = None,
         chosen: bool = False,
+        loads: bool = False,
     ) -> None:
-        self.text, self.path, self.chosen = text.lstrip("\ufeff \t\r\n"), path, chosen
+        self.text, self.path = text.lstrip("\ufeff \t\r\n"), path
+        self.chosen, self.loads = chosen, loads
         self.told, self.spec = told or spec is not None, spec
 
     @cached_property
@@ -72,7 +76,7 @@ class Head:
 
     @cached_property
     def bare(self) -> Head:
-        """The same without what stands before every line, see `inputs.prefixes`; itself if nothing does."""
+        """The same without what stands before every line, see `inputs.line_stamps`; itself if nothing does."""
         prefix = prefix_of(self.lines)
         return Head("\n".join(map(prefix.bare, self.lines)), self.path, told=self.told) if prefix else self
 

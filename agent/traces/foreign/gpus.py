@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wattshed.agent.window import MISSING, Device
+from wattshed.agent.window import MISSING, Device, MeteredLoad
 from wattshed.kernels.columns import dealt
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 SHORTEST_GAP_US = 5_000_000
 _LARGEST_MW = 2**31 - 1
+_ANY_POWER_MW = 2**62
 _PCI = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]|0x[0-9a-fA-F]{1,4}")
 _INDEX = re.compile(r"(?:gpu|nvidia|cuda|device)?[\s_:-]*(\d{1,4})(?:\.0+)?", re.IGNORECASE)
 
@@ -70,6 +72,11 @@ class Gpus:
         Ceiling where the trace knows no limit; else it is three times the limit.
     max_gap_us : int, us
         Readings further apart are a gap; -1: the larger of 5 s and ten median periods, GPU by GPU.
+
+    Attributes
+    ----------
+    loads : bool
+        What is numbered from now on is no GPU but a load of any size, see `agent.window.MeteredLoad`.
     """
 
     def __init__(self, host: str, max_power_mw: int, max_gap_us: int) -> None:
@@ -77,25 +84,43 @@ class Gpus:
         self.devices: list[Device] = []
         self.lanes: list[Lane] = []
         self.energy = ("", "")  # a table's column of energies, and of what kind they are said to be
-        self._known: dict[tuple[str, str], int] = {}
+        self.loads = False
+        self._known: dict[tuple[str, str, str], int] = {}
+        self._of_host: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self.devices)
 
     def number(
-        self, host: str = "", index: int = MISSING, uuid: str = "", pci: str = "", model: str = "", *, label: str = ""
+        self,
+        host: str = "",
+        index: int = MISSING,
+        uuid: str = "",
+        pci: str = "",
+        model: str = "",
+        *,
+        label: str = "",
+        job: str = "",
     ) -> int:
-        """Give the number of a GPU, by UUID, else PCI address, else index on its host, else by any label."""
+        """Give the number of a GPU, by UUID, else PCI address, else index on its host, else by any label.
+
+        ``job`` is that of a load: one GPU of several jobs has as many numbers.
+        """
         host = host or self.host
         pci = _bare_pci(pci)
         name = uuid or pci or (f"#{index}" if index >= 0 else label)
-        number = self._known.get((host, name))
+        number = self._known.get((host, name, job))
         if number is None:
-            number = len(self.devices)
-            self._known[host, name] = number
-            position = index if index >= 0 else sum(device.host == host for device in self.devices)
-            device = Device(host, position, uuid, model, pci, ceiling_mw=self.max_power_mw, max_gap_us=self._max_gap_us)
-            self.devices.append(device)
+            number = self._known[host, name, job] = len(self.devices)
+            position = index if index >= 0 else self._of_host[host]
+            self._of_host[host] += 1
+            known = host, position, uuid, model, pci
+            gap_us = self._max_gap_us
+            self.devices.append(
+                MeteredLoad(*known, ceiling_mw=_ANY_POWER_MW, max_gap_us=gap_us, job=job, named=bool(name))
+                if self.loads
+                else Device(*known, ceiling_mw=self.max_power_mw, max_gap_us=gap_us)
+            )
         elif model and not self.devices[number].model:
             self.devices[number] = replace(self.devices[number], model=model)
         return number

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.inputs.columns import guess
 from wattshed.agent.inputs.wide import plain_columns
-from wattshed.agent.traces.foreign import long_form, naming, wandb
+from wattshed.agent.traces.foreign import loads, long_form, naming, wandb
 from wattshed.agent.traces.foreign.columns import layout_of_spec
 from wattshed.agent.traces.foreign.doubts import refuse_doubtful
 from wattshed.agent.traces.foreign.round_times import RoundTimes
@@ -47,6 +47,8 @@ def layout_of(log: LogFile, names: Sequence[str]) -> tuple[TableLayout, str]:
     if options.where and not {"power", "energy"} & spec.keys() and (value := long_form.value_of(names)):
         spec["power"] = (value, "")
     timed = not options.period_us
+    if options.loads and (found := loads.layout_of(spec, names, str(log.source.path), timed=timed)) is not None:
+        return found
     layout, unit = layout_of_spec(spec, names, str(log.source.path), utilisation=options.utilisation, timed=timed)
     if layout.wide and not {"power", "energy"} & spec.keys():
         shown = ", ".join(power.name for power, _ in list(layout.wide.values())[:4] if power is not None)
@@ -85,7 +87,7 @@ def named(log: LogFile, layout: TableLayout, unit: str, columns: Mapping[str, An
     clock, told = log.clock(unit), log.options.columns or {}
     time_us = clock.read(columns[layout.time], columns.get(layout.date), dated="date" in layout.time.lower())
     refuse_doubtful(layout, columns, time_us, told=told, unit=unit, path=str(log.source.path))
-    if layout.wide:
+    if layout.wide or layout.load:
         return layout
     head = naming.head_rows(columns, layout, log.clock(unit))
     return naming.decided(layout, head, log.report, told="gpu" in told)

@@ -9,10 +9,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from wattshed.agent.inputs import delimited
+from wattshed.agent.inputs.arrow import pc
 from wattshed.agent.inputs.columns import guess, unit_in_name, unit_of_time
 from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.inputs.text import head_of
@@ -25,9 +23,6 @@ from wattshed.agent.traces.foreign.table_layout import Quantity, TableLayout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from wattshed.agent.inputs.delimited import Block
     from wattshed.agent.inputs.dialect import Dialect
@@ -128,12 +123,7 @@ def _block(
             readers[metric] = TableReader(layout, below.names, clock, log.gpus, log.report) if layout else None
         reader = readers[metric]
         if reader is not None:
-            yield from reader.block(_rows(block, index == number))
-
-
-def _rows(block: Block, mask: NDArray[np.bool_]) -> Block:
-    columns = {name: column.filter(pa.array(mask)) for name, column in block.columns.items()}
-    return replace(block, columns=columns, places=block.lines()[mask] - block.line)
+            yield from reader.block(block.filter(index == number))
 
 
 FORMAT = Format(

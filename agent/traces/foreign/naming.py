@@ -6,15 +6,16 @@ throughout where each process sees one device. A name that is another in every r
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from wattshed.agent.errors import UnclearGpusError
+from wattshed.agent.inputs.arrow import pc
 from wattshed.agent.inputs.quantities import POWER_MW, reason_of, scaled_column
 from wattshed.agent.inputs.ticks import tick_us
 from wattshed.agent.inputs.timestamps import NO_TIME
@@ -84,11 +85,18 @@ def head_rows(columns: Mapping[str, Any], layout: TableLayout, clock: TimestampP
     for quantity in layout.power[:1]:
         power = scaled_column(columns[quantity.name], POWER_MW[quantity.unit], POWER_MW).value
     cells = {
-        name: pc.fill_null(pc.cast(columns[name].filter(pa.array(timed)), pa.string()), "").to_pylist()
+        name: list(itertools.compress(_texts(columns[name]), timed.tolist()))
         for name in (*layout.gpu, layout.host, layout.model)
         if name
     }
     return HeadRows(cells, time_us[timed], power[timed], tick_us(columns[layout.time], clock))
+
+
+def _texts(column: Any) -> list[str]:
+    """Return cells as text; empty where there is none."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    cells = column if pa.types.is_string(kind) else pc.cast(column, pa.string())
+    return [text or "" for text in cells.to_pylist()]
 
 
 def candidates(names: Sequence[str]) -> list[str]:

@@ -28,7 +28,8 @@ class Rows:
         The driver's energy counter; energies of a column of which `agent.traces.foreign.energies` finds out whether
         they are a counter, or each of the interval before its row.
     power_mw, instant_mw, util_ppm : int32[n]
-        Board power, instant power beside it, and utilisation in millionths (of the process, where ``pid`` is known).
+        Board power (int64 if it is that of loads), instant power beside it, and utilisation in millionths (of the
+        process, where ``pid`` is known).
     """
 
     gpu: NDArray[np.int32]
@@ -52,20 +53,26 @@ class Rows:
         util_ppm: NDArray[np.integer] | None = None,
         pid: NDArray[np.int64] | None = None,
         energy_uj: NDArray[np.int64] | None = None,
+        load: bool = False,
     ) -> Rows:
-        """Build rows; columns left out are missing. A power above what int32 holds is kept as the largest."""
+        """Build rows; columns left out are missing.
+
+        A power above what int32 holds is kept as the largest; unless it is a ``load``'s, which may be of any size.
+        """
 
         def small(values: NDArray[np.integer] | None) -> NDArray[np.int32]:
             if values is None:
                 return np.empty(0, np.int32)
-            bounded: NDArray[np.int32] = np.minimum(values, _LARGEST_MW).astype(np.int32)
-            return bounded
+            if values.max(initial=0) > _LARGEST_MW:
+                values = np.minimum(values, _LARGEST_MW)
+            return values.astype(np.int32)
 
+        power_of_load: NDArray[Any] | None = power_mw if load else None
         none = np.empty(0, np.int64)
         return cls(
             gpu.astype(np.int32, copy=False),
             time_us,
-            small(power_mw),
+            power_of_load if power_of_load is not None else small(power_mw),
             none if counter_mj is None else counter_mj,
             small(instant_mw),
             small(util_ppm),
@@ -75,6 +82,13 @@ class Rows:
 
     def __len__(self) -> int:
         return self.time_us.size
+
+    @property
+    def is_mere_power(self) -> bool:
+        """Whether a column of powers, none of a load, is all that there is."""
+        others = (self.counter_mj, self.instant_mw, self.util_ppm, self.pid, self.energy_uj)
+        of_gpus = self.power_mw.size == len(self) and self.power_mw.dtype == np.int32
+        return of_gpus and not any(column.size for column in others)
 
     def filled(self, name: str) -> NDArray[Any]:
         """Return a column with -1 in every row if no row has a reading of it."""
@@ -89,6 +103,8 @@ class Rows:
 
     def usable(self) -> NDArray[np.bool_]:
         """Return which rows have any reading, or name a process."""
+        if self.power_mw.size and int(self.power_mw.min()) >= 0:
+            return np.ones(len(self), bool)
         return (
             self.has("power_mw")
             | self.has("counter_mj")

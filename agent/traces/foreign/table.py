@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.arrow import pc
 from wattshed.agent.inputs.quantities import (
     COUNT,
     ENERGY_UJ,
@@ -79,6 +79,7 @@ class TableReader:
         self._numbers: dict[tuple[str, ...], int] = {}
         self.usable = 0
         self._tick_us = 0
+        gpus.loads = layout.load
         energies = [layout.energy, *(energy for _, energy in layout.wide.values())]
         for energy in filter(None, energies):
             if energy.kind != DRIVER:
@@ -101,33 +102,30 @@ class TableReader:
 
     def block(self, block: Block) -> Iterator[Rows]:
         """Read one block."""
-        layout, columns = self._layout, block.columns
+        layout = self._layout
         keep = block.rows(layout.time or layout.names()[-1])
-        line = block.lines()
         if not keep.all():
-            columns = {name: column.filter(pa.array(keep)) for name, column in columns.items()}
-            line = line[keep]
-        time_us = self._times(columns, int(line[0]) if line.size else block.line)
+            block = block.filter(keep)
+        time_us = self._times(block)
         self._report.rows += time_us.size
         timed = time_us != NO_TIME
         if not timed.all():
             first = int(np.flatnonzero(~timed)[0])
-            text = str(columns[layout.time][first].as_py())
-            self._reject("no_time", int((~timed).sum()), int(line[first]), layout.time, text)
-            columns = {name: column.filter(pa.array(timed)) for name, column in columns.items()}
-            time_us, line = time_us[timed], line[timed]
+            text = str(block.columns[layout.time][first].as_py())
+            self._reject("no_time", int((~timed).sum()), block.line_of(first), layout.time, text)
+            block, time_us = block.filter(timed), time_us[timed]
         if time_us.size:
-            self._note_first(columns, int(line[0]))
-            yield from self._wide(columns, time_us, line) if layout.wide else self._long(columns, time_us, line)
+            self._note_first(block)
+            yield from self._wide(block, time_us) if layout.wide else self._long(block, time_us)
 
-    def _times(self, columns: dict[str, Any], first: int) -> NDArray[np.int64]:
+    def _times(self, block: Block) -> NDArray[np.int64]:
         """Read the stamps of rows: int64[n], us; `NO_TIME` where there is none."""
-        layout = self._layout
+        layout, columns = self._layout, block.columns
         if layout.time:
             dated = "date" in layout.time.lower()
             time_us = self._clock.read(columns[layout.time], columns.get(layout.date), dated=dated)
             if self._clock.unclear:
-                raise InputError(self._clock.unclear, self._report.path, first)
+                raise InputError(self._clock.unclear, self._report.path, block.line_of(0))
             if self._clock.assumed:
                 self._report.note(self._clock.assumed)
             return time_us
@@ -137,19 +135,19 @@ class TableReader:
         named = [columns[name] for name in (layout.host, *layout.gpu) if name]
         return self._pace.times(named) if layout.gpu else self._pace.alone(_size(columns))
 
-    def _note_first(self, columns: dict[str, Any], line: int) -> None:
+    def _note_first(self, block: Block) -> None:
         """Remember where the first reading stands."""
         if self._report.first is not None:
             return
         layout = self._layout
         found = [*layout.power, layout.instant, layout.energy, *(q for pair in layout.wide.values() for q in pair)]
         name = next(quantity.name for quantity in found if quantity is not None)
-        column = columns[name]  # a number has no text; but then a whole block above it had no reading
+        column = block.columns[name]  # a number has no text; but then a whole block above it had no reading
         text = "" if isinstance(column, Scaled) else str(column[0].as_py())
-        self._report.first = BadLine(line, self._names.index(name) + 1, text, "")
+        self._report.first = BadLine(block.line_of(0), self._names.index(name) + 1, text, "")
 
-    def _long(self, columns: dict[str, Any], time_us: NDArray[np.int64], line: NDArray[np.int64]) -> Iterator[Rows]:
-        layout = self._layout
+    def _long(self, block: Block, time_us: NDArray[np.int64]) -> Iterator[Rows]:
+        layout, columns = self._layout, block.columns
         gpu = self._gpu_numbers(columns)
         powers = [scaled_column(columns[q.name], POWER_MW[q.unit], POWER_MW) for q in layout.power]
         watts, reason, blamed = _first_number(powers, time_us.size)
@@ -162,7 +160,7 @@ class TableReader:
             if counter is not None:
                 reason = counter.reason
             names = [layout.energy.name] if layout.energy else layout.names()[-1:]
-        self._count(reason, columns, names[blamed], line)
+        self._count(reason, block, names[blamed])
         if layout.limit is not None:
             limit = scaled_column(columns[layout.limit.name], POWER_MW[layout.limit.unit], POWER_MW).value
             for number in np.unique(gpu):
@@ -175,13 +173,15 @@ class TableReader:
             instant_mw=_value(instant),
             util_ppm=_value(util),
             pid=pid,
+            load=layout.load,
         )
         usable = rows.usable()
         self.usable += int(usable.sum())
         # Where rows do not say their GPU, its place in the round does: a row without a number holds one, too.
-        yield rows if usable.all() or not layout.gpu else rows.take(usable)
+        yield rows if usable.all() or not (layout.gpu or layout.job) else rows.take(usable)
 
-    def _wide(self, columns: dict[str, Any], time_us: NDArray[np.int64], line: NDArray[np.int64]) -> Iterator[Rows]:
+    def _wide(self, block: Block, time_us: NDArray[np.int64]) -> Iterator[Rows]:
+        columns = block.columns
         self._report.rows += time_us.size * (len(self._layout.wide) - 1)  # a cell is a sample
         for (host, label), (power, energy) in self._layout.wide.items():
             number = self._numbers.get((host, label))
@@ -190,18 +190,21 @@ class TableReader:
             watts, counter = _optional(columns, power, POWER_MW), _optional(columns, energy, ENERGY_UJ)
             main, scaled = power or energy, watts or counter
             if main is not None and scaled is not None:
-                self._count(scaled.reason, columns, main.name, line)
+                self._count(scaled.reason, block, main.name)
             gpu = np.full(time_us.size, number, np.int32)
-            rows = Rows.of(gpu, time_us, power_mw=_value(watts), energy_uj=_value(counter))
+            load = self._layout.load
+            rows = Rows.of(gpu, time_us, power_mw=_value(watts), energy_uj=_value(counter), load=load)
             rows = rows.take(rows.usable())
             self.usable += len(rows)
             yield rows
 
-    def _count(self, reason: NDArray[np.uint8], columns: dict[str, Any], name: str, line: NDArray[np.int64]) -> None:
+    def _count(self, reason: NDArray[np.uint8], block: Block, name: str) -> None:
+        if not reason.any():
+            return
         for code in np.unique(reason[reason > 0]):
             first = int(np.flatnonzero(reason == code)[0])
-            text = str(columns[name][first].as_py())
-            self._reject(REASONS[code], int((reason == code).sum()), int(line[first]), name, text)
+            text = str(block.columns[name][first].as_py())
+            self._reject(REASONS[code], int((reason == code).sum()), block.line_of(first), name, text)
 
     def _reject(self, reason: str, rows: int, line: int, name: str, text: str) -> None:
         self._report.reject(reason, rows, line=line, column=self._names.index(name) + 1, text=text)
@@ -209,25 +212,23 @@ class TableReader:
     def _gpu_numbers(self, columns: dict[str, Any]) -> NDArray[np.int32]:
         """Find each row's GPU, or its lane; every different combination of naming cells is looked up once."""
         layout = self._layout
-        named = list(dict.fromkeys(name for name in (layout.host, *layout.gpu, layout.model) if name))
-        if not layout.gpu and not self._tick_us:
+        named = list(dict.fromkeys(name for name in (layout.host, *layout.gpu, layout.model, layout.job) if name))
+        if not (layout.gpu or layout.job) and not self._tick_us:
             self._tick_us = tick_us(columns[layout.time], self._clock) if layout.time else 1
         if not named:
             return np.full(_size(columns), self._new_gpu({}), np.int32)
         texts: list[list[str]] = []
-        code, many = np.zeros(1, np.int64), 1
+        code: NDArray[np.integer] = np.zeros(1, np.int64)
+        many = 1
         for name in named:
-            # Encoded as it is, since numbers are distinguished much faster than texts.
-            encoded = pc.dictionary_encode(columns[name], null_encoding="encode")
-            values = pc.fill_null(pc.cast(encoded.dictionary, pa.string()), "").to_pylist()
+            values, place = _names_in(columns[name])
             texts.append(values)
-            place = encoded.indices.to_numpy(zero_copy_only=False)
             code = place if many == 1 else code.astype(np.int64) * max(len(values), 1) + place
             many *= max(len(values), 1)
         if many > _MANY_NAMES:
             unique, code = np.unique(code, return_inverse=True)
         else:
-            unique = np.arange(many)[np.bincount(code, minlength=many) > 0]
+            unique = np.flatnonzero(np.bincount(code, minlength=many))
         numbers = np.zeros(many if many <= _MANY_NAMES else len(unique), np.int32)
         for row, combined in enumerate(unique.tolist()):
             cells, rest = [], combined
@@ -238,14 +239,15 @@ class TableReader:
             if key not in self._numbers:
                 self._numbers[key] = self._new_gpu(dict(zip(named, key, strict=True)))
             numbers[combined if many <= _MANY_NAMES else row] = self._numbers[key]
-        return numbers[code]
+        of_rows: NDArray[np.int32] = numbers[code]
+        return of_rows
 
     def _new_gpu(self, cells: dict[str, str]) -> int:
         layout = self._layout
         host, model = (
             "" if reason_of(text) else text for text in (cells.get(layout.host, ""), cells.get(layout.model, ""))
         )
-        if not layout.gpu:
+        if not layout.gpu and not layout.job:
             alone = layout.alone or not layout.time  # without times there are no rounds to tell GPUs by
             return self._gpus.lane(self._report, host, tick_us=self._tick_us, alone=alone, model=model)
         known: dict[str, Any] = {}
@@ -254,7 +256,19 @@ class TableReader:
                 known = {"label": cells[name]}
             elif cells[name] and not reason_of(cells[name]):
                 known = {**gpu_name(cells[name]), **known}
-        return self._gpus.number(host, model=model, **known)
+        return self._gpus.number(host, model=model, job=cells.get(layout.job, ""), **known)
+
+
+def _names_in(column: Any) -> tuple[list[str], NDArray[np.integer]]:
+    """Return the different names in a column, and which of them each row has: int[n]."""
+    if pa.types.is_dictionary(column.type):
+        if not column.null_count and pa.types.is_string(column.type.value_type):
+            return [text or "" for text in column.dictionary.to_pylist()], column.indices.to_numpy()
+        column = column.dictionary_decode() if column.null_count else column
+    # Encoded as it is, since numbers are distinguished much faster than texts.
+    encoded = pc.dictionary_encode(column, null_encoding="encode")
+    values = pc.fill_null(pc.cast(encoded.dictionary, pa.string()), "").to_pylist()
+    return values, encoded.indices.to_numpy(zero_copy_only=False)
 
 
 def _size(columns: Mapping[str, Any]) -> int:

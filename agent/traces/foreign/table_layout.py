@@ -54,6 +54,9 @@ class TableLayout:
         One column a GPU: how it is called, and its columns (each may be None).
     alone : bool
         The user said that all rows are of one GPU.
+    job : str
+    load : bool
+        It is a table of loads: see `agent.traces.foreign.loads`.
     """
 
     time: str
@@ -69,6 +72,8 @@ class TableLayout:
     date: str = ""
     wide: Mapping[tuple[str, str], tuple[Quantity | None, Quantity | None]] = field(default_factory=dict)
     alone: bool = False
+    job: str = ""
+    load: bool = False
 
     def names(self) -> list[str]:
         """All columns that are needed."""
@@ -81,13 +86,14 @@ class TableLayout:
             self.host,
             self.model,
             self.pid,
+            self.job,
             *(q.name for q in quantities if q is not None),
         ]
         return list(dict.fromkeys(name for name in names if name))
 
     def kinds(self, unit: str = "") -> dict[str, Kind]:
         """Say what stands in each of the columns, for `inputs.typed_cells`; ``unit`` is that of numeric stamps."""
-        kinds: dict[str, Kind] = {name: NameCells() for name in (*self.gpu, self.host, self.model) if name}
+        kinds: dict[str, Kind] = {name: NameCells() for name in (*self.gpu, self.host, self.model, self.job) if name}
         amounts = [(q, POWER_MW) for q in (*self.power, self.instant, self.limit, *(p for p, _ in self.wide.values()))]
         amounts += [(q, ENERGY_UJ) for q in (self.energy, *(e for _, e in self.wide.values()))]
         amounts += [(self.util, SHARE_PPM), (Quantity(self.pid, "") if self.pid else None, COUNT)]

@@ -13,14 +13,14 @@ from wattshed.agent.inputs import columns as column_names
 from wattshed.agent.inputs import delimited
 from wattshed.agent.inputs.delimited import Block
 from wattshed.agent.inputs.dialect import sniff
+from wattshed.agent.inputs.prefetch import ahead
 from wattshed.agent.inputs.text import head_of
 from wattshed.agent.inputs.where import Where
-from wattshed.agent.traces.foreign import long_form, smi_csv, wandb
+from wattshed.agent.traces.foreign import loads, long_form, smi_csv, wandb
 from wattshed.agent.traces.foreign.format import Format
 from wattshed.agent.traces.foreign.headless import layout_of_rows
 from wattshed.agent.traces.foreign.layouts import HEAD_ROWS, has_power, layout_of, named, pace_of
 from wattshed.agent.traces.foreign.table import TableReader
-from wattshed.agent.traces.prefetch import ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -81,7 +81,7 @@ def _read_smi(log: LogFile) -> Iterator[Rows]:
         if not layout.time and not log.options.period_us:
             wanted = "log with `timestamp`, or say --period SECONDS if rows are that far apart"
             raise InputError(f"it has no column of time; {wanted}", path, max(below.header_lines, 1))
-        return layout, ""
+        return replace(layout, util=None) if log.options.billing and not layout.pid else layout, ""
 
     yield from read_text(log, dialect, layout_below)
 
@@ -160,6 +160,8 @@ def _is_smi(head: Head) -> bool:
 def _is_table(head: Head) -> bool:
     names = head.dialect.names
     if head.told or wandb.is_table(names) or (head.chosen and long_form.value_of(names)):
+        return True
+    if head.loads and loads.is_table(names):
         return True
     return has_power(names) and ("time" in column_names.guess(names) or head.dialect.headed)
 

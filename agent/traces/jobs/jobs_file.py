@@ -96,8 +96,8 @@ def gpu_share_seconds(rows: Sequence[JobRow]) -> float:
     return total / 1e12
 
 
-def parse_job_columns(text: str) -> dict[str, tuple[str, str]]:
-    """Parse ``job=name,gpus=num_gpu,share=gpu_milli:milli``: key -> (column, unit of the share or "").
+def parse_job_columns(text: str | Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Parse ``job=name,gpus=num_gpu,share=gpu_milli:milli``, or a mapping: key -> (column, unit of the share or "").
 
     Raises
     ------
@@ -105,7 +105,7 @@ def parse_job_columns(text: str) -> dict[str, tuple[str, str]]:
         On an unknown key or unit.
     """
     spec = {}
-    for part in text.split(","):
+    for part in text.split(",") if isinstance(text, str) else [f"{key}={value}" for key, value in text.items()]:
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not value:
             raise InputError(f"--job-columns: {part!r} is not key=column (for example job=name,start=begin)")

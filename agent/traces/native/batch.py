@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from wattshed.agent.traces.native.work_columns import WORK, lay_out, work_of
 from wattshed.agent.window import MISSING, Device, Event, JobKey, Owner, Readings, Usage, Window
 
 if TYPE_CHECKING:
@@ -43,13 +44,15 @@ _LISTS: Mapping[str, Any] = {
     "usage_live": pa.int8(),
     "gauge_names": pa.utf8(),
     "gauge_values": pa.float64(),
+    **WORK,
 }
 """The list columns and their item types: one list a window (docs/trace-format.md)."""
 
+TEXT_LISTS = tuple(name for name, item in _LISTS.items() if pa.types.is_string(item))
 LISTS: Mapping[str, np.dtype[Any]] = {
-    name: np.dtype(item.to_pandas_dtype()) for name, item in _LISTS.items() if name != "gauge_names"
+    name: np.dtype(item.to_pandas_dtype()) for name, item in _LISTS.items() if name not in TEXT_LISTS
 }
-"""The same for numpy; names of gauges are not an array."""
+"""The same for numpy; texts are not an array."""
 
 SCHEMA = pa.schema(
     [
@@ -185,6 +188,7 @@ def batch_of_window(
         "usage_live": usage.live,
         "gauge_names": list(gauges),
         "gauge_values": np.concatenate(list(gauges.values())) if gauges else np.empty(0),
+        **lay_out(window),
     }
     return pa.record_batch(
         [
@@ -243,7 +247,9 @@ class Decoder:
         """Return whether all definitions that the row refers to have been learned."""
         return row["devices_id"] in self._devices and row["owners_id"] in self._owners
 
-    def window(self, row: Mapping[str, Any], lists: Mapping[str, NDArray[Any]], gauge_names: list[str]) -> Window:
+    def window(
+        self, row: Mapping[str, Any], lists: Mapping[str, NDArray[Any]], texts: Mapping[str, list[str]]
+    ) -> Window:
         """Build the window of one row.
 
         Raises
@@ -252,7 +258,9 @@ class Decoder:
             If the columns do not fit together, or a definition is unknown.
         """
         # An owner without references need not be known: a window without usage is read whatever became of its owners.
-        if row["devices_id"] not in self._devices or (lists["usage_owner"].size and not self.knows(row)):
+        if row["devices_id"] not in self._devices or (
+            (lists["usage_owner"].size or texts["work_unit"]) and not self.knows(row)
+        ):
             raise Damaged("it refers to devices or owners that are not in the segment")
         if row["seq"] is None or row["start_us"] is None or row["end_us"] is None:
             raise Damaged("it has no number or no time")
@@ -260,7 +268,7 @@ class Decoder:
             raise Damaged("it ends before it begins, or has no length")
         devices, offsets = self._devices[row["devices_id"]], lists["offsets"]
         owners = self._owners.get(row["owners_id"], ())
-        start_us = row["start_us"]
+        start_us, gauge_names = row["start_us"], texts["gauge_names"]
         time_us = lists["time_us"] if lists["time_us"].size else np.add(lists["dt_us"], start_us, dtype=np.int64)
         n, g = time_us.size, len(devices)
 
@@ -281,7 +289,9 @@ class Decoder:
         bad += ["busy_us"] if lists["busy_us"].size != g else []
         if offsets.size != g + 1 or offsets[0] != 0 or offsets[-1] != n or (offsets[1:] < offsets[:-1]).any():
             bad.append("offsets")
-        if bad:
+        work = work_of(lists, texts["work_unit"], owners, start_us, row["end_us"]) if texts["work_unit"] else ()
+        bad += ["work"] if work is None else []
+        if work is None or bad:
             raise Damaged(f"its columns do not fit together ({', '.join(bad)})")
         readings = Readings(
             offsets, time_us, filled("power_mw", np.int32), filled("counter_mj", np.int64), lists["instant_mw"]
@@ -301,6 +311,7 @@ class Decoder:
             usage,
             events,
             gauges,
+            work,
         )
 
 
@@ -318,8 +329,10 @@ def in_our_types(batch: Any) -> Any:
 _SCALARS = ("host", "seq", "start_us", "end_us", "devices_id", "devices", "owners_id", "owners", "events")
 
 
-def rows_of_batch(batch: Any) -> Iterator[tuple[dict[str, Any], dict[str, NDArray[Any]], list[str]]]:
-    """Split a batch (one row in a segment, many in Parquet) into scalars, list columns as numpy views, gauge names.
+def rows_of_batch(
+    batch: Any,
+) -> Iterator[tuple[dict[str, Any], dict[str, NDArray[Any]], dict[str, list[str]]]]:
+    """Split a batch (one row in a segment, many in Parquet) into scalars, list columns as numpy views, lists of texts.
 
     Columns that are not there are null.
 
@@ -331,11 +344,11 @@ def rows_of_batch(batch: Any) -> Iterator[tuple[dict[str, Any], dict[str, NDArra
     columns = {name: batch.column(name) for name in batch.schema.names}
     for i in range(batch.num_rows):
         row = {name: columns[name][i].as_py() if name in columns else None for name in _SCALARS}
-        names = (columns["gauge_names"][i].as_py() if "gauge_names" in columns else None) or []
+        texts = {name: (columns[name][i].as_py() if name in columns else None) or [] for name in TEXT_LISTS}
         lists = {}
         for name, dtype in LISTS.items():
             values = columns[name][i].values if name in columns else None
             if values is not None and values.null_count:
                 raise Damaged(f"{name} has a hole")
             lists[name] = np.empty(0, dtype) if values is None else values.to_numpy()
-        yield row, lists, names
+        yield row, lists, texts

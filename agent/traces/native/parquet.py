@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.arrow import pc
 from wattshed.agent.traces.chunk import windows_of
 from wattshed.agent.traces.native.batch import (
     FAR_US,
@@ -27,6 +27,7 @@ from wattshed.agent.traces.native.batch import (
     text_of_devices,
     text_of_owners,
 )
+from wattshed.agent.traces.native.work_columns import WORK
 from wattshed.agent.window import MISSING, WindowBatch
 from wattshed.kernels.columns import Columns
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 _GROUP_SAMPLES = 1 << 22
 _GROUP_ROWS = 1 << 12
-_MUST_BE_EMPTY = ("dt_us", "counter_mj", *(name for name in LISTS if name.startswith("usage_")))
+_MUST_BE_EMPTY = ("dt_us", "counter_mj", *(name for name in LISTS if name.startswith("usage_")), *WORK)
 
 
 def is_native_parquet(schema: Any) -> bool:
@@ -113,9 +114,9 @@ def _batches(path: Path) -> Iterator[Any]:
 
 
 def _windows(batch: Any, decoder: Decoder, report: SourceReport) -> Iterator[Window]:
-    for row, lists, names in rows_of_batch(batch):
+    for row, lists, texts in rows_of_batch(batch):
         decoder.learn(row)
-        window = decoder.window(row, lists, names)
+        window = decoder.window(row, lists, texts)
         report.rows += window.readings.time_us.size
         yield window
 

@@ -15,6 +15,7 @@ from wattshed.agent.traces.chunk import windows_of
 from wattshed.agent.traces.native.batch import (
     FAR_US,
     LISTS,
+    TEXT_LISTS,
     Damaged,
     Decoder,
     identity,
@@ -22,6 +23,7 @@ from wattshed.agent.traces.native.batch import (
     text_of_owners,
 )
 from wattshed.agent.traces.native.segment import COLUMNS, SegmentLayout, layout_of, read_message, spans
+from wattshed.agent.traces.native.work_columns import WORK
 from wattshed.agent.window import MISSING, WindowBatch
 from wattshed.kernels.arrow_messages import LENGTH, PLACES, READABLE, SAME_HOST, START, look_through
 from wattshed.kernels.checksums import agreeing
@@ -42,7 +44,7 @@ STRETCH = 64 << 20
 _MESSAGES = 1 << 16  # and messages
 _LOOK_AHEAD = 4  # messages searched for a definition whose first copy was damaged
 _PLACE = {name: PLACES + 2 * i for i, name in enumerate(COLUMNS)}
-_MUST_BE_EMPTY = ("counter_mj", *(name for name in COLUMNS if name.startswith("usage_")))
+_MUST_BE_EMPTY = ("counter_mj", *(name for name in COLUMNS if name.startswith("usage_")), *WORK)
 _NOBODY = identity(text_of_owners(()))  # an owner without use may still have a label that came late
 
 
@@ -223,11 +225,11 @@ class _Segment:
         """Decode one message."""
         end = int(row[START] + row[LENGTH])
         try:
-            for cells, lists, names in self._rows(row):
+            for cells, lists, texts in self._rows(row):
                 self._decoder.learn(cells)
                 if not self._decoder.knows(cells):
                     self._look_ahead(end)
-                window = self._decoder.window(cells, lists, names)
+                window = self._decoder.window(cells, lists, texts)
                 self._report.rows += window.readings.time_us.size
                 self._follow(self._last_seq, window.seq)
                 self._last_seq, self._report.position = window.seq, end
@@ -235,22 +237,25 @@ class _Segment:
         except Damaged as error:
             self._report.reject("damaged", text=f"message at {row[START]}: {error}")
 
-    def _rows(self, row: NDArray[np.int64]) -> Iterator[tuple[dict[str, Any], dict[str, NDArray[Any]], list[str]]]:
-        """Split a message into scalars, lists and gauge names; one of another form through Arrow."""
+    def _rows(
+        self, row: NDArray[np.int64]
+    ) -> Iterator[tuple[dict[str, Any], dict[str, NDArray[Any]], dict[str, list[str]]]]:
+        """Split a message into scalars, lists and lists of texts; one of another form through Arrow."""
         if not row[READABLE]:
             batch = read_message(self._view[int(row[START]) : int(row[START] + row[LENGTH])], self._layout.schema)
             yield from rows_of_batch(batch)
             return
-
-        cells = self._cells(row)
         lists = {name: self._list(row, name, dtype) for name, dtype in LISTS.items()}
-        count = int(row[_PLACE["gauge_names"] + 1])
-        names: list[str] = []
-        if count:
-            spots = np.frombuffer(self._view, np.int32, count + 1, int(row[_PLACE["gauge_names"]]))
-            letters = bytes(self._list(row, "gauge_names text", np.uint8))
-            names = [letters[a:b].decode(errors="replace") for a, b in itertools.pairwise(spots.tolist())]
-        yield cells, lists, names
+        yield self._cells(row), lists, {name: self._texts(row, name) for name in TEXT_LISTS}
+
+    def _texts(self, row: NDArray[np.int64], name: str) -> list[str]:
+        """Read a list of texts."""
+        count = int(row[_PLACE[name] + 1])
+        if not count:
+            return []
+        spots = np.frombuffer(self._view, np.int32, count + 1, int(row[_PLACE[name]]))
+        letters = bytes(self._list(row, f"{name} text", np.uint8))
+        return [letters[a:b].decode(errors="replace") for a, b in itertools.pairwise(spots.tolist())]
 
     def _cells(self, row: NDArray[np.int64]) -> dict[str, Any]:
         """Read the scalars of a message."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from wattshed.agent.traces.native.batch import SCHEMA, VERSION, Damaged, in_our_types
+from wattshed.agent.traces.native.batch import SCHEMA, TEXT_LISTS, VERSION, Damaged, in_our_types
 from wattshed.kernels import arrow_messages as messages
 from wattshed.kernels.arrow_messages import BYTES, NUMBER, NUMBERS, TEXT, TEXTS
 from wattshed.kernels.checksums import crc32
@@ -59,7 +59,7 @@ def _kind(field: Any) -> tuple[int, int]:
     return (TEXT, 1) if pa.types.is_string(field.type) else (NUMBER, field.type.bit_width // 8)
 
 
-_KINDS = {field.name: _kind(field) for field in SCHEMA} | {"gauge_names text": (BYTES, 1)}
+_KINDS = {field.name: _kind(field) for field in SCHEMA} | {f"{name} text": (BYTES, 1) for name in TEXT_LISTS}
 COLUMNS = tuple(_KINDS)
 """Columns of the directory that `kernels.arrow_messages` makes of a segment, the host's name first."""
 

@@ -7,14 +7,14 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable
 
 T = TypeVar("T")
 
 _POLL_S = 0.1
 
 
-def ahead(items: Iterable[T], steps: int = 1) -> Iterator[T]:
+def ahead(items: Iterable[T], steps: int = 1) -> Generator[T]:
     """Yield ``items``, fetched up to ``steps`` ahead; an error comes where it would have come.
 
     Parameters

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from wattshed.agent.traces.prefetch import ahead
+from wattshed.agent.inputs.prefetch import ahead
 
 
 def test_items_come_in_order_and_end():

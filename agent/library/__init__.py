@@ -1,0 +1,1 @@
+"""What `import wattshed` offers to programs and notebooks."""

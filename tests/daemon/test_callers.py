@@ -1,0 +1,222 @@
+"""The socket at which jobs ask: who asks is what the kernel says, and nobody's questions are in anybody's way."""
+
+import array
+import json
+import os
+import socket
+import struct
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from wattshed.agent.daemon.callers.desk import CallersDesk
+from wattshed.agent.daemon.callers.energies import JobEnergies
+from wattshed.agent.daemon.callers.limits import Budgets, CallLimits
+from wattshed.agent.daemon.callers.senders import Senders
+from wattshed.agent.daemon.callers.server import CallersServer
+from wattshed.agent.jobs.processes import Processes
+from wattshed.agent.window import JobKey, Owner
+from wattshed.agent.wire.agent_socket import MOST_BYTES, AgentAbsentError, agent_socket, ask, wrong_work
+
+
+def now_us():
+    return time.monotonic_ns() // 1000
+
+
+class Noted:
+    """Takes work down as it comes."""
+
+    def __init__(self, refuses=()):
+        self.work, self.reasons, self._refuses = [], [], refuses
+
+    def add(self, owner, unit, count, time_us):
+        self.work.append((owner.key, unit, count))
+        return "no more units" if unit in self._refuses else ""
+
+    def refuse(self, reason):
+        self.reasons.append(reason)
+
+
+class ByPid:
+    """Every process is a job of its own."""
+
+    def owner_of(self, process):
+        return Owner(JobKey(f"job:{process.pid}"))
+
+
+@pytest.fixture
+def socket_of(tmp_path):
+    opened = []
+
+    def open_(limits=None, refuses=()):
+        tmp_path.chmod(0o755)
+        work = Noted(refuses)
+        desk = CallersDesk({"wattshed": "1", "simulated": False}, JobEnergies(), 0, work)
+        senders = Senders(Processes(Path("/proc"), now_us, await_exits=False), now_us)
+        server = CallersServer(str(tmp_path / "agent.sock"), desk, senders, now_us, limits)
+        opened.append(server)
+        return SimpleNamespace(
+            path=server.path,
+            work=work,
+            desk=desk,
+            settle=lambda: desk.settle(ByPid(), SimpleNamespace(end_us=now_us() + 1)),
+        )
+
+    yield open_
+    for server in opened:
+        server.close()
+
+
+def connected(path):
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    sock.settimeout(5)
+    sock.connect(path)
+    return sock
+
+
+def in_a_child(what, uid=65534):
+    """Run something in a process of another user, and return what it returned, and its pid."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setgid(uid)
+                os.setuid(uid)
+            os.write(writing, json.dumps(what()).encode())
+        except BaseException as error:
+            os.write(writing, json.dumps(repr(error)).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        answer = json.loads(told.read())
+    os.waitpid(pid, 0)
+    return answer, pid
+
+
+def test_a_caller_learns_its_own_job_after_the_next_window(socket_of):
+    agent = socket_of()
+    assert "wait" in ask(agent.path, {"op": "hello"})
+    agent.settle()
+    assert ask(agent.path, {"op": "hello"})["job"] == f"job:{os.getpid()}"
+    with pytest.raises(AgentAbsentError, match="no agent"):
+        ask("", {"op": "hello"})
+
+
+def test_work_is_whose_process_sent_it_whoever_connected(socket_of):
+    agent = socket_of()
+    with connected(agent.path) as mine:
+
+        def push():
+            for _ in range(10):
+                mine.send(b'{"op": "add", "unit": "steps", "count": 7}')
+                answer = json.loads(mine.recv(MOST_BYTES))
+                if "again" not in answer:
+                    return answer
+                time.sleep(0.02)
+            return answer
+
+        answer, child = in_a_child(push)
+    assert answer == {"ok": True}
+    agent.settle()
+    assert agent.work.work == [(f"job:{child}", "steps", 7)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+def test_a_forged_push_changes_nobodys_work(socket_of):
+    agent, victim = socket_of(), os.getpid()
+
+    def forge():
+        with connected(agent.path) as sock:
+            forged = struct.pack("3i", victim, 0, 0)
+            sock.sendmsg(
+                [b'{"op": "add", "unit": "steps", "count": 7}'],
+                [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, forged)],
+            )
+            return "sent"
+
+    answer, _ = in_a_child(forge)
+    assert answer.startswith("PermissionError")
+    agent.settle()
+    assert agent.work.work == []
+
+
+def test_what_is_no_question_is_refused_and_counted(socket_of):
+    agent = socket_of(refuses={"images"})
+    with connected(agent.path) as sock:
+        for packet in (b"[]", b"{", b'"quoted"', b"\xff", b'{"op": 1}', b" " * MOST_BYTES + b"{}", b"[" * 3000):
+            sock.send(packet)
+            assert "error" in json.loads(sock.recv(MOST_BYTES)), packet
+    for unit, count in (
+        ("Steps", 1),
+        ("steps", 0),
+        ("steps", 1.5),
+        ("steps", True),
+        ("s" * 33, 1),
+        ("steps", 2**53 + 1),
+    ):
+        assert "error" in ask(agent.path, {"op": "add", "unit": unit, "count": count}), unit
+    assert set(agent.work.reasons) == {"malformed", "unknown_op"}
+    ask(agent.path, {"op": "add", "unit": "images", "count": 1})
+    agent.settle()
+    assert ask(agent.path, {"op": "add", "unit": "images", "count": 1}) == {"error": "no more units"}
+    assert wrong_work("output_tokens", 2**53) == ""
+
+
+def test_descriptors_that_are_sent_along_are_not_kept(socket_of):
+    agent = socket_of()
+    reading, writing = os.pipe()
+    with connected(agent.path) as sock:
+        sock.sendmsg([b'{"op": "hello"}'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [writing]))])
+        os.close(writing)
+        assert json.loads(sock.recv(MOST_BYTES))
+        assert os.read(reading, 1) == b"", "the other end is closed: nobody holds it"
+    os.close(reading)
+
+
+def test_a_user_has_so_many_connections_and_packets(socket_of):
+    agent = socket_of(CallLimits(connections=3, of_a_user=2, packets_per_s=5))
+    with connected(agent.path), connected(agent.path), connected(agent.path) as third:
+        assert json.loads(third.recv(MOST_BYTES))["reason"] == "connections_of_a_user"
+        assert third.recv(MOST_BYTES) == b""
+    deadline = time.monotonic() + 5
+    answers = []
+    while not any(answer.get("reason") == "packets" for answer in answers) and time.monotonic() < deadline:
+        answers.append(ask(agent.path, {"op": "hello"}))
+    assert answers[-1]["reason"] == "packets"
+    assert len(answers) > 5
+
+
+def test_budgets_are_each_users_own():
+    budgets = Budgets(CallLimits(connections=3, of_a_user=2, packets_per_s=10))
+    assert [budgets.connect(1) for _ in range(3)] == ["", "", "connections_of_a_user"]
+    assert [budgets.connect(2), budgets.connect(3)] == ["", "connections"]
+    budgets.disconnect(1)
+    assert budgets.connect(3) == ""
+    assert [budgets.spend(1, 0.0) for _ in range(11)] == [True] * 10 + [False]
+    assert budgets.spend(2, 0.0)
+    assert [budgets.spend(1, 0.2) for _ in range(3)] == [True, True, False]
+
+
+def test_a_pid_that_is_another_process_by_now_is_nobody(socket_of):
+    """Whoever started after the packet was sent cannot have sent it, and did not connect."""
+    process = SimpleNamespace(started_us=1_000_000, key=("boot", 1, 1))
+    lookup = SimpleNamespace(look=lambda pid: process, meet=lambda pid: None, forget=lambda keep: None)
+    senders = Senders(lookup, now_us)
+    with connected(socket_of().path) as other:
+        assert senders.process_of(SimpleNamespace(pid=1, uid=0), other, 999_999) is None
+        assert senders.process_of(SimpleNamespace(pid=1, uid=0), other, 1_020_000) is process
+        assert senders.process_of(SimpleNamespace(pid=-1, uid=-1), other, 1_020_000) is None
+
+
+def test_the_socket_is_looked_for_where_agents_listen(tmp_path):
+    run = tmp_path / "wattshed"
+    run.mkdir()
+    assert agent_socket({"WATTSHED_SOCKET": "/a/b"}, 1) == "/a/b"
+    assert agent_socket({"WATTSHED_SOCKET": ""}, 1) == ""
+    (run / "agent.sock").touch()
+    assert agent_socket({"XDG_RUNTIME_DIR": str(tmp_path)}, 1) == str(run / "agent.sock")

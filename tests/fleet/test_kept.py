@@ -1,0 +1,83 @@
+"""Readings that are kept: in memory or in a temporary file, in any pieces, the same come back."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wattshed.agent.errors import InputError
+from wattshed.agent.fleet.demand import kept
+from wattshed.agent.fleet.demand.kept import KeptSeries, SeriesName
+
+READINGS = st.dictionaries(st.integers(0, 400), st.integers(0, 2**40), min_size=1, max_size=60)
+A, B = SeriesName(gpu="0"), SeriesName("job", "host", "1")
+
+
+def filled(in_memory, series, pieces, dtype=np.int64):
+    found = KeptSeries(in_memory)
+    for i in range(pieces):
+        for name, readings in series.items():
+            times = np.array_split(sorted(readings), pieces)[i].tolist()
+            found.add(name, np.array(times, np.int64), np.array([readings[t] for t in times], dtype))
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    READINGS, READINGS, st.integers(1, 6), st.sampled_from([0, 100, 1 << 20]), st.integers(-5, 405), st.integers(0, 90)
+)
+def test_what_is_kept_comes_back(first, second, pieces, in_memory, start, length):
+    series = {A: first, B: second}
+    found = filled(in_memory, series, pieces)
+    assert found.settle() == 0
+    assert list(found) == [A, B]
+    for name, readings in series.items():
+        times = sorted(readings)
+        time_us, power_w = found[name]
+        assert time_us.tolist() == times
+        assert power_w.tolist() == [readings[t] / 1e3 for t in times]
+        assert found.span_us(name) == (times[0], times[-1])
+        assert found.period_us(name) == (np.median(np.diff(times)) if len(times) > 1 else None)
+        inside = [t for t in times if start <= t <= start + length]
+        before, after = [t for t in times if t < start][-1:], [t for t in times if t > start + length][:1]
+        assert found.between(name, start, start + length)[0].tolist() == before + inside + after
+    found.close()
+
+
+@pytest.mark.parametrize("in_memory", [0, 1 << 20])
+def test_readings_out_of_order_are_ordered_and_the_first_of_a_moment_counts(in_memory):
+    found = KeptSeries(in_memory)
+    for times, powers in (([5, 7], [1, 2]), ([1, 5, 6], [3, 4, 5]), ([7, 7], [6, 7])):
+        found.add(A, np.array(times), np.array(powers, np.int32))
+    assert found.settle() == 3
+    assert [column.tolist() for column in found[A]] == [[1, 5, 6, 7], [0.003, 0.001, 0.005, 0.002]]
+    assert found.settle() == 0
+    found.close()
+
+
+def test_the_period_of_a_long_series_is_that_of_all_of_it():
+    """Not of its beginning: a log whose period changed has the one that it mostly had."""
+    found = KeptSeries()
+    for start, step in ((0, 10), (10_000, 100), (200_000, 100), (400_000, 100)):
+        found.add(A, start + np.arange(1000) * step, np.ones(1000, np.int32))
+    assert found.period_us(A) == found.period_us(A, most=1500) == 100
+
+
+def test_no_room_is_one_line(monkeypatch):
+    class Full:
+        def seek(self, *_):
+            return 0
+
+        def write(self, _):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(kept.tempfile, "TemporaryFile", lambda **_: Full())
+    with pytest.raises(InputError, match=r"no room for readings beyond 0 MiB .*No space left.*; set TMPDIR"):
+        KeptSeries(0).add(A, np.array([1]), np.array([1]))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [(("a", "b", "0"), "a/b/0"), (("", "h", "GPU-1"), "h/GPU-1"), (("", "", ""), "total")]
+)
+def test_a_series_is_named_by_what_is_known(name, text):
+    assert str(SeriesName(*name)) == text
