@@ -10,10 +10,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.arrow import pc
+from wattshed.agent.inputs.arrow import pa, pc
 from wattshed.agent.inputs.columns import split_unit
 from wattshed.agent.inputs.quantities import POWER_MW, Scaled, scaled_column
 from wattshed.agent.inputs.timestamps import NO_TIME, Stamps
