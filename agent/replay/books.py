@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from wattshed.agent.inputs.report import SourceReport
+    from wattshed.agent.replay.told_work import ToldWork
     from wattshed.agent.traces.jobs.assignment import Assignment
     from wattshed.agent.traces.jobs.jobs_file import JobRow
     from wattshed.agent.traces.jobs.survey import Survey
@@ -56,6 +57,8 @@ class Settings:
         -1: each trace's own.
     notes : tuple of str
         What the user should know about the jobs.
+    work : tuple of ToldWork
+        What the jobs did, where a table says it.
     """
 
     options: Options
@@ -63,6 +66,7 @@ class Settings:
     idle_mw: int = MISSING
     max_gap_us: int = MISSING
     notes: tuple[str, ...] = ()
+    work: tuple[ToldWork, ...] = ()
 
 
 @dataclass(slots=True)
