@@ -106,8 +106,8 @@ def agent(
     marked=True,
     history=None,
     version="test",
-    inbox=False,
     callers=None,
+    inbox=False,
 ):
     """Put an agent together as the assembly does, on a node that exists already.
 
@@ -150,8 +150,8 @@ def agent(
         limits=LoopLimits(keep_us, round(seconds * 1e6)),
         extra_faults=lambda: {**sampler.faults, **resolver.faults()},
         history=feed,
-        work=(work := WorkInbox(clock.now_us) if inbox else None),
         callers=callers,
+        work=(work := WorkInbox(clock.now_us) if inbox else None),
     )
     return VirtualAgent(daemon, accounts, board, sampler, resolver, faults, seen, kept, writer, feed, work)
 

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from wattshed.agent.errors import InputError, counted
-from wattshed.agent.library.tables import gpus_table, jobs_table, measured_runs, power_table, work_table
-from wattshed.agent.printing.emissions import append_emissions
+from wattshed.agent.library.tables import gpus_table, jobs_table, power_table, work_table
 from wattshed.agent.printing.figures import energy
+from wattshed.agent.replay.emissions import write_emissions
 from wattshed.agent.replay.report import as_json, label_names
 from wattshed.agent.replay.tables import print_tables
 
@@ -47,7 +47,7 @@ class Report:
     """
 
     def __init__(self, done: Replayed, power_over_time: Callable[[], PowerOverTime], title: str) -> None:
-        self._part, self._zone, self._title = done.part, done.settings.options.local, title
+        self._done, self._title = done, title
         self._read_power = power_over_time
         self._answer = done.document()
         self.notes: list[str] = list(self._answer.get("notes", ()))
@@ -71,7 +71,7 @@ class Report:
             max_w, p50_w, p95_w, p99_w`` float64, W; ``samples, gaps, counter_resets`` int64; ``span_s, covered_s,
             gap_s`` float64, s; ``coverage`` float64, covered over span; ``flags`` list of string. Unknown is null.
         """
-        return gpus_table(self._part, self._answer)
+        return gpus_table(self._done.part, self._answer)
 
     @cached_property
     def jobs(self) -> pa.Table:
@@ -85,7 +85,7 @@ class Report:
             ``coverage`` float64, the share of its GPU time that was measured; ``gpu_s`` float64, s; ``mean_w, peak_w``
             float64, W; then a string column for each label: user, account and other columns of the jobs file.
         """
-        return jobs_table(self._part, self._answer)
+        return jobs_table(self._done.part, self._answer)
 
     @cached_property
     def work(self) -> pa.Table:
@@ -178,9 +178,7 @@ class Report:
         InputError
             If the file has other columns, or cannot be written.
         """
-        append_emissions(
-            os.fspath(path), measured_runs(self._part, self._answer), carbon_g_per_kwh=carbon, pue=pue, zone=self._zone
-        )
+        write_emissions(os.fspath(path), self._done, self._answer, carbon=carbon, pue=pue)
 
     def plot(self) -> Picture:
         """Draw power over time by job; the files are read once more for it (extra ``plot``).
@@ -192,7 +190,7 @@ class Report:
         """
         from wattshed.agent.library.picture import Picture  # noqa: PLC0415 - an extra
 
-        return Picture.of_power(self._power, self._title, self._zone)
+        return Picture.of_power(self._power, self._title, self._done.settings.options.local)
 
     def __repr__(self) -> str:
         what = f"{counted(len(self._answer['jobs']), 'job')} on {counted(len(self._answer['gpus']), 'GPU')}"

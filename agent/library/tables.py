@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from wattshed.agent.printing.emissions import MeasuredRun
 from wattshed.agent.replay.report import in_order, label_names
 from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from wattshed.agent.accounts.ledger import JobAccount
     from wattshed.agent.replay.books import Part
@@ -151,25 +150,6 @@ def _coverage(account: JobAccount) -> float | None:
 
 def _time(time_us: int) -> int | None:
     return None if time_us <= MISSING else time_us
-
-
-def measured_runs(part: Part, answer: Mapping[str, Any]) -> Iterator[MeasuredRun]:
-    """Yield each job of an answer whose times are known as a run; see `gpus_table`."""
-    accounts = {job.key: job for job in part.accounts.ledger.jobs.values()}
-    for job in answer["jobs"]:
-        account = accounts[job["job"]]
-        if account.start_us <= MISSING or account.end_us <= MISSING:
-            continue
-        models = {part.accounts.gpus[key].device.model for key in account.lines}
-        yield MeasuredRun(
-            name=job.get("name", job["job"]),
-            run_id=job["job"],
-            end_s=account.end_us / 1e6,
-            duration_s=(account.end_us - account.start_us) / 1e6,
-            energy_j=job["energy_j"].uj / 1e6,
-            gpus=len(account.lines),
-            model=", ".join(sorted(filter(None, models))),
-        )
 
 
 def power_table(steps: Mapping[int, Mapping[str, float]], step_us: int) -> pa.Table:
