@@ -78,6 +78,13 @@ class WorkFacts:
         """Energy of one unit, J; None if nothing was done."""
         return self.energy_hnj / self.count / HNJ_PER_JOULE if self.count else None
 
+    def plain(self) -> dict[str, str | int | float | None]:
+        """Lay it out for JSON; ``joules_per_unit`` and its sigma are null where nothing was done."""
+        joules = self.joules
+        sigma = joules * self.sigma if joules is not None and self.sigma is not None else None
+        about: dict[str, str | int | float | None] = {"unit": self.unit, "source": self.source, "count": self.count}
+        return about | {"joules_per_unit": joules, "sigma_j": sigma}
+
 
 @dataclass(frozen=True, slots=True)
 class WorkStatus:

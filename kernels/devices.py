@@ -12,7 +12,6 @@ import importlib.util
 import logging
 import os
 import time
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -56,6 +55,8 @@ class Choice(NamedTuple):
 
 def _versions() -> str:
     """Name what takes part in compiling for a device."""
+    from importlib import metadata  # its parts cost a start 5 ms, which is for those who have a device
+
     names = ("numba-cuda", "numba", "numpy")
     return ", ".join(f"{name} {metadata.version(name)}" for name in names)
 

@@ -26,6 +26,7 @@ from wattshed.agent.meters.nvml import Nvml
 from wattshed.agent.meters.sampler import Sampler
 from wattshed.agent.meters.schedule import Rates
 from wattshed.agent.simulation.node import SimulatedNode
+from wattshed.agent.work.inbox import WorkInbox
 
 
 @dataclass
@@ -42,6 +43,7 @@ class VirtualAgent:
     state: StateFile | None
     history: HistoryWriter | None = None
     feed: HistoryFeed | None = None
+    inbox: WorkInbox | None = None
 
     def live(self, length_us, *, killed=False):
         """Meter for so long, and end in order; or be killed then: nothing is closed, and nothing saved at the end."""
@@ -105,11 +107,12 @@ def agent(
     history=None,
     version="test",
     callers=None,
+    inbox=False,
 ):
     """Put an agent together as the assembly does, on a node that exists already.
 
     ``slurm`` stands in place of the node's mapping; a node that is not ``marked`` passes for real. With ``history``, a
-    path, parts of jobs go there.
+    path, parts of jobs go there; with ``inbox``, work of jobs is heard of.
     """
     meter = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=marked, proc_root=node.proc_root)
     meter.open()
@@ -148,8 +151,9 @@ def agent(
         extra_faults=lambda: {**sampler.faults, **resolver.faults()},
         history=feed,
         callers=callers,
+        work=(work := WorkInbox(clock.now_us) if inbox else None),
     )
-    return VirtualAgent(daemon, accounts, board, sampler, resolver, faults, seen, kept, writer, feed)
+    return VirtualAgent(daemon, accounts, board, sampler, resolver, faults, seen, kept, writer, feed, work)
 
 
 def sums(accounts):

@@ -9,14 +9,12 @@ from wattshed.agent.accounts.uncertainty import FROZEN_US, disagrees, gpu_sigma_
 from wattshed.agent.window import HISTORY_LABELS, IDLE, UNATTRIBUTED
 from wattshed.agent.wire.parts import method_name
 from wattshed.exporters.snapshot import (
-    HNJ_PER_JOULE,
     EnergyShare,
     GpuFacts,
     HostEnergy,
     JobFacts,
     Snapshot,
     Tenancy,
-    WorkFacts,
     WorkStatus,
 )
 
@@ -245,14 +243,6 @@ def _job_facts(job: JobAccount, accounts: Accounts, now_us: int, unknown: set[st
         started_us=job.start_us,
         ended_us=job.end_us if job.end_us < now_us - ENDED_US else None,
         method=method_name(job.method),
-        work=tuple(_work_facts(job, sigma_j)) if told else (),
+        work=tuple(job.work.facts(job.energy_hnj, sigma_j)) if told and job.work is not None else (),
         waiting_hnj=job.work.waiting_hnj if told and job.work is not None else None,
     )
-
-
-def _work_facts(job: JobAccount, sigma_j: float) -> Iterator[WorkFacts]:
-    """Yield a job's work; relative, the energy of a unit is as uncertain as the job's energy, and its count."""
-    relative = sigma_j * HNJ_PER_JOULE / job.energy_hnj if job.energy_hnj else 0.0
-    for (unit, source), one in (job.work.units if job.work is not None else {}).items():
-        sigma = one.relative_sigma(relative) if one.count else None
-        yield WorkFacts(unit, source, one.count, one.energy_hnj, sigma)

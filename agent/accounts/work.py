@@ -7,7 +7,6 @@ Work moves no energy: it only notes where energy stood.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -16,12 +15,14 @@ import numpy as np
 
 from wattshed.agent.accounts.by_name import named, of_names
 from wattshed.agent.window import SCRAPED, JobKey, WorkRow
+from wattshed.agent.wire.work_text import UnitDone, WorkDone, relative, work_of_hosts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from wattshed.agent.accounts.ledger import GpuKey, JobAccount
     from wattshed.agent.accounts.pending_usage import PendingUsage
+    from wattshed.exporters.snapshot import WorkFacts
     from wattshed.kernels.billing.layout import EnergyIntervals
     from wattshed.kernels.billing.split import Split
 
@@ -52,15 +53,6 @@ class UnitWork:
     energy_hnj: int = 0
     edge: int = 0
     kept: int = 0
-
-    @property
-    def joules_hnj(self) -> float | None:
-        """Energy of one unit, hnj; None if nothing was done."""
-        return self.energy_hnj / self.count if self.count else None
-
-    def relative_sigma(self, energy: float) -> float:
-        """Return one sigma of the energy of one unit, relative, from that of the energy."""
-        return math.hypot(energy, math.sqrt(self.kept + self.edge**2) / self.count) if self.count else math.nan
 
 
 @dataclass(slots=True)
@@ -108,6 +100,15 @@ class JobWork:
         edges = {int(us): int(hnj) for us, hnj in plain["edges"]}
         return cls(units, None if waiting is None else int(waiting), edges)
 
+    def facts(self, energy_hnj: int, sigma_j: float) -> Iterator[WorkFacts]:
+        """Yield what is shown of it; the energy of a unit is as uncertain as the job's, whose sigma (J) is given."""
+        yield from work_of_hosts([(self.done(), energy_hnj)], relative(sigma_j, energy_hnj))[0]
+
+    def done(self) -> WorkDone:
+        """Return it as it is kept for good."""
+        units = {key: UnitDone(one.count, one.energy_hnj, one.kept + one.edge**2) for key, one in self.units.items()}
+        return WorkDone(units, self.waiting_hnj)
+
     def enter(self, row: WorkRow, used_hnj: int) -> bool:
         """Enter a row at whose end the job had used so much; False if it would be a unit too many."""
         if not row.unit:
@@ -146,7 +147,7 @@ class JobWork:
 
         What a part used that did no work of a unit is part of the unit's energy too: the job's other GPUs.
         """
-        for key in self.units.keys() | other.units.keys():
+        for key in dict.fromkeys([*self.units, *other.units]):
             mine, theirs = self.units.get(key), other.units.get(key)
             if mine is None:
                 mine = self.units[key] = UnitWork(energy_hnj=mine_hnj)

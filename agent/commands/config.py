@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _TABLES_LAST = ("idle_watts", "calibration")
+_REPEATED = ("work", "server")
 _EXAMPLE_UUID = "GPU-00000000-0000-0000-0000-000000000000"
 
 
@@ -55,7 +56,7 @@ def _literal(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        return f"[{', '.join(_literal(part) for part in value)}]"
+        return f"[{', '.join(str(part) if isinstance(part, int) else _literal(part) for part in value)}]"
     if isinstance(value, str):
         return f'"{value}"'
     return f"{value:_}" if isinstance(value, int) else f"{value:g}" if value % 1 else f"{value:.1f}"
@@ -95,14 +96,15 @@ class Setting(NamedTuple):
 
 
 def settings() -> Iterator[Setting]:
-    """Yield every key in the order of the file; those of `[calibration."GPU-..."]` last, without a variable."""
+    """Yield every key in the order of the file; last, without a variable, those of tables for one GPU or server."""
     from wattshed.agent.config.loading import PREFIX  # noqa: PLC0415
-    from wattshed.agent.config.settings import Calibration, Config  # noqa: PLC0415
+    from wattshed.agent.config.settings import Calibration, Config, ServerSettings  # noqa: PLC0415
     from wattshed.agent.inputs.keys import keys  # noqa: PLC0415
 
-    of_one_gpu = [(("calibration", *path), spec, kind) for path, spec, kind in keys(Calibration)]
-    for path, spec, _ in [*keys(Config), *of_one_gpu]:
-        variable = "" if path[0] == "calibration" else PREFIX + "_".join(path).upper()
+    more = [(("calibration", *path), spec, kind) for path, spec, kind in keys(Calibration)]
+    more += [((*_REPEATED, *path), spec, kind) for path, spec, kind in keys(ServerSettings)]
+    for path, spec, _ in [*keys(Config), *more]:
+        variable = "" if path[:-1] in {("calibration",), _REPEATED} else PREFIX + "_".join(path).upper()
         texts = _literal(spec.default), _facts(spec.metadata), variable, spec.metadata["text"]
         yield Setting(path[:-1], path[-1], *texts)
 
@@ -129,16 +131,20 @@ def example() -> str:
     purposes = open_tables()
     table: tuple[str, ...] = ()
     for key in settings():
-        of_one_gpu = key.table == ("calibration",)
+        of_one_gpu, repeated = key.table == ("calibration",), key.table == _REPEATED
         if key.table != table:
             table = key.table
             if of_one_gpu:
                 lines += [*_comment(*purposes["idle_watts"])]
                 lines += ["[idle_watts]", '# "NVIDIA H100 80GB HBM3" = 70.0', ""]
                 lines += [*_comment(*purposes["calibration"]), f'# [calibration."{_EXAMPLE_UUID}"]']
+            elif repeated:
+                lines += ["", "# An inference server whose page is read; once for each.", "# [[work.server]]"]
             else:
                 lines += [f"[{'.'.join(table)}]"]
-        lines += [*_comment(key.text, key.facts), f"# {key.name} = {key.default}", *([] if of_one_gpu else [""])]
+        default = '"http://127.0.0.1:8000"' if repeated and key.name == "url" else key.default
+        lines += [*_comment(key.text, key.facts), f"# {key.name} = {default}"]
+        lines += [] if of_one_gpu or repeated else [""]
     return "\n".join(lines) + "\n"
 
 
@@ -161,9 +167,12 @@ def markdown() -> str:
             if table == ("calibration",):
                 lines += _idle_watts(purposes["idle_watts"][0])
             heading = f"## `[{table[0]}]`" if table else "## Top of the file"
+            if table == _REPEATED:
+                heading = "## `[[work.server]]`"
             lines += ["", heading, ""]
-            if table and table[0] in purposes:
-                lines += [_cell(purposes[table[0]][0]), "", "| key | default | unit, bounds | |", "|---|---|---|---|"]
+            if table == _REPEATED or (table and table[0] in purposes):
+                purpose = "Once for each server." if table == _REPEATED else purposes[table[0]][0]
+                lines += [_cell(purpose), "", "| key | default | unit, bounds | |", "|---|---|---|---|"]
             else:
                 lines += ["| key | default | unit, bounds | environment | |", "|---|---|---|---|---|"]
         variable = f"`{key.variable}` | " if key.variable else ""

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.commands.amounts import Amounts, add_amount_flags
+from wattshed.agent.commands.starting import quick_start
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.printing.progress import in_sight
 from wattshed.agent.replay.boundaries import boundary_of
+from wattshed.agent.replay.given import quantity
 from wattshed.agent.replay.reading_flags import add_reading_flags, count, settings_of, watts
 
 if TYPE_CHECKING:
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 _OF_A_TRACE = (
-    "plot", "openmetrics", "remote_write", "history", "idle_watts", "by", "html", "price", "carbon", "pue", "workers",
-    "scheduler",
+    "work", "plot", "openmetrics", "remote_write", "history", "emissions", "idle_watts", "by", "html", "price",
+    "carbon", "pue", "workers", "scheduler",
 )  # fmt: skip
 """Flags that a table of jobs alone has nothing for."""
 _EXAMPLES = """examples:
@@ -54,6 +56,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_reading_flags(parser)
     parser.add_argument("--jobs", metavar="F", help="who held which GPU: job,host,gpu,start,end, or sacct -P")
     parser.add_argument("--job-columns", metavar="k=v,...", help="columns of another tool's jobs table")
+    parser.add_argument("--work", metavar="F", help="what jobs did: job,time,unit,count (recordings may know it)")
     parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
     parser.add_argument(
         "--plot", metavar="FILE", help="also draw power over time by job (SVG or PNG; needs the extra 'plot')"
@@ -74,6 +77,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--history", metavar="F", help="also write parts of jobs into a new history, for `wattshed jobs --store F`"
     )
+    parser.add_argument(
+        "--emissions", metavar="F", help="also append a row for each job, in the columns of CodeCarbon's emissions.csv"
+    )
     add_amount_flags(parser)
     scale = parser.add_mutually_exclusive_group()
     scale.add_argument("--workers", type=count, metavar="N", help="processes on this machine (needs the extra scale)")
@@ -83,12 +89,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Replay; prints the answer, or after Ctrl-C what is known so far, marked as partial (exit code 130)."""
-    from wattshed.agent.replay.running import refuse, refuse_for_runs, replay_on_cluster  # noqa: PLC0415
-    from wattshed.agent.traces.sources import find  # noqa: PLC0415
+    with quick_start():
+        from wattshed.agent.replay.running import refuse, refuse_for_runs, replay_on_cluster  # noqa: PLC0415
+        from wattshed.agent.traces.sources import find  # noqa: PLC0415
 
     settings = settings_of(args)
     if not args.trace:
         return _jobs_alone(args, settings)
+    if args.emissions is not None:
+        _rates(args)  # what it cannot do is refused before any work
     picture, amounts = _picture(args), Amounts(args)
     refuse(vars(args))
     chains = find(args.trace, settings.options)
@@ -202,6 +211,19 @@ def _print(args: argparse.Namespace, done: Replayed, amounts: Amounts | None = N
             amounts.print(sys.stdout)
     if amounts is not None:
         amounts.write_page()
+    if args.emissions is not None:
+        from wattshed.agent.replay.emissions import write_emissions  # noqa: PLC0415
+
+        write_emissions(args.emissions, done, answer, **_rates(args))
+
+
+def _rates(args: argparse.Namespace) -> dict[str, float | None]:
+    """Read what emissions are made with: a number for all jobs, if there is any."""
+    given = {name: getattr(args, name) for name in ("carbon", "pue")}
+    return {
+        name: None if text is None else quantity(text, f"number, which --emissions needs of --{name}", 0.0)
+        for name, text in given.items()
+    }
 
 
 def _jobs_alone(args: argparse.Namespace, settings: Settings) -> int:

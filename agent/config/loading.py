@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,8 @@ def load(
     source = source_of(path, environ)
     file = Document(source, "name another with --config") if source else None
     config: Config = build(Config, file.tree, file) if file else Config()
+    if file is not None and source is not None:
+        _trust(config, file, source)
     known = {known: (spec, kind) for known, spec, kind in keys(Config)}
     variables = {PREFIX + "_".join(known_key).upper(): known_key for known_key in known}
     warnings = []
@@ -68,6 +71,15 @@ def load(
             at = tuple(dotted.split("."))
             config = _replaced(config, at, value(at, *known[at], given, Flag(_FLAGS.get(dotted, f"--{dotted}"))))
     return Loaded(_with_folders(config, environ, keeps=keeps), source, tuple(warnings))
+
+
+def _trust(config: Config, file: Document, source: Path) -> None:
+    """Refuse a file that says whose work a server's is, unless it is root's or the agent's own user's."""
+    for place, server in enumerate(config.work.server):
+        if not server.url:
+            file.fail(("work", "server", place), 'url is missing; write url = "http://127.0.0.1:8000"')
+        if server.job and source.stat().st_uid not in {0, os.geteuid()}:
+            file.fail(("work", "server", place, "job"), "only a file of root's may say whose work it is")
 
 
 def source_of(path: Path | None, environ: Mapping[str, str]) -> Path | None:

@@ -37,6 +37,10 @@ def _wrong_socket(path: str) -> str:
     return "" if path in {"", "auto"} or path.startswith("/") else f"{path!r} is neither an absolute path nor auto"
 
 
+def _wrong_url(url: str) -> str:
+    return "" if re.match(r"https?://[^/\s]", url) else f"{url!r} is not a URL; write http://127.0.0.1:8000"
+
+
 def _wrong_currency(currency: str) -> str:
     return (
         "" if re.fullmatch(r"\w{0,8}|[^\w\s]", currency) else f"{currency!r} is not a currency; write EUR or the like"
@@ -182,6 +186,45 @@ class Kubernetes:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """One inference server whose page is read: ``[[work.server]]``."""
+
+    url: str = key("", "Where it is, http://127.0.0.1:8000; without a path, that of its kind.", check=_wrong_url)
+    kind: str = key(
+        "",
+        "What it is; empty: the names on its page tell.",
+        choices=("", "vllm", "sglang", "trtllm", "tgi", "llamacpp", "lmdeploy", "triton", "nim"),
+    )
+    model: str = key("", "Only what this model did; Triton needs it where one model is made of others.")
+    job: str = key(
+        "",
+        "Whose work it is, as metrics call the job (slurm:1234, unit:vllm.service); empty: that of the job in whose "
+        "cgroup the server listens. Only a file of root's, or of the agent's own user, may say.",
+    )
+    header_file: str = key(
+        "", "File with a header that the server wants, such as Authorization: Bearer ...; empty: none.", path=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WorkSettings:
+    """What jobs do with their energy: tokens, requests, images, steps."""
+
+    told: bool = key(True, "Take down the work that jobs tell of themselves at `socket`.")
+    servers: str = key(
+        "off",
+        "auto reads the pages of inference servers that jobs on GPUs run at `ports` of 127.0.0.1; off reads only those "
+        "of [[work.server]].",
+        choices=("off", "auto"),
+    )
+    ports: tuple[int, ...] = key(
+        (8000, 8080, 30000, 23333, 8002), "Ports where inference servers are looked for.", low=1, high=65_535
+    )
+    interval_s: float = key(5.0, "Time between two reads of a page.", "s", low=0.5, high=300)
+    server: tuple[ServerSettings, ...] = key((), "A server whose page is read, wherever it is.")
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """What is known about one GPU's meter, from a comparison with an outside one."""
 
@@ -286,6 +329,7 @@ class Config:
     jobs: Jobs = field(default_factory=Jobs)
     slurm: SlurmSettings = field(default_factory=SlurmSettings)
     kubernetes: Kubernetes = field(default_factory=Kubernetes)
+    work: WorkSettings = field(default_factory=WorkSettings)
     export: Export = field(default_factory=Export)
     fleet: Fleet = field(default_factory=Fleet)
     prices: Prices = field(default_factory=Prices)

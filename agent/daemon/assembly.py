@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from wattshed.agent.daemon.source import Source
     from wattshed.agent.traces.native.recorder import Recorder
     from wattshed.agent.window import Window
+    from wattshed.agent.work.inbox import WorkInbox
     from wattshed.exporters.formats.otlp import Push
     from wattshed.exporters.snapshot import FleetFacts, GpuFacts
     from wattshed.exporters.web.jobs_api import JobsApi
@@ -130,6 +131,7 @@ def _assemble(about: _About, opened: ExitStack) -> tuple[Daemon, Callable[[], No
     from wattshed.agent.daemon.compiling import settle_form  # noqa: PLC0415
     from wattshed.agent.daemon.reload import Reload, corrections  # noqa: PLC0415
     from wattshed.agent.daemon.summary import RunSummary  # noqa: PLC0415
+    from wattshed.agent.daemon.work import open_inbox, open_servers  # noqa: PLC0415
 
     config, faults = about.config, Faults()
     calibrator = Calibrator(config.idle_watts, corrections(config), config.default_sigma)
@@ -143,11 +145,17 @@ def _assemble(about: _About, opened: ExitStack) -> tuple[Daemon, Callable[[], No
     history = kept_history(config, about.host, source.kind, about.jobs, faults, opened)
     accounts = Accounts(ledger=Ledger(config.jobs.max_series), live=True)
     between = _told(about.line, settle_form(opened))
-    callers = open_callers(config, source, about.host, about.version, opened) if about.server is not None else None
-    daemon = _daemon(about, source, accounts, calibrator, recorder, state, history, faults, between, callers)
+    inbox = open_inbox(source)
+    told = inbox if config.work.told else None
+    served = about.server is not None
+    callers = open_callers(config, source, about.host, about.version, opened, told) if served else None
+    servers = open_servers(config, source, inbox, about.board, faults, opened)
+    daemon = _daemon(about, source, accounts, calibrator, recorder, state, history, faults, between, callers, inbox)
     end_in_order(about.board, daemon, close_source)
     look_again(reread, source.look)
     daemon.restore()
+    if servers is not None:
+        servers.start()
     _tell_of_another(about, daemon)
     if (push := _push(config, about.board, faults)) is not None:
         opened.callback(push.stop)
@@ -195,6 +203,7 @@ def _daemon(  # noqa: PLR0917 - called once, just above
     faults: Faults,
     between: Callable[[Window], None],
     callers: CallersDesk | None,
+    work: WorkInbox | None,
 ) -> Daemon:
     """Give the loop its parts."""
     from wattshed.agent.accounts.publishing import Publisher  # noqa: PLC0415
@@ -224,6 +233,7 @@ def _daemon(  # noqa: PLR0917 - called once, just above
         between=between,
         tenancy=source.tenancy,
         callers=callers,
+        work=work,
     )
 
 

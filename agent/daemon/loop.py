@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from wattshed.agent.errors import counted
 from wattshed.agent.printing.figures import age
 from wattshed.agent.window import Event, Owner, Readings, Usage, Window
-from wattshed.exporters.snapshot import Tenancy
+from wattshed.exporters.snapshot import Tenancy, WorkStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from wattshed.agent.errors import Faults
     from wattshed.agent.jobs.processes import Process
     from wattshed.agent.window import Device, ProcessObservation
+    from wattshed.agent.work.inbox import WorkInbox
     from wattshed.exporters.snapshot import FleetFacts, GpuFacts, Histogram, KernelFacts
 
 LOG = logging.getLogger(__name__)
+NO_WORK = WorkStatus()
 SLOW_US = 5_000_000
 """Windows without any reading say nothing about GPUs that did not fail, for so long after the start."""
 
@@ -138,6 +140,8 @@ class Daemon:
         Who is on the GPUs at the moment.
     callers : Callers, optional
         Who answers processes that ask for their joules.
+    work : WorkInbox, optional
+        What jobs told of their work, and their servers' pages.
 
     Attributes
     ----------
@@ -169,6 +173,7 @@ class Daemon:
         between: Callable[[Window], None] = lambda _: None,
         tenancy: Callable[[], Tenancy] = Tenancy,
         callers: Callers | None = None,
+        work: WorkInbox | None = None,
     ) -> None:
         self._windows, self._resolver = windows, resolver
         self._accounts, self._calibrator, self._publisher = accounts, calibrator, publisher
@@ -176,7 +181,7 @@ class Daemon:
         self._notifier, self._faults, self._limits = notifier, faults, limits
         self._extra_faults, self._notes, self._fleet = extra_faults, notes, fleet
         self._history, self._kernels, self._between, self._tenancy = history, kernels, between, tenancy
-        self._callers = callers
+        self._callers, self._work = callers, work
         self._stop = threading.Event()
         self._restored: Restored | None = None
         self._first_us: int | None = None
@@ -213,6 +218,8 @@ class Daemon:
         if self._history is not None:
             self._history.go_on(self._restored.cuts, self._accounts, self._restored.saved_us)
             self._history.show(self._accounts, self._restored.saved_us)
+        if self._work is not None:
+            self._work.restore(self._accounts.ledger.work.baselines)
         if self._restored.found:
             LOG.info("resumed totals saved %s ago", age(time.time() - self._restored.saved_us / 1e6))
 
@@ -280,6 +287,9 @@ class Daemon:
             if self._callers is not None:
                 with self._faults.noting("callers"):
                     self._callers.settle(self._resolver, window)
+        if self._work is not None:
+            with self._faults.noting("work"):
+                window = self._work.into(window, self._accounts.ledger.work.baselines)
         if self._first_us is None:
             self._first_us = window.start_us
             if self._restored is not None and self._restored.found:
@@ -334,6 +344,7 @@ class Daemon:
                 history=self._history.facts() if self._history is not None else None,
                 kernels=self._kernels(),
                 tenancy=self._tenancy(),
+                work=self._work.status(self._accounts.ledger.work.rejected) if self._work is not None else NO_WORK,
             )
             self._board.show(snapshot)
             self._tell(snapshot.unmetered, window)
@@ -377,6 +388,7 @@ class Daemon:
                 usage=Usage.empty(),
                 busy_us=last.busy_us * 0 - 1,
                 events=(Event(last.end_us, "shutdown"),),
+                work=(),
             )
         )
         self._save(last.end_us, final=True)

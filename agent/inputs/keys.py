@@ -43,16 +43,24 @@ def key(
 
 
 def keys(cls: type, prefix: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], dataclasses.Field[Any], Any]]:
-    """All keys that hold one value, as (path, field, type), in the order of the tree; open tables are left out."""
+    """All keys that hold one value, as (path, field, type), in the order of the tree.
+
+    Tables whose keys are the user's, and tables that may be there more than once, are left out.
+    """
     found = []
     hints = get_type_hints(cls)
     for spec in dataclasses.fields(cls):
         kind = hints[spec.name]
         if dataclasses.is_dataclass(kind):
             found += keys(kind, (*prefix, spec.name))  # type: ignore[arg-type]
-        elif get_origin(kind) is not Mapping:
+        elif get_origin(kind) is not Mapping and not _is_repeated(kind):
             found.append(((*prefix, spec.name), spec, kind))
     return found
+
+
+def _is_repeated(kind: Any) -> bool:
+    """Return whether a key is a table that may be there more than once: ``[[key]]``."""
+    return get_origin(kind) is tuple and dataclasses.is_dataclass(get_args(kind)[0])
 
 
 class Flag:
@@ -82,6 +90,8 @@ def _made(cls: type, table: Table, elsewhere: Mapping[str, str]) -> Any:
             values[name] = _made(kind, table.table(name), elsewhere)  # type: ignore[arg-type]
         elif get_origin(kind) is Mapping:
             values[name] = _open_table(table.table(name), specs[name], get_args(kind)[1], elsewhere)
+        elif _is_repeated(kind):
+            values[name] = tuple(_made(get_args(kind)[0], one, elsewhere) for one in table.tables(name))
         else:
             values[name] = value((*table.path, name), specs[name], kind, table.items[name], table.source)
     return cls(**values)
@@ -98,7 +108,9 @@ def value(path: KeyPath, spec: dataclasses.Field[Any], kind: Any, item: Any, sou
     """Check one value against its declared type, bounds and choices; returns it in that type."""
     meta = spec.metadata
     try:
-        if get_origin(kind) is tuple:
+        if get_origin(kind) is tuple and get_args(kind)[0] is int:
+            item = _numbers(item, low=meta["low"], high=meta["high"])
+        elif get_origin(kind) is tuple:
             item = _strings(item, may_be_empty=spec.default == ())
         else:
             unit = "" if meta["unit"] == "1" else meta["unit"]
@@ -117,6 +129,8 @@ def from_text(path: KeyPath, spec: dataclasses.Field[Any], kind: Any, text: str,
     item: Any = text
     if get_origin(kind) is tuple:
         item = [part.strip() for part in text.split(",")] if text or spec.default != () else []
+        if get_args(kind)[0] is int:
+            item = [int(part) if part.isascii() and part.isdecimal() else part for part in item]
     elif kind is bool:
         item = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower(), text)
     elif kind in (int, float):
@@ -125,6 +139,12 @@ def from_text(path: KeyPath, spec: dataclasses.Field[Any], kind: Any, text: str,
         except ValueError:
             item = text  # its type is refused
     return value(path, spec, kind, item, source)
+
+
+def _numbers(item: Any, *, low: float | None, high: float | None) -> tuple[int, ...]:
+    if not isinstance(item, (list, tuple)):
+        raise MisfitError(f"must be a list of whole numbers, not {shown(item)}")
+    return tuple(fitted(part, int, low=low, high=high) for part in item)
 
 
 def _strings(item: Any, *, may_be_empty: bool) -> tuple[str, ...]:

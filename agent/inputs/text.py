@@ -6,7 +6,7 @@ import codecs
 import gzip
 import io
 import zlib
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -43,6 +43,16 @@ def _encoding(head: bytes) -> tuple[str, int]:
     if sample[0::2].count(0) > 0.8 * half and sample[1::2].count(0) < 0.1 * half:
         return "utf-16-be", 0
     return "utf-8", 0
+
+
+def _unpacked(file: io.BufferedReader) -> tuple[Any, Any]:
+    """Return what unpacks gzip, and what it raises for damaged data; isal does it at three times the speed."""
+    try:
+        from isal import igzip, isal_zlib  # noqa: PLC0415 - most files are not packed
+    except ImportError:  # built for x86-64 and ARM alone
+        return gzip.GzipFile(fileobj=file), zlib.error
+    unpacked: Any = igzip.IGzipFile
+    return unpacked(fileobj=file), isal_zlib.error
 
 
 def _is_ascii(text: memoryview) -> bool:
@@ -90,7 +100,10 @@ class CleanStream(io.RawIOBase):
         self._separator = separator
         self._raw = path.open("rb")
         packed = self._raw.peek(2)[:2] == _GZIP
-        self._file = gzip.GzipFile(fileobj=self._raw) if packed else self._raw
+        self._file: Any = self._raw
+        self._fault: type[Exception] = zlib.error
+        if packed:
+            self._file, self._fault = _unpacked(self._raw)
         self._ready = bytearray()
         self._tail = b""
         first = self._read_raw(_CHUNK)
@@ -121,7 +134,7 @@ class CleanStream(io.RawIOBase):
         """Fill ``buffer``; 0 at the end."""
         target = memoryview(buffer).cast("B")  # type: ignore[arg-type]
         if not self._ready and self._plain and not self._mixed and not self._separator and len(target) >= _DIRECT:
-            count = self._from_below(lambda: self._file.readinto(target))
+            count: int = self._from_below(lambda: self._file.readinto(target))
             if count and _is_ascii(target[:count]):
                 return count
             self._take(bytes(target[:count]))
@@ -133,7 +146,8 @@ class CleanStream(io.RawIOBase):
         return count
 
     def _read_raw(self, size: int) -> bytes:
-        return self._from_below(lambda: self._file.read(size))
+        text: bytes = self._from_below(lambda: self._file.read(size))
+        return text
 
     def _from_below(self, read: Callable[[], T]) -> T:
         try:
@@ -142,7 +156,7 @@ class CleanStream(io.RawIOBase):
             raise InputError(
                 "the gzip data ends early; `gzip -dc FILE > part` recovers what is there", str(self.path)
             ) from error
-        except (gzip.BadGzipFile, zlib.error) as error:
+        except (gzip.BadGzipFile, self._fault) as error:
             raise InputError(f"damaged gzip data ({error})", str(self.path)) from error
         except IsADirectoryError as error:
             raise InputError("it is a directory", str(self.path)) from error

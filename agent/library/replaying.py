@@ -34,6 +34,7 @@ def replay(
     max_power: float | None = None,
     job_columns: Columns | None = None,
     idle_watts: float | None = None,
+    work: AnyPath | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     workers: int | None = None,
     scheduler: str | None = None,
@@ -64,6 +65,8 @@ def replay(
         Readings above it are rejected; 20,000 if nothing is said.
     idle_watts : float, optional, W
         Idle power of every GPU: its share is static.
+    work : path, optional
+        What jobs did: ``job,time,unit,count``. A recording of the agent knows what it heard of by itself.
     device : {"auto", "cpu", "cuda"}
         Where power is summed. The integers are the same.
     workers : int, optional
@@ -97,7 +100,8 @@ def replay(
         columns=columns, where=where, period=period, timezone=timezone, max_gap=max_gap, max_power=max_power
     )
     table = None if jobs is None else os.fspath(jobs)
-    settings = settings_from(options, jobs=table, job_columns=job_columns, idle_watts=idle_watts)
+    told = None if work is None else os.fspath(work)
+    settings = settings_from(options, jobs=table, job_columns=job_columns, idle_watts=idle_watts, work=told)
     asked: dict[str, object] = {"jobs": jobs, "openmetrics": openmetrics, "history": history, "device": device}
     asked |= {"workers": workers, "scheduler": scheduler}
     refuse(asked)

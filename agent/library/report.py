@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from wattshed.agent.errors import InputError, counted
-from wattshed.agent.library.tables import gpus_table, jobs_table, measured_runs, power_table
-from wattshed.agent.printing.emissions import append_emissions
+from wattshed.agent.library.tables import gpus_table, jobs_table, power_table, work_table
 from wattshed.agent.printing.figures import energy
+from wattshed.agent.replay.emissions import write_emissions
 from wattshed.agent.replay.report import as_json, label_names
 from wattshed.agent.replay.tables import print_tables
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wattshed.agent.replay.power import PowerOverTime
     from wattshed.agent.replay.running import Replayed
 
-    Name = Literal["gpus", "jobs", "power"]
+    Name = Literal["gpus", "jobs", "work", "power"]
 
 
 class Report:
@@ -47,7 +47,7 @@ class Report:
     """
 
     def __init__(self, done: Replayed, power_over_time: Callable[[], PowerOverTime], title: str) -> None:
-        self._part, self._zone, self._title = done.part, done.settings.options.local, title
+        self._done, self._title = done, title
         self._read_power = power_over_time
         self._answer = done.document()
         self.notes: list[str] = list(self._answer.get("notes", ()))
@@ -71,7 +71,7 @@ class Report:
             max_w, p50_w, p95_w, p99_w`` float64, W; ``samples, gaps, counter_resets`` int64; ``span_s, covered_s,
             gap_s`` float64, s; ``coverage`` float64, covered over span; ``flags`` list of string. Unknown is null.
         """
-        return gpus_table(self._part, self._answer)
+        return gpus_table(self._done.part, self._answer)
 
     @cached_property
     def jobs(self) -> pa.Table:
@@ -85,7 +85,18 @@ class Report:
             ``coverage`` float64, the share of its GPU time that was measured; ``gpu_s`` float64, s; ``mean_w, peak_w``
             float64, W; then a string column for each label: user, account and other columns of the jobs file.
         """
-        return jobs_table(self._part, self._answer)
+        return jobs_table(self._done.part, self._answer)
+
+    @cached_property
+    def work(self) -> pa.Table:
+        """A row for each unit of work of each job, where the recording or a table of work tells of any.
+
+        Returns
+        -------
+        pyarrow.Table
+            ``job, unit, source`` string; ``count`` int64; ``joules_per_unit, sigma_j`` float64, J, of one unit.
+        """
+        return work_table(self._answer)
 
     @cached_property
     def power(self) -> pa.Table:
@@ -147,8 +158,8 @@ class Report:
         return frame
 
     def _named(self, table: str) -> pa.Table:
-        if table not in {"gpus", "jobs", "power"}:
-            raise InputError(f"there is no table {table!r}, only gpus, jobs and power")
+        if table not in {"gpus", "jobs", "work", "power"}:
+            raise InputError(f"there is no table {table!r}, only gpus, jobs, work and power")
         return getattr(self, table)
 
     def emissions(self, path: Path, *, carbon: float | None = None, pue: float | None = None) -> None:
@@ -167,9 +178,7 @@ class Report:
         InputError
             If the file has other columns, or cannot be written.
         """
-        append_emissions(
-            os.fspath(path), measured_runs(self._part, self._answer), carbon_g_per_kwh=carbon, pue=pue, zone=self._zone
-        )
+        write_emissions(os.fspath(path), self._done, self._answer, carbon=carbon, pue=pue)
 
     def plot(self) -> Picture:
         """Draw power over time by job; the files are read once more for it (extra ``plot``).
@@ -181,7 +190,7 @@ class Report:
         """
         from wattshed.agent.library.picture import Picture  # noqa: PLC0415 - an extra
 
-        return Picture.of_power(self._power, self._title, self._zone)
+        return Picture.of_power(self._power, self._title, self._done.settings.options.local)
 
     def __repr__(self) -> str:
         what = f"{counted(len(self._answer['jobs']), 'job')} on {counted(len(self._answer['gpus']), 'GPU')}"

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from wattshed.agent.printing.emissions import MeasuredRun
 from wattshed.agent.replay.report import in_order, label_names
 from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from wattshed.agent.accounts.ledger import JobAccount
     from wattshed.agent.replay.books import Part
@@ -70,6 +69,16 @@ _JOB = pa.schema(
         ("method", pa.string()),
     ]
 )
+_WORK = pa.schema(
+    [
+        ("job", pa.string()),
+        ("unit", pa.string()),
+        ("source", pa.string()),
+        ("count", pa.int64()),
+        ("joules_per_unit", pa.float64()),
+        ("sigma_j", pa.float64()),
+    ]
+)
 
 
 def _joules(energy: Any) -> float | None:
@@ -117,6 +126,12 @@ def jobs_table(part: Part, answer: Mapping[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(rows, _with(labels.values()))
 
 
+def work_table(answer: Mapping[str, Any]) -> pa.Table:
+    """Lay out what the jobs of an answer did, unit by unit."""
+    rows = [{"job": job["job"], **one} for job in answer["jobs"] for one in job["work"] or ()]
+    return pa.Table.from_pylist(rows, _WORK)
+
+
 def _with(labels: Iterable[str]) -> pa.Schema:
     return pa.schema([*_JOB, *(pa.field(name, pa.string()) for name in labels)])
 
@@ -135,25 +150,6 @@ def _coverage(account: JobAccount) -> float | None:
 
 def _time(time_us: int) -> int | None:
     return None if time_us <= MISSING else time_us
-
-
-def measured_runs(part: Part, answer: Mapping[str, Any]) -> Iterator[MeasuredRun]:
-    """Yield each job of an answer whose times are known as a run; see `gpus_table`."""
-    accounts = {job.key: job for job in part.accounts.ledger.jobs.values()}
-    for job in answer["jobs"]:
-        account = accounts[job["job"]]
-        if account.start_us <= MISSING or account.end_us <= MISSING:
-            continue
-        models = {part.accounts.gpus[key].device.model for key in account.lines}
-        yield MeasuredRun(
-            name=job.get("name", job["job"]),
-            run_id=job["job"],
-            end_s=account.end_us / 1e6,
-            duration_s=(account.end_us - account.start_us) / 1e6,
-            energy_j=job["energy_j"].uj / 1e6,
-            gpus=len(account.lines),
-            model=", ".join(sorted(filter(None, models))),
-        )
 
 
 def power_table(steps: Mapping[int, Mapping[str, float]], step_us: int) -> pa.Table:

@@ -85,9 +85,10 @@ def clock_axis(axis: Any, begin_s: float, end_s: float, zone: tzinfo = UTC) -> N
     zone : tzinfo
         It is named below; where its clock is changed meanwhile, both its names are.
     """
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415 - an extra
+    from matplotlib.dates import MINUTELY, SECONDLY, AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415 - an extra
 
     locator = AutoDateLocator(minticks=4, maxticks=9, tz=zone)
+    locator.intervald |= {kind: [1, 2, 5, 10, 15, 30] for kind in (MINUTELY, SECONDLY)}
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(
         ConciseDateFormatter(

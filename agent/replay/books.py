@@ -16,12 +16,7 @@ from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.ledger import GpuKey
 from wattshed.agent.replay.extremes import Extremes, joined
 from wattshed.agent.replay.gathering import gathered
-from wattshed.agent.replay.runs import book_runs as book_table_of_runs
 from wattshed.agent.replay.times import JobTimes
-from wattshed.agent.traces.jobs.assignment import Assignment
-from wattshed.agent.traces.jobs.demands import name_gpus
-from wattshed.agent.traces.jobs.survey import Survey
-from wattshed.agent.traces.jobs.wants import Edges, counts
 from wattshed.agent.traces.sources import Chain
 from wattshed.agent.window import MISSING, Window, WindowBatch
 from wattshed.kernels.billing.power_runs import book_runs
@@ -30,7 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from wattshed.agent.inputs.report import SourceReport
+    from wattshed.agent.replay.told_work import ToldWork
+    from wattshed.agent.traces.jobs.assignment import Assignment
     from wattshed.agent.traces.jobs.jobs_file import JobRow
+    from wattshed.agent.traces.jobs.survey import Survey
     from wattshed.agent.traces.options import Options
     from wattshed.agent.window import Device
     from wattshed.kernels.billing.power_runs import BookPowers
@@ -59,6 +57,8 @@ class Settings:
         -1: each trace's own.
     notes : tuple of str
         What the user should know about the jobs.
+    work : tuple of ToldWork
+        What the jobs did, where a table says it.
     """
 
     options: Options
@@ -66,6 +66,7 @@ class Settings:
     idle_mw: int = MISSING
     max_gap_us: int = MISSING
     notes: tuple[str, ...] = ()
+    work: tuple[ToldWork, ...] = ()
 
 
 @dataclass(slots=True)
@@ -98,19 +99,28 @@ def needs_survey(chains: list[Chain], settings: Settings) -> bool:
 
     So it is for jobs of which only the number of GPUs is known, and where a recording may know the jobs by itself.
     """
-    if any(chain.holds_runs for chain in chains):
+    if settings.jobs is None or any(chain.holds_runs for chain in chains):
         return False
-    return settings.jobs is not None and (counts(settings.jobs) or any(chain.native for chain in chains))
+    from wattshed.agent.traces.jobs.wants import counts  # noqa: PLC0415 - most replays have no table of jobs
+
+    return counts(settings.jobs) or any(chain.native for chain in chains)
 
 
 def look(chain: Chain, settings: Settings, stop: Callable[[], bool] = lambda: False) -> Survey:
     """Look at one piece of a chain; what was seen of the others is added with `Survey.merge`."""
+    from wattshed.agent.traces.jobs.survey import Survey  # noqa: PLC0415
+    from wattshed.agent.traces.jobs.wants import Edges, counts  # noqa: PLC0415
+
     rows = settings.jobs or ()
     return Survey(Edges(rows), readings=counts(rows)).read(chain, settings.options, stop)
 
 
 def settled(settings: Settings, surveys: Iterable[Survey]) -> Settings:
     """Name the GPUs of the jobs, as well as the trace shows them."""
+    from wattshed.agent.traces.jobs.demands import name_gpus  # noqa: PLC0415
+    from wattshed.agent.traces.jobs.survey import Survey  # noqa: PLC0415
+    from wattshed.agent.traces.jobs.wants import Edges  # noqa: PLC0415
+
     whole = Survey(Edges(settings.jobs or ()))
     for survey in surveys:
         whole.merge(survey)
@@ -168,9 +178,11 @@ def book(
     if part is None:
         part = new_part(settings)
     if chain.holds_runs:
+        from wattshed.agent.replay.runs import book_runs as book_table_of_runs  # noqa: PLC0415
+
         book_table_of_runs(chain, settings.options, part)
         return part
-    assignment = Assignment(settings.jobs) if settings.jobs is not None else None
+    assignment = _assignment(settings)
     whose = _Whose(assignment, part.times) if assignment is not None else None
     whole = cut is not None or see is not None
     together = _TOGETHER if chain.native else _WINDOWS_TOGETHER
@@ -200,6 +212,15 @@ def book(
         part.doubt.update(assignment.doubt)
         part.matched_hosts |= assignment.matched
     return part
+
+
+def _assignment(settings: Settings) -> Assignment | None:
+    """Return what a table of jobs says, if there is one."""
+    if settings.jobs is None:
+        return None
+    from wattshed.agent.traces.jobs.assignment import Assignment  # noqa: PLC0415
+
+    return Assignment(settings.jobs)
 
 
 class _Whose:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wattshed.agent.replay.books import Settings
+    from wattshed.agent.replay.told_work import ToldWork
     from wattshed.agent.traces.options import Options
 
     Columns = str | Mapping[str, str]
@@ -106,6 +107,7 @@ def settings_from(
     jobs: str | None = None,
     job_columns: Columns | None = None,
     idle_watts: float | None = None,
+    work: str | None = None,
 ) -> Settings:
     """Make settings of what is said about jobs.
 
@@ -118,24 +120,32 @@ def settings_from(
         Its columns, where they are called otherwise.
     idle_watts : float, optional, W
         Idle power of every GPU.
+    work : str, optional
+        Path of a table of what the jobs did.
 
     Raises
     ------
     InputError
-        If one of them cannot be understood, or the jobs file cannot.
+        If one of them cannot be understood, or one of the files cannot.
     """
     from wattshed.agent.inputs.report import SourceReport  # noqa: PLC0415 - a command imports its parts when it runs
     from wattshed.agent.replay.books import Settings  # noqa: PLC0415
-    from wattshed.agent.traces.jobs.jobs_file import parse_job_columns, read_jobs  # noqa: PLC0415
     from wattshed.agent.window import MISSING  # noqa: PLC0415
 
     rows, report = None, SourceReport(jobs or "")
     if jobs:
+        from wattshed.agent.traces.jobs.jobs_file import parse_job_columns, read_jobs  # noqa: PLC0415
+
         spec = parse_job_columns(job_columns) if job_columns else None
         rows = tuple(read_jobs(Path(jobs), options.local, spec, report))
     idle_mw = MISSING if idle_watts is None else round(watts(idle_watts) * 1e3)
     notes = (*(f"{jobs}: {note}" for note in report.notes), *report.left_out())
-    return Settings(options, rows, idle_mw, options.max_gap_us, notes)
+    told: tuple[ToldWork, ...] = ()
+    if work:
+        from wattshed.agent.replay.told_work import read_work  # noqa: PLC0415
+
+        told = tuple(read_work(work, options.local))
+    return Settings(options, rows, idle_mw, options.max_gap_us, notes, told)
 
 
 def _conditions(where: Conditions) -> dict[str, tuple[str, ...]]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from wattshed.agent.replay.books import Part, Settings, Tell
     from wattshed.agent.replay.power import PowerOverTime
     from wattshed.agent.traces.sources import Chain
-    from wattshed.agent.window import Window
+    from wattshed.agent.window import Readings, Window
 
 STEP_US = 15_000_000
 _POINT = np.dtype([("series", "<i4"), ("time_us", "<i8"), ("joules", "<f8")])
@@ -52,9 +52,31 @@ _FAMILIES = {
 
 
 def at_steps(window: Window, step_us: int = STEP_US) -> Iterator[Window]:
-    """Cut a window at multiples of ``step_us``, so that the accounts can be looked at in between."""
-    first_us = (window.start_us // step_us + 1) * step_us
-    return cut(window, range(first_us, window.end_us, step_us))
+    """Cut a window at multiples of ``step_us``, so that the accounts can be looked at in between.
+
+    Each piece has readings of every GPU of which the window has any: to the accounts, a GPU of which a window tells
+    nothing could not be read meanwhile, and they would book its time otherwise.
+    """
+    edges = range((window.start_us // step_us + 1) * step_us, window.end_us, step_us)
+    return cut(window, _between_readings(window.readings, edges) if edges else ())
+
+
+def _between_readings(readings: Readings, edges_us: range) -> list[int]:
+    """Return those edges, as early ones as there are, between which every GPU is read that is read at all."""
+    rows = np.diff(readings.offsets)
+    gpu = np.repeat(np.cumsum(rows > 0) - 1, rows)
+    gpus = int((rows > 0).sum())
+    seen = np.zeros((len(edges_us) + 1, gpus), bool)
+    seen[np.searchsorted(edges_us, readings.time_us, "right"), gpu] = True
+    kept, so_far = [], np.zeros(gpus, bool)
+    for edge_us, cell in zip(edges_us, seen[:-1], strict=True):
+        so_far |= cell
+        if so_far.all():
+            kept.append(edge_us)
+            so_far[:] = False
+    if kept and not (so_far | seen[-1]).all():
+        kept.pop()  # what is left is too little for a piece of its own
+    return kept
 
 
 class Points:

@@ -67,7 +67,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     InputError
         If one of them cannot be understood, or the jobs file cannot.
     """
-    return given.settings_from(options_of(args), **_said(args, ("jobs", "job_columns", "idle_watts")))
+    return given.settings_from(options_of(args), **_said(args, ("jobs", "job_columns", "idle_watts", "work")))
 
 
 def _said(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ _STATIC, _DYNAMIC = "static", "dynamic"
 _IDLE, _NOBODY = ("", "idle"), ("", "unattributed")
 _PAYERS = ("user", "account")
 _FIRST_LABELS = (*_PAYERS, "name", "partition")
-_JOB_KEYS = 13  # keys of a job before its labels
+_JOB_KEYS = 15  # keys of a job before its labels
 AMOUNTS = ("wall_kwh", "cost", "co2e_g", "marginal_co2_g")
 """Of a report, in CSV."""
 
@@ -211,6 +211,8 @@ def _job(job: JobAccount, part: Part, static: Joules, dynamic: Joules) -> dict[s
     mean_w = round(energy.uj / own_us, 3) if own_us > 0 else None
     # What was sampled bounds the peak from below, and so does the mean, which a counter may put above every sample.
     peak_w = max(sum(line.peak_mw for line in job.lines.values()) / 1e3, mean_w or 0.0)
+    sigma_j = math.hypot(job_sigma_j(job, part.accounts.gpus), part.doubt.get(job.key, 0) * 1e-15)
+    work = job.work
     answer = {
         "job": job.key,
         "hosts": sorted({key.host for key in names}),
@@ -223,8 +225,10 @@ def _job(job: JobAccount, part: Part, static: Joules, dynamic: Joules) -> dict[s
         "gpu_s": round((counted_us - part.less_time.get(job.key, 0) / 1e6) / 1e6, 6),
         "mean_w": mean_w,
         "peak_w": peak_w,
-        "sigma_j": round(math.hypot(job_sigma_j(job, part.accounts.gpus), part.doubt.get(job.key, 0) * 1e-15), 6),
+        "sigma_j": round(sigma_j, 6),
         "method": method_name(job.method),
+        "work": [one.plain() for one in work.facts(job.energy_hnj, sigma_j)] if work is not None else None,
+        "waiting_j": _joules(work.waiting_hnj) if work is not None and work.waiting_hnj is not None else None,
     }
     # The other columns of a jobs file, and what the trace knows; one called like a key above gets an underscore behind.
     return answer | {(f"{name}_" if name in answer else name): text for name, text in sorted(job.labels.items())}
@@ -268,12 +272,17 @@ _CSV_COLUMNS = (
 )
 
 
+_WORK_COLUMNS = ("unit", "source", "count", "joules_per_unit")
+"""Beside these, of rows of work, if there are any; ``sigma_j`` is then that of a unit."""
+
+
 def write_csv(answer: dict[str, Any], out: TextIO) -> None:
     """Write a row for each GPU, each job, what was idle, what is attributed to nobody, and the total."""
     labels = {name: f"job_{name}" if name in _CSV_COLUMNS else name for name in label_names(answer)}
     report = answer.get("report", {"by": "", "rows": [], "total": {}})
     amounts = [name for name in AMOUNTS if name in report["total"]]
-    writer = csv.DictWriter(out, (*_CSV_COLUMNS, *labels.values(), *amounts), lineterminator="\n")
+    did = _WORK_COLUMNS if any(job["work"] for job in answer["jobs"]) else ()
+    writer = csv.DictWriter(out, (*_CSV_COLUMNS, *did, *labels.values(), *amounts), lineterminator="\n")
     writer.writeheader()
     of_job = _amounts_of_rows(report, amounts) if report["by"] == "job" else {}
     for gpu in answer["gpus"]:
@@ -295,6 +304,7 @@ def write_csv(answer: dict[str, Any], out: TextIO) -> None:
         row |= {column: job[name] for name, column in labels.items() if name in job}
         row |= of_job.get(job["job"], {})
         writer.writerow({**row, "kind": "job", "name": job["job"], "host": " ".join(job["hosts"])})
+        writer.writerows({"kind": "work", "name": job["job"], **one} for one in job["work"] or ())
     for kind in ("idle", "unattributed"):
         writer.writerow({"kind": kind, "energy_j": answer[f"{kind}_j"], **of_job.get(f"_{kind}", {})})
     for line in report["rows"] if not of_job else ():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from wattshed.agent.replay.nothing import gpus_of_nothing, refuse_nothing
 from wattshed.agent.replay.placing import WhereSummed, place
 from wattshed.agent.replay.progress import kernels_for, reading
 from wattshed.agent.replay.report import document
+from wattshed.agent.replay.told_work import enter_told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -168,7 +169,8 @@ def replay_on_cluster(
     from wattshed.agent.replay.cluster import book_on_cluster  # noqa: PLC0415 - an extra
 
     done, settings = book_on_cluster(chains, settings, workers=workers, address=scheduler)
-    return Replayed(merge(done), settings, place(device, chains, in_windows=False, alone=False))
+    whole, settings = _whole(done, settings)
+    return Replayed(whole, settings, place(device, chains, in_windows=False, alone=False))
 
 
 def replay(
@@ -213,7 +215,15 @@ def replay(
                 _booked(chain, settings, points, tell, stop, where=where, see=see, power=power)
                 for chain, see in zip(chains, sees, strict=True)
             ]
-    return Replayed(merge(done), settings, where, stop())
+    whole, settings = _whole(done, settings)
+    return Replayed(whole, settings, where, stop())
+
+
+def _whole(done: list[Part], settings: Settings) -> tuple[Part, Settings]:
+    """Bring the accounts together, with the work that a table tells; what of it is nobody's is noted."""
+    whole = merge(done)
+    notes = enter_told(whole.accounts.ledger, settings.work)
+    return whole, replace(settings, notes=(*settings.notes, *notes)) if notes else settings
 
 
 @contextmanager

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 from wattshed.agent.errors import counted
 from wattshed.agent.printing.figures import SIGMAS, UNKNOWN, figures, printable
 from wattshed.agent.printing.tables import EXTRA, Column, not_shown, print_notes, print_rows, printer_for
+from wattshed.agent.printing.work import WORK_COLUMNS, work_row
 from wattshed.agent.replay.boundaries import boundary_of
 from wattshed.agent.window import HISTORY_LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from wattshed.agent.printing.tables import Printer
     from wattshed.agent.replay.report import Joules
 
 ROWS_SHOWN = 64
@@ -77,6 +79,7 @@ def print_tables(answer: Mapping[str, Any], labels: Sequence[str], out: TextIO, 
         gone += print_rows(printer, [Column("job"), *known, *_JOB_COLUMNS], rows, gap=2)
         if len(jobs) > ROWS_SHOWN:
             printer.line(_more(len(jobs) - ROWS_SHOWN, "job"))
+    gone += _print_work(printer, jobs)
     printer.line()
     printer.folded(
         f"idle {_joules(answer['idle_j'])} J, unattributed {_joules(answer['unattributed_j'])} J, "
@@ -87,6 +90,19 @@ def print_tables(answer: Mapping[str, Any], labels: Sequence[str], out: TextIO, 
         where = "the CUDA device" if answer["device"] == "cuda" else "the CPU"
         notes.append(f"Summed on {where}: {answer['device_reason']}.")
     print_notes(printer, notes + not_shown(printer, gone, _COMPLETE))
+
+
+def _print_work(printer: Printer, jobs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Print what jobs did, if any did; returns the columns that are left out."""
+    rows = [work_row(one) | {"job": printable(job["job"])} for job in jobs for one in job["work"] or ()]
+    if not rows:
+        return []
+    printer.line()
+    printer.line(("Work", "bold"))
+    gone = print_rows(printer, WORK_COLUMNS, rows[:ROWS_SHOWN], gap=2)
+    if len(rows) > ROWS_SHOWN:
+        printer.line(_more(len(rows) - ROWS_SHOWN, "row"))
+    return gone
 
 
 def _more(count: int, what: str) -> str:

@@ -33,6 +33,8 @@ class Options:
         How far rounds are apart in logs without times; 0 if nobody said.
     loads : bool
         Tables may hold the power of anything, of any size, see `agent.traces.foreign.loads`.
+    billing : bool
+        Only what energies are booked by is wanted: the utilisation of a GPU only beside its processes.
     """
 
     columns: Mapping[str, tuple[str, str]] | None = None
@@ -43,6 +45,7 @@ class Options:
     where: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     period_us: int = 0
     loads: bool = False
+    billing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.arrow import pa
 from wattshed.agent.inputs.prefetch import ahead
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.inputs.run_layouts import layout_of_runs
@@ -34,8 +33,6 @@ from wattshed.agent.traces.foreign.hosts import name_hosts
 from wattshed.agent.traces.foreign.lanes import in_lanes
 from wattshed.agent.traces.foreign.registry import holds_runs, recognise, rows_of, runs_of
 from wattshed.agent.traces.foreign.runs import settled
-from wattshed.agent.traces.native.parquet import is_native_parquet, parquet_chunks
-from wattshed.agent.traces.native.reader import STRETCH, segment_chunks
 from wattshed.agent.traces.options import Options, TraceFile
 
 if TYPE_CHECKING:
@@ -110,7 +107,7 @@ class Chain:
 
     def batches(self, options: Options, stop: Callable[[], bool] = lambda: False) -> Iterator[Window | WindowBatch]:
         """Read it for the accounts: like `windows`, but windows of mere power readings come together, as they lie."""
-        yield from self._items(options, stop, batched=True)
+        yield from self._items(replace(options, billing=True), stop, batched=True)
 
     def _items(self, options: Options, stop: Callable[[], bool], *, batched: bool) -> Iterator[Window | WindowBatch]:
         self.reports = [SourceReport(str(source.path), source.format) for source in self.sources]
@@ -131,6 +128,9 @@ class Chain:
 
     def _chunks(self) -> Iterator[list[tuple[TraceFile, SourceReport, Chunk]]]:
         """Read the stretches of all sources, one after the other; those of short segments many at once."""
+        from wattshed.agent.traces.native.parquet import parquet_chunks  # noqa: PLC0415 - other tools' logs need none
+        from wattshed.agent.traces.native.reader import STRETCH, segment_chunks  # noqa: PLC0415
+
         held: list[tuple[TraceFile, SourceReport, Chunk]] = []
         size = 0
         for source, report in zip(self.sources, self.reports, strict=True):
@@ -266,6 +266,8 @@ def _format_of_parquet(path: Path, options: Options) -> str:
         If it is damaged.
     """
     import pyarrow.parquet as pq  # noqa: PLC0415 - a tenth of the start of a replay that needs none
+
+    from wattshed.agent.traces.native.parquet import is_native_parquet  # noqa: PLC0415
 
     try:
         with pq.ParquetFile(path) as file:

@@ -23,7 +23,7 @@ from wattshed.agent.errors import InputError
 from wattshed.agent.wire.credentials import Credentials, basic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from http.client import HTTPMessage
 
 _PORTS = {"http": 80, "https": 443}
@@ -156,6 +156,10 @@ class Client:
         Sent with each request.
     credentials : Credentials, optional
         Beside those of the address.
+    direct : bool
+        Never through a proxy.
+    connected : callable
+        Called with each new connection before anything is sent over it; what it raises ends the exchange.
 
     Raises
     ------
@@ -170,8 +174,11 @@ class Client:
         timeout_s: float,
         headers: Mapping[str, str] | None = None,
         credentials: Credentials | None = None,
+        direct: bool = False,
+        connected: Callable[[socket.socket], None] = lambda _: None,
     ) -> None:
         self.address = address
+        self._direct, self._connected = direct, connected
         self._credentials = credentials
         self._timeout_s = min(timeout_s, _LONGEST_S)
         self._headers = {"User-Agent": "wattshed", **(headers or {})}
@@ -205,6 +212,7 @@ class Client:
         try:
             if self._connection.sock is None:
                 self._connection.connect()
+                self._see(self._connection.sock)
             with self._until(ends):
                 self._connection.request(method, self._target, content, self._headers)
                 sent = True
@@ -235,6 +243,14 @@ class Client:
         if not whole:
             self.close()  # the rest of the answer is still to come on this connection
         return Answer(response.status, response.reason, response.headers, kept)
+
+    def _see(self, sock: socket.socket | None) -> None:
+        try:
+            if sock is not None:
+                self._connected(sock)
+        except BaseException:
+            self.close()
+            raise
 
     @contextmanager
     def _until(self, ends: float) -> Iterator[None]:
@@ -271,7 +287,7 @@ class Client:
         if to.scheme == "unix":
             return _UnixConnection(to.authority, self._timeout_s)
         context = (self._credentials or Credentials()).context() if to.scheme == "https" else None
-        proxy = "" if proxy_bypass(f"{to.host}:{to.port}") else getproxies().get(to.scheme, "")
+        proxy = "" if self._direct or proxy_bypass(f"{to.host}:{to.port}") else getproxies().get(to.scheme, "")
         if not proxy:
             if context is None:
                 return HTTPConnection(to.host, to.port, timeout=self._timeout_s)

@@ -104,19 +104,19 @@ def read_page(content: bytes, *, kind: str = "", model: str = "") -> ServerPage:
             if prefix not in text:
                 continue
             if (found := _Found.on(text, one, prefix, model)) is not None:
+                if not text.endswith("\n"):
+                    raise PageRefusedError("cut", "its last line has no end")
                 return found.page()
     raise PageRefusedError("unknown", "no counter of a known server is on this page")
 
 
 def _text(content: bytes) -> str:
     text = content.decode(errors="replace")
-    if text.startswith('"'):  # llama.cpp b7010 answers the page as one JSON string
+    if text.startswith('"#'):  # llama.cpp b7010 answers the page as one JSON string
         try:
             text = str(json.loads(text))
         except ValueError:
             raise PageRefusedError("cut", "it is a JSON string without an end") from None
-    if not text.endswith("\n"):
-        raise PageRefusedError("cut", "its last line has no end")
     return text
 
 
@@ -170,7 +170,7 @@ class _Found:
                 raise PageRefusedError("duplicate", f"{prefix}{name} is on it twice with the same labels")
             seen.add((name, labels))
             if len(seen) > MOST_SERIES:
-                raise PageRefusedError("too-many-series", f"it has more than {MOST_SERIES} series")
+                raise PageRefusedError("too_many_series", f"it has more than {MOST_SERIES} series")
             if name not in counted:
                 found.created[name.removesuffix("_created"), labels] = _seconds(written)
                 continue
@@ -190,7 +190,7 @@ class _Found:
     def page(self) -> ServerPage:
         """Return it as numbers."""
         if self.kind.each_model and not self.model and len(self.models) > 1:
-            raise PageRefusedError("no-model", f"it counts {len(self.models)} models; name the one that is meant")
+            raise PageRefusedError("no_model", f"it counts {len(self.models)} models; name the one that is meant")
         series, running = {}, None
         for unit, by_metric in self.rows.items():
             chosen = next(by_metric[one.name] for one in self.kind.sources[unit] if one.name in by_metric)
@@ -223,11 +223,11 @@ def whole(written: str, what: str) -> int:
     except ValueError:
         number = math.nan
     if math.isnan(number):
-        raise PageRefusedError("not-a-number", f"{what} is {written[:40]!r}")
+        raise PageRefusedError("not_a_number", f"{what} is {written[:40]!r}")
     if number < 0:
         raise PageRefusedError("negative", f"{what} is negative")
     if number > LARGEST:
-        raise PageRefusedError("too-large", f"{what} is above 2^53")
+        raise PageRefusedError("too_large", f"{what} is above 2^53")
     if number != int(number):
         raise PageRefusedError("fraction", f"{what} is no whole number")
     return int(number)

@@ -53,7 +53,9 @@ def test_energy_of_a_unit_is_that_of_the_time_between_its_first_and_last_page():
     one = unit_of(accounts)
     assert one.count == 1500
     assert one.energy_hnj / HNJ == pytest.approx(WATTS / 2 * 5, rel=1e-9)
-    assert one.joules_hnj / HNJ == pytest.approx(0.5, rel=1e-9)
+    (told,) = accounts.ledger.jobs[A].work.facts(accounts.ledger.jobs[A].energy_hnj, 0.0)
+    assert told.joules == pytest.approx(0.5, rel=1e-9)
+    assert told.plain()["joules_per_unit"] == told.joules
 
 
 def test_work_waits_for_the_energy_of_its_time():

@@ -99,11 +99,21 @@ def test_a_changed_configuration_starts_new_pods():
         {"config": {"meter": ""}},
         {"serviceMonitor": {"interval": "often"}},
         {"stateHostPath": "x"},
+        {"runHostPath": "run"},
     ],
 )
 def test_the_schema_refuses(values):
     with pytest.raises(HelmError):
         rendered(values)
+
+
+def test_the_sockets_are_on_the_node_where_pods_shall_measure_themselves():
+    def run(values):
+        spec = rendered(values)["DaemonSet", "demo-wattshed"]["spec"]["template"]["spec"]
+        return next(volume for volume in spec["volumes"] if volume["name"] == "run")
+
+    assert run({}) == {"name": "run", "emptyDir": {}}
+    assert run({"runHostPath": "/run/wattshed"})["hostPath"] == {"path": "/run/wattshed", "type": "DirectoryOrCreate"}
 
 
 def test_rules_and_dashboards_are_the_repository_s_own():

@@ -128,7 +128,7 @@ def test_a_frame_of_polars_is_the_same_memory(minute):
 
 def test_there_is_no_other_table(minute):
     for frame in (minute.pandas, minute.polars):
-        with pytest.raises(wattshed.InputError, match="no table 'job', only gpus, jobs and power"):
+        with pytest.raises(wattshed.InputError, match="no table 'job', only gpus, jobs, work and power"):
             frame("job")
 
 
@@ -200,7 +200,7 @@ def test_copies_are_written_beside(log, tmp_path):
     assert (tmp_path / "h.db").stat().st_size > 0
 
 
-def test_an_emissions_csv_replays_to_the_same_joules_and_grows(minute, tmp_path):
+def test_an_emissions_csv_replays_to_the_same_joules_and_grows(minute, tmp_path, capsys):
     path = tmp_path / "emissions.csv"
     minute.emissions(path, carbon=400, pue=1.25)
     again = wattshed.replay(path)
@@ -214,6 +214,10 @@ def test_an_emissions_csv_replays_to_the_same_joules_and_grows(minute, tmp_path)
     rows = list(csv.DictReader(path.open(encoding="utf-8")))
     assert len(rows) == 2 * len(minute.jobs)
     assert rows[-1]["emissions"] == ""
+    assert main(["replay", MINUTE, "--emissions", str(path), "--carbon", "400"]) == 0
+    assert len(path.read_text().splitlines()) == 1 + 3 * len(minute.jobs)
+    assert main(["replay", MINUTE, "--emissions", str(path), "--carbon", "co2.csv"]) == 2
+    assert "which --emissions needs of --carbon" in capsys.readouterr().err
     path.write_text("timestamp,emissions\n")
     with pytest.raises(wattshed.InputError, match=r"emissions\.csv:1: its columns are not those of CodeCarbon"):
         minute.emissions(path)

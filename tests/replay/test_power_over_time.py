@@ -1,7 +1,9 @@
 """The picture of a replay: its power over time holds the energy that was booked, in few steps, with gaps as gaps."""
 
 import argparse
+from functools import partial
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,9 +12,11 @@ from wattshed.agent.commands import replay as command
 from wattshed.agent.errors import InputError
 from wattshed.agent.printing.pictures import check_target
 from wattshed.agent.replay.books import book, finish, new_part
+from wattshed.agent.replay.points import at_steps
 from wattshed.agent.replay.power import PowerOverTime
 from wattshed.agent.replay.reading_flags import settings_of
 from wattshed.agent.traces.sources import find
+from wattshed.agent.window import Readings, Window
 
 JOBS = "job,host,gpu,start,end\na,,0,1000,1030\nb,,1,1010,1050\n"
 
@@ -107,6 +111,43 @@ def test_readings_that_are_further_apart_than_steps_leave_no_hole(trace, period)
     assert {round(sum(watts.values()), 6) for place, watts in steps.items() if place > 1002} == {400}
     energy = sum(account.energy_hnj for account in part.accounts.gpus.values()) / 2e9
     assert sum(power.energies_j().values()) == energy
+
+
+def test_who_looks_in_between_moves_no_joule():
+    """A recording that is cut at steps is booked as it is without: but for activity, which is cut to whole numbers."""
+    args = arguments("examples/recordings/h200-minute")
+    asked = settings_of(args)
+    booked = []
+    for step_us in (1 << 60, 1_000_000, 300_000, 15_000_000):
+        (chain,) = find(args.trace, asked.options)
+        part = new_part(asked)
+        book(chain, asked, part, cut=partial(at_steps, step_us=step_us))
+        accounts = finish(part).accounts
+        times = {key: (job.start_us, job.end_us) for key, job in accounts.ledger.jobs.items()}
+        joules = {key: job.energy_hnj / 2e9 for key, job in accounts.ledger.jobs.items()}
+        booked.append((times, pytest.approx(joules, rel=1e-6), [one.energy_hnj for one in accounts.gpus.values()]))
+    assert all(one[0] == booked[0][0] and one[2] == booked[0][2] for one in booked)
+    assert all(one[1] == booked[0][1].expected for one in booked)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    times=st.lists(st.lists(st.integers(0, 99), max_size=12, unique=True), min_size=1, max_size=3),
+    step=st.integers(1, 40),
+)
+def test_pieces_have_readings_of_each_gpu_that_the_window_has(times, step):
+    rows = [sorted(own) for own in times]
+    offsets = np.cumsum([0, *map(len, rows)])
+    time_us = np.array([t for own in rows for t in own], np.int64)
+    readings = Readings(offsets, time_us, np.ones(len(time_us), np.int32), np.full(len(time_us), -1))
+    window = Window("n", 0, 0, 100, (), readings, np.empty(0, np.int64))
+    pieces = list(at_steps(window, step))
+    assert [piece.end_us for piece in pieces[:-1]] == [piece.start_us for piece in pieces[1:]]
+    assert all(piece.end_us % step == 0 for piece in pieces[:-1])
+    for gpu, own in enumerate(rows):
+        counts = [int(np.diff(piece.readings.offsets)[gpu]) for piece in pieces]
+        assert sum(counts) == len(own)
+        assert not own or min(counts) > 0
 
 
 @pytest.mark.parametrize("name", ["p.svg", "p.png"])

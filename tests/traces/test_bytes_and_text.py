@@ -13,7 +13,7 @@ from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.inputs.text import head_of
 from wattshed.agent.inputs.timestamps import TimestampParser
-from wattshed.agent.traces.foreign import smi_csv
+from wattshed.agent.traces.foreign import naming, smi_csv
 from wattshed.agent.traces.foreign.gpus import Gpus
 from wattshed.agent.traces.foreign.rows import Rows
 from wattshed.agent.traces.foreign.table import TableReader
@@ -164,19 +164,44 @@ def clean(path, rows):
     return lines, list(delimited.blocks(pieces, layout.names(), SourceReport("t"), layout.kinds()))
 
 
-def test_a_clean_log_is_read_from_its_bytes_but_for_its_first_block(tmp_path, monkeypatch):
-    monkeypatch.setattr(delimited, "BLOCK_BYTES", 100_000)
-    lines, (first, *others) = clean(tmp_path / "log.csv", 4_000)
-    assert {type(column).__name__ for column in first.columns.values()} == {"StringArray"}
-    for block in others:
+def test_a_clean_log_is_read_from_its_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(delimited, "BLOCK_BYTES", 150_000)
+    lines, blocks = clean(tmp_path / "log.csv", 4_000)
+    assert len(blocks) > 2
+    for block in blocks:
         kept = {name: type(column).__name__ for name, column in block.columns.items()}
         assert kept == {
-            "timestamp": "TimestampArray", "uuid": "DictionaryArray", "index": "DictionaryArray",
+            "timestamp": "Stamps", "uuid": "Names", "index": "Names",
             "power.draw [W]": "Scaled", "utilization.gpu [%]": "Scaled", "power.limit [W]": "Scaled",
         }  # fmt: skip
-    power = np.concatenate([block.columns["power.draw [W]"].value for block in others])
-    assert power.tolist() == [int(Fraction(line.split(", ")[3][:-2]) * 1000) for line in lines[-len(power) :]]
-    assert np.concatenate([block.lines() for block in (first, *others)]).tolist() == list(range(2, 4002))
+    power = np.concatenate([block.columns["power.draw [W]"].value for block in blocks])
+    assert power.tolist() == [int(Fraction(line.split(", ")[3][:-2]) * 1000) for line in lines[1:]]
+    assert np.concatenate([block.lines() for block in blocks]).tolist() == list(range(2, 4002))
+
+
+@pytest.mark.parametrize("begin", ["2026-03-01T00:00:0{}", "2026/03/01 00:00:0{}Z", "177232320{}", "177232320{}000"])
+@pytest.mark.parametrize("places", [0, 1, 3, 6, 9])
+def test_the_first_rows_tell_the_same_about_gpus_and_stamps(tmp_path, begin, places):
+    path = tmp_path / "log.csv"
+    digits = f".{'120304056'[:places]}" if places else ""
+    stamp = begin if not digits else begin.replace("Z", "") + digits + ("Z" if "Z" in begin else "")
+    rows = [f"{stamp.format(step)},node,{gpu},H100,{step * 7 + gpu}.5" for step in range(9) for gpu in (3, 1)]
+    path.write_text("time,host,gpu,model,power\n" + "\n".join(rows), encoding="ascii")
+    layout = TableLayout("time", ("gpu",), (Quantity("power", "W"),), host="host", model="model")
+    found = []
+    for kinds in (layout.kinds(), None):
+        ((_, pieces),) = [
+            (below, list(some)) for below, some in delimited.stretches(path, sniff(head_of(path)), SourceReport("t"))
+        ]
+        first = next(delimited.blocks(pieces, layout.names(), SourceReport("t"), kinds))
+        found.append(
+            naming.head_rows({n: column[:10] for n, column in first.columns.items()}, layout, TimestampParser())
+        )
+    typed, text = found
+    assert typed.cells == text.cells == {"gpu": ["3", "1"] * 5, "host": ["node"] * 10, "model": ["H100"] * 10}
+    assert (typed.tick_us, typed.time_us.tolist(), typed.power_mw.tolist()) == (
+        text.tick_us, text.time_us.tolist(), text.power_mw.tolist(),
+    )  # fmt: skip
 
 
 def test_a_file_that_is_cut_while_it_is_read_ends_there(tmp_path, monkeypatch):

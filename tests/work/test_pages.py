@@ -45,7 +45,7 @@ def test_steps_of_a_pipeline_are_not_requests():
     content = (PAGES / "triton-ensemble.prom").read_bytes()
     with pytest.raises(PageRefusedError, match="name the one") as refused:
         read_page(content)
-    assert refused.value.reason == "no-model"
+    assert refused.value.reason == "no_model"
     assert read_page(content, model="ensemble").totals() == {"requests": 59}
 
 
@@ -60,12 +60,12 @@ def test_every_fixture_is_used():
 @pytest.mark.parametrize(
     ("written", "reason"),
     [
-        ("NaN", "not-a-number"),
-        ("1.2.3", "not-a-number"),
+        ("NaN", "not_a_number"),
+        ("1.2.3", "not_a_number"),
         ("-1", "negative"),
         ("4096.5", "fraction"),
-        ("+Inf", "too-large"),
-        ("9007199254740994", "too-large"),
+        ("+Inf", "too_large"),
+        ("9007199254740994", "too_large"),
     ],
 )
 def test_what_counts_nothing_is_refused(written, reason):
@@ -81,7 +81,7 @@ def test_what_counts_nothing_is_refused(written, reason):
         ((PAGES / "llamacpp-b7010-quoted.txt").read_bytes()[:-5], "cut"),
         (VLLM + VLLM, "duplicate"),
         (gzip.compress(VLLM) + b"\n", "unknown"),
-        (b"", "cut"),
+        (b"", "unknown"),
         (b"<html>\n", "unknown"),
         (b"up 1\n", "unknown"),
     ],

@@ -6,11 +6,10 @@ import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs import columns as column_names
 from wattshed.agent.inputs import delimited
+from wattshed.agent.inputs.arrow import pa
 from wattshed.agent.inputs.delimited import Block
 from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.inputs.prefetch import ahead
@@ -81,7 +80,7 @@ def _read_smi(log: LogFile) -> Iterator[Rows]:
         if not layout.time and not log.options.period_us:
             wanted = "log with `timestamp`, or say --period SECONDS if rows are that far apart"
             raise InputError(f"it has no column of time; {wanted}", path, max(below.header_lines, 1))
-        return layout, ""
+        return replace(layout, util=None) if log.options.billing and not layout.pid else layout, ""
 
     yield from read_text(log, dialect, layout_below)
 
