@@ -57,11 +57,12 @@ class Amounts:
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self._tariffs = tariffs_of(args)
         self._html = args.html
         self.draws = args.html is not None
         given = (args.by, args.html, args.price, args.carbon, args.pue)
         self.wanted = any(one is not None for one in given)
+        said = self.wanted or args.currency or args.tariff_columns
+        self._tariffs = tariffs_of(args) if said else None  # else nothing of it is loaded
         self._by = args.by or "job"
         self._cleanup = ExitStack()
         self._page: tuple[dict[str, Any], dict[str, Any]] | None = None
@@ -95,7 +96,7 @@ class Amounts:
         dict
             ``wattshed.report/1`` with its notes, see `agent.reports.amounts.priced`.
         """
-        if not self.wanted or self.history is None:
+        if not self.wanted or self.history is None or self._tariffs is None:
             return None
         from wattshed.agent.reports.amounts import priced  # noqa: PLC0415 - for those who ask for it
         from wattshed.agent.reports.notes import notes_of  # noqa: PLC0415
