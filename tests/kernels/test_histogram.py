@@ -120,19 +120,19 @@ def test_a_weight_beyond_32_bits_is_whole():
 
 def test_settling_looks_only_at_what_was_touched(monkeypatch):
     """A board within 50 W touches a fiftieth of its bins, and the others have no memory yet."""
-    seen, look_through = [], room._filled
+    seen, made = [], np.empty
 
-    def filled(bins, lowest, highest, level, weight):
-        seen.append(len(level))
-        return look_through(bins, lowest, highest, level, weight)
+    def empty(shape, dtype):
+        seen.append(shape)
+        return made(shape, dtype)
 
     histogram = PowerHistogram(few=0)
     powers = np.array([300_000, 349_999, 320_000, 300_000], np.int32)
     histogram.extend(np.arange(4, dtype=np.int64) * 1_000_000, powers, CEILING, GAP)
     histogram.catch_up()
     assert (histogram.last[LOWEST], histogram.last[HIGHEST]) == (300_000, 349_999)
-    monkeypatch.setattr(room, "_filled", filled)
+    monkeypatch.setattr(room.np, "empty", empty)
     histogram.settle()
     histogram.settle()
-    assert seen == [50_000]
+    assert seen == [(2, 50_000)]
     assert histogram.quantiles((0, 500_000, 1_000_000)) == [300_000, 320_000, 349_999]
