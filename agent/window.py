@@ -245,8 +245,8 @@ class WorkRow:
     """Work that ``owner``, one of the window's owners, did from ``start_us`` to ``end_us``, which is in the window.
 
     ``unit`` is ``output_tokens``, ``steps`` ...; empty where the row says only whether the owner's servers waited:
-    ``waiting`` is whether none had a request in all that time. ``source`` is `TOLD` or `SCRAPED`; ``doubt`` one sigma of
-    the count: what was in progress at the end.
+    ``waiting`` is whether none had a request in all that time. ``source`` is `TOLD` or `SCRAPED`; ``doubt`` one sigma
+    of the count: what was in progress at the end.
     """
 
     owner: JobKey

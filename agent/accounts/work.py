@@ -147,7 +147,7 @@ class JobWork:
 
         What a part used that did no work of a unit is part of the unit's energy too: the job's other GPUs.
         """
-        for key in self.units.keys() | other.units.keys():
+        for key in dict.fromkeys([*self.units, *other.units]):
             mine, theirs = self.units.get(key), other.units.get(key)
             if mine is None:
                 mine = self.units[key] = UnitWork(energy_hnj=mine_hnj)

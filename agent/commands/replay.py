@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.commands.amounts import Amounts, add_amount_flags
+from wattshed.agent.commands.starting import quick_start
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.printing.progress import in_sight
 from wattshed.agent.replay.boundaries import boundary_of
@@ -88,8 +89,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Replay; prints the answer, or after Ctrl-C what is known so far, marked as partial (exit code 130)."""
-    from wattshed.agent.replay.running import refuse, refuse_for_runs, replay_on_cluster  # noqa: PLC0415
-    from wattshed.agent.traces.sources import find  # noqa: PLC0415
+    with quick_start():
+        from wattshed.agent.replay.running import refuse, refuse_for_runs, replay_on_cluster  # noqa: PLC0415
+        from wattshed.agent.traces.sources import find  # noqa: PLC0415
 
     settings = settings_of(args)
     if not args.trace:

@@ -11,9 +11,9 @@ import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-import pyarrow as pa
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.arrow import pa
 from wattshed.agent.inputs.delimited import Block
 
 if TYPE_CHECKING:

@@ -81,6 +81,15 @@ def test_nulls_are_no_readings(tmp_path, capsys, write):
     assert sum(gpu["samples"] for gpu in gpus) == STEPS * GPUS - power.null_count
 
 
+def test_a_gpu_that_no_row_is_of_is_none(tmp_path, capsys):
+    """Neither between the numbers of others, nor one of which all rows are left out."""
+    names = pa.array(["a", "b", "c"]).take(pa.array(GPU))
+    pq.write_table(pa.table({**PLAIN, "gpu": pa.array(GPU * 3 + 1), "name": names}), tmp_path / "log")
+    for flags in ((), ("--columns", "gpu=name,time=timestamp,power=power_w")):
+        found, _ = energies(capsys, tmp_path / "log", *flags, "--where", "name=a,name=c")
+        assert [gpu["samples"] for gpu in found] == [STEPS, STEPS]
+
+
 @pytest.mark.parametrize("size", [1, 7, 50, 1000])
 @pytest.mark.parametrize("form", ["parquet", "arrow"])
 def test_batches_hold_all_rows_once(tmp_path, form, size):

@@ -10,10 +10,9 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs import delimited
+from wattshed.agent.inputs.arrow import pa
 from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.inputs.line_stamps import prefix_of_file, stamped_lines
 from wattshed.agent.inputs.quantities import POWER_MW
