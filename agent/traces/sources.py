@@ -29,10 +29,10 @@ from wattshed.agent.traces.foreign.assembler import Assembler
 from wattshed.agent.traces.foreign.energies import known
 from wattshed.agent.traces.foreign.format import Head
 from wattshed.agent.traces.foreign.gpus import Gpus
-from wattshed.agent.traces.foreign.hosts import name_hosts
+from wattshed.agent.traces.foreign.hosts import each_once, name_hosts
 from wattshed.agent.traces.foreign.lanes import in_lanes
 from wattshed.agent.traces.foreign.registry import holds_runs, recognise, rows_of, runs_of
-from wattshed.agent.traces.foreign.runs import settled
+from wattshed.agent.traces.foreign.settled_runs import settled
 from wattshed.agent.traces.options import Options, TraceFile
 
 if TYPE_CHECKING:
@@ -209,10 +209,11 @@ def find(arguments: Sequence[str], options: Options) -> list[Chain]:
         chains.setdefault(name, Chain(source.host, [])).sources.append(source)
     for chain in chains.values():
         chain.sources.sort(key=lambda source: (source.path.parent.name, source.path.name))
+    foreign_sources, doubled = each_once(foreign_sources)
     for source in name_hosts(foreign_sources, options):
         chains.setdefault(f"rows {source.host}", Chain(source.host, [])).sources.append(source)
     for chain in list(chains.values())[:1]:
-        chain.passed_over = [f"skipped {error}" for error in refused]
+        chain.passed_over = [*doubled, *(f"skipped {error}" for error in refused)]
     return list(chains.values())
 
 

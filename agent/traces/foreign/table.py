@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.arrow import pa, pc
 from wattshed.agent.inputs.quantities import (
     COUNT,
@@ -106,7 +107,7 @@ class TableReader:
         keep = block.rows(layout.time or layout.names()[-1])
         if not keep.all():
             block = block.filter(keep)
-        time_us = self._times(block.columns)
+        time_us = self._times(block)
         self._report.rows += time_us.size
         timed = time_us != NO_TIME
         if not timed.all():
@@ -118,12 +119,14 @@ class TableReader:
             self._note_first(block)
             yield from self._wide(block, time_us) if layout.wide else self._long(block, time_us)
 
-    def _times(self, columns: dict[str, Any]) -> NDArray[np.int64]:
+    def _times(self, block: Block) -> NDArray[np.int64]:
         """Read the stamps of rows: int64[n], us; `NO_TIME` where there is none."""
-        layout = self._layout
+        layout, columns = self._layout, block.columns
         if layout.time:
             dated = "date" in layout.time.lower()
             time_us = self._clock.read(columns[layout.time], columns.get(layout.date), dated=dated)
+            if self._clock.unclear:
+                raise InputError(self._clock.unclear, self._report.path, block.line_of(0))
             if self._clock.assumed:
                 self._report.note(self._clock.assumed)
             return time_us
