@@ -139,8 +139,8 @@ def deal_windows(
     offsets, at = np.zeros((windows, gpus + 1), np.int64), np.zeros((windows, gpus), np.int64)
     times, powers = np.empty(len(gpu), np.int64), np.empty(len(gpu), np.int32)
     last_us = np.full(gpus, _BEFORE_ALL)
-    gpu, time_us, power_mw = (np.ascontiguousarray(column) for column in (gpu, time_us, power_mw))
-    rows = _deal(gpu, time_us, power_mw, place, edges_us, offsets, last_us, at, times, powers)
+    owner, stamps, readings = (np.ascontiguousarray(column) for column in (gpu, time_us, power_mw))
+    rows = _deal(owner, stamps, readings, place, edges_us, offsets, last_us, at, times, powers)
     if rows < 0:
         return None
     begin = np.concatenate([np.zeros(1, np.int64), np.cumsum(offsets[:-1, -1])])

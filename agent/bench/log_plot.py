@@ -48,7 +48,7 @@ def _speeds(axes: Any, kinds: list[dict[str, Any]]) -> None:
     ]
     axes.bar_label(bars, labels, padding=3, fontsize=8)
     axes.set_xscale("log")
-    axes.set_xlim(min(millions) / 2, max(millions) * 12)
+    axes.set_xlim(min(millions) / 2, max(millions) * 25)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("million readings a second, without the start")

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-from typing import TYPE_CHECKING, Any, Protocol
+import itertools
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-import pyarrow as pa
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.arrow import pa
 from wattshed.agent.inputs.delimited import Block
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 PARQUET_MAGIC, ARROW_MAGIC = b"PAR1", b"ARROW1"
 _BLOCK_ROWS = 1 << 18
@@ -56,8 +59,8 @@ def blocks_of(table: ColumnTable, wanted: Sequence[str], time: str = "") -> Iter
     table : ColumnTable
     wanted : sequence of str
     time : str
-        A column of numbers or stamps that is among them. Where row groups go far back in it, as in a table sorted by
-        GPU, they are read side by side, so that no row comes much too late; without it, in the order of the file.
+        A column of numbers or stamps that is among them. Where it goes far back, as in a table sorted by GPU, the
+        stretches in which it rises are read side by side, so that no row comes much too late.
     """
     for first, batch in table.in_time(wanted, time):
         yield Block(first + 1, {name: batch.column(name) for name in wanted})
@@ -109,39 +112,59 @@ class _ParquetTable(contextlib.ExitStack):
             yield from self._file.iter_batches(rows, row_groups=groups, columns=list(wanted))
 
     def in_time(self, wanted: Sequence[str], time: str) -> Iterator[tuple[int, pa.RecordBatch]]:
-        runs = side_by_side(self._spans(time)) if time else []
-        if not 1 < len(runs) <= _MOST_RUNS:
+        runs = self._runs(time) if time else []
+        if len(runs) < 2:
             yield from _numbered(self.batches(wanted))
             return
-        first = np.cumsum([0, *(self._rows_of(group) for group in range(self._file.num_row_groups))]).tolist()
         rows = max(_BLOCK_ROWS // len(runs), 1)
-
-        def read(run: Sequence[int]) -> Iterator[tuple[int, pa.RecordBatch]]:
-            for group in run:
-                batches = self._file.iter_batches(rows, row_groups=[group], columns=list(wanted))
-                yield from _numbered(batches, first[group])
-
-        open_runs = [(_BEFORE_ALL, number, read(run)) for number, run in enumerate(runs)]
+        open_runs = [(_BEFORE_ALL, number, self._read(run, wanted, rows)) for number, run in enumerate(runs)]
         while open_runs:
             _, number, batches = heapq.heappop(open_runs)  # the one that is furthest behind
             if (found := next(batches, None)) is not None:
                 yield found
-                last = found[1].column(time)[-1]
-                heapq.heappush(open_runs, (last.value if hasattr(last, "value") else last.as_py(), number, batches))
+                reached = float(_numbers(found[1].column(time))[-1])
+                heapq.heappush(open_runs, (reached, number, batches))
+
+    def _runs(self, time: str) -> list[list[Stretch]]:
+        """Part the rows into runs that are read side by side; fewer than two: they are read in their order."""
+        if not _goes_back(self._spans(time)):
+            return []
+        stretches: list[Stretch] = []
+        for first, batch in _numbered(self._file.iter_batches(_BLOCK_ROWS, columns=[time])):
+            _extend(stretches, first, _numbers(batch.column(0)))
+            if len(stretches) > _MOST_RUNS:
+                return []
+        return side_by_side(stretches)
+
+    def _read(self, run: Sequence[Stretch], wanted: Sequence[str], rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Read the rows of some stretches."""
+        ends = np.cumsum([self._rows_of(group) for group in range(self._file.num_row_groups)])
+        for one in run:
+            for group in range(int(np.searchsorted(ends, one.first_row, side="right")), len(ends)):
+                first = int(ends[group]) - self._rows_of(group)
+                if first >= one.end_row:
+                    break
+                for at, batch in _numbered(
+                    self._file.iter_batches(rows, row_groups=[group], columns=list(wanted)), first
+                ):
+                    lo, hi = max(one.first_row - at, 0), min(one.end_row - at, batch.num_rows)
+                    if lo < hi:
+                        yield at + lo, batch.slice(lo, hi - lo)
 
     def _rows_of(self, group: int) -> int:
         return int(self._file.metadata.row_group(group).num_rows)
 
-    def _spans(self, time: str) -> list[tuple[Any, Any, int]]:
-        """Return first and last time and the rows of each row group; nothing if one does not tell, or by text."""
-        place, found = self.schema.get_field_index(time), list[tuple[Any, Any, int]]()
+    def _spans(self, time: str) -> list[Stretch]:
+        """Return when each row group begins and ends; nothing if one does not tell, or by text."""
+        place, found, row = self.schema.get_field_index(time), list[Stretch](), 0
         if pa.types.is_nested(self.schema.field(place).type):
             return []
         for group in range(self._file.num_row_groups):
             known = self._file.metadata.row_group(group).column(place).statistics
             if known is None or not known.has_min_max or known.null_count or known.physical_type not in _ORDERED:
                 return []
-            found.append((known.min_raw, known.max_raw, self._rows_of(group)))
+            found.append(Stretch(row, row + self._rows_of(group), known.min_raw, known.max_raw))
+            row = found[-1].end_row
         return found
 
     def _together(self, rows: int) -> Iterator[list[int]]:
@@ -165,28 +188,55 @@ def _numbered(batches: Iterable[pa.RecordBatch], first: int = 0) -> Iterator[tup
         first += batch.num_rows
 
 
-def side_by_side(spans: Sequence[tuple[Any, Any, int]]) -> list[list[int]]:
-    """Part row groups into runs, so that time never goes back within one; a single run if rows are late by few.
+class Stretch(NamedTuple):
+    """Rows one after the other, and the first and last time among them, in any unit."""
 
-    Parameters
-    ----------
-    spans : sequence of (first, last, rows)
-        Of each row group.
-    """
-    before, upto, late = [(spans[0][1], 0)] if spans else [], 0, 0
-    runs: list[list[int]] = []
-    for group, (first, last, rows) in enumerate(spans):
-        # Behind whom has time been at this group's first stamp already?
-        late = max(late, upto - next((at for reached, at in before if reached > first), upto))
-        if last > before[-1][0]:
-            before.append((last, upto))
-        upto += rows
-        fitting = [run for run in runs if spans[run[-1]][1] <= first]
-        if fitting:
-            max(fitting, key=lambda run: spans[run[-1]][1]).append(group)
+    first_row: int
+    end_row: int
+    first: float
+    last: float
+
+
+def _goes_back(spans: Sequence[Stretch]) -> bool:
+    """Return whether more than `_LATE_ROWS` rows may be out of order: in a row group, or with those it overlaps."""
+    reached: list[Stretch] = []
+    for one in spans:
+        above = next((other for other in reached if other.last > one.first), one)
+        if one.end_row - above.first_row > _LATE_ROWS:
+            return True
+        if not reached or one.last > reached[-1].last:
+            reached.append(one)
+    return False
+
+
+def _numbers(column: Any) -> NDArray[Any]:
+    """Return stamps or numbers as numbers, in the column's own unit."""
+    plain = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
+    numbers: NDArray[Any] = plain.to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def _extend(stretches: list[Stretch], row: int, times: NDArray[Any]) -> None:
+    """Add the times of rows from ``row`` on: a stretch ends where time goes back."""
+    edges = [0, *(np.flatnonzero(times[1:] < times[:-1])[:_MOST_RUNS] + 1).tolist(), len(times)]
+    for begin, end in itertools.pairwise(edges):
+        first, last = times[begin], times[end - 1]
+        if begin == 0 and stretches and stretches[-1].last <= first:
+            stretches[-1] = stretches[-1]._replace(end_row=row + end, last=last)
         else:
-            runs.append([group])
-    return runs if late > _LATE_ROWS else [list(range(len(spans)))]
+            stretches.append(Stretch(row + begin, row + end, first, last))
+
+
+def side_by_side(stretches: Sequence[Stretch]) -> list[list[Stretch]]:
+    """Bring stretches that follow each other in time into as few runs as may be."""
+    runs: list[list[Stretch]] = []
+    for one in stretches:
+        fitting = [run for run in runs if run[-1].last <= one.first]
+        if fitting:
+            max(fitting, key=lambda run: run[-1].last).append(one)
+        else:
+            runs.append([one])
+    return runs
 
 
 def _repeated_texts(metadata: Any) -> list[str]:

@@ -99,7 +99,7 @@ def files(document):
         beside = (one["rivals"].get(name, {}).get("times_quicker") for name in READERS)
         text += row(
             one["kind"], f"{one['bytes'] / 1e6:.0f}", f"{one['rows'] / 1e6:.2f}", f"{one['seconds']:.2f}",
-            f"{one['reading_s']:.2f}", f"{one['reading_mb_per_s']:,.0f}", f"{one['rows'] / one['reading_s'] / 1e6:.1f}",
+            f"{one['reading_s']:.2f}", f"{one['reading_mb_per_s']:,.0f}", f"{one['rows'] / one['reading_s'] / 1e6:.2g}",
             f"{one['peak_mib']:.0f}", *(number(times, ".2f") for times in beside),
         )  # fmt: skip
     return text

@@ -1,5 +1,6 @@
 """Parquet and Arrow files of other tools: read as the same table in text, whatever its row groups and types."""
 
+import itertools
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ from pyarrow import feather
 
 from wattshed.agent.__main__ import main
 from wattshed.agent.inputs import columnar
-from wattshed.agent.inputs.columnar import blocks_of, head_of_columns, open_columns, side_by_side
+from wattshed.agent.inputs.columnar import Stretch, blocks_of, head_of_columns, open_columns, side_by_side
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.traces.foreign.assembler import Assembler
 from wattshed.agent.traces.foreign.gpus import Gpus
@@ -80,6 +81,15 @@ def test_nulls_are_no_readings(tmp_path, capsys, write):
     assert sum(gpu["samples"] for gpu in gpus) == STEPS * GPUS - power.null_count
 
 
+def test_a_gpu_that_no_row_is_of_is_none(tmp_path, capsys):
+    """Neither between the numbers of others, nor one of which all rows are left out."""
+    names = pa.array(["a", "b", "c"]).take(pa.array(GPU))
+    pq.write_table(pa.table({**PLAIN, "gpu": pa.array(GPU * 3 + 1), "name": names}), tmp_path / "log")
+    for flags in ((), ("--columns", "gpu=name,time=timestamp,power=power_w")):
+        found, _ = energies(capsys, tmp_path / "log", *flags, "--where", "name=a,name=c")
+        assert [gpu["samples"] for gpu in found] == [STEPS, STEPS]
+
+
 @pytest.mark.parametrize("size", [1, 7, 50, 1000])
 @pytest.mark.parametrize("form", ["parquet", "arrow"])
 def test_batches_hold_all_rows_once(tmp_path, form, size):
@@ -98,34 +108,29 @@ def test_batches_hold_all_rows_once(tmp_path, form, size):
     assert lines.tolist() == list(range(1, STEPS * GPUS + 1))
 
 
-def test_row_groups_that_go_back_in_time_are_read_side_by_side(tmp_path, monkeypatch):
+@pytest.mark.parametrize("group", [8, 13, 40, 1000])
+def test_what_goes_back_in_time_is_read_side_by_side(tmp_path, monkeypatch, group):
     """Each row comes once, with its line, and late by no more than a block."""
     monkeypatch.setattr(columnar, "_LATE_ROWS", 30)
     monkeypatch.setattr(columnar, "_BLOCK_ROWS", 6)
     by_gpu = pa.table({**PLAIN, "row": pa.array(range(STEPS * GPUS))}).sort_by([("gpu", "ascending")])
-    pq.write_table(by_gpu, tmp_path / "log", row_group_size=8)
+    pq.write_table(by_gpu, tmp_path / "log", row_group_size=group)
     with open_columns(tmp_path / "log") as table:
         blocks = list(blocks_of(table, ["timestamp", "row"], "timestamp"))
-    times = np.concatenate([block.columns["timestamp"].to_numpy().astype(np.int64) for block in blocks])
-    assert int((np.maximum.accumulate(times) - times).max()) <= 6 * 10**6
+    times = np.concatenate([block.columns["timestamp"].to_numpy().astype("M8[s]").astype(int) for block in blocks])
+    assert int((np.maximum.accumulate(times) - times).max()) <= 6
     found = {
         line: row for block in blocks for line, row in zip(block.lines(), block.columns["row"].to_pylist(), strict=True)
     }
     assert [found[line + 1] for line in range(STEPS * GPUS)] == by_gpu["row"].to_pylist()
 
 
-@pytest.mark.parametrize(
-    ("spans", "runs"),
-    [
-        ([], [[]]),
-        ([(0, 9, 60), (9, 19, 60), (18, 29, 60)], [[0, 1, 2]]),  # late by a few rows of the group above
-        ([(0, 9, 60), (10, 19, 60), (0, 9, 60), (10, 19, 60)], [[0, 1], [2, 3]]),
-        ([(10, 19, 60), (10, 19, 60), (0, 9, 60)], [[0], [1], [2]]),
-    ],
-)
-def test_runs_never_go_back(monkeypatch, spans, runs):
-    monkeypatch.setattr(columnar, "_LATE_ROWS", 100)
-    assert side_by_side(spans) == runs
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 9)), max_size=12))
+def test_time_never_goes_back_within_a_run(found):
+    stretches = [Stretch(row, row + 1, first, first + length) for row, (first, length) in enumerate(found)]
+    runs = side_by_side(stretches)
+    assert sorted(one for run in runs for one in run) == stretches
+    assert all(one.last <= other.first for run in runs for one, other in itertools.pairwise(run))
 
 
 SAMPLES = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30), st.integers(-1, 3)), min_size=1, max_size=60)

@@ -283,18 +283,28 @@ def _names_in(column: Any) -> tuple[list[str], NDArray[np.integer]]:
     if isinstance(column, Names):
         return column.texts, column.code
     if pa.types.is_dictionary(column.type):
-        if not column.null_count and pa.types.is_string(column.type.value_type):
-            return [text or "" for text in column.dictionary.to_pylist()], column.indices.to_numpy()
-        column = column.dictionary_decode() if column.null_count else column
+        if not column.null_count:
+            return _used(pc.cast(column.dictionary, pa.string()).to_pylist(), column.indices.to_numpy())
+        column = column.dictionary_decode()
     if pa.types.is_integer(column.type) and not column.null_count:
         numbers = column.to_numpy()
         low, high = int(numbers.min()), int(numbers.max())
         if high - low < _CLOSE:
-            return [str(number) for number in range(low, high + 1)], (numbers - low).astype(np.int64)
+            return _used([str(number) for number in range(low, high + 1)], (numbers - low).astype(np.int64))
     # Encoded as it is, since numbers are distinguished much faster than texts.
     encoded = pc.dictionary_encode(column, null_encoding="encode")
     values = pc.fill_null(pc.cast(encoded.dictionary, pa.string()), "").to_pylist()
     return values, encoded.indices.to_numpy(zero_copy_only=False)
+
+
+def _used(names: list[str | None], place: NDArray[np.integer]) -> tuple[list[str], NDArray[np.integer]]:
+    """Leave out names that no row has."""
+    used = np.flatnonzero(np.bincount(place, minlength=len(names)))
+    if len(used) < len(names):
+        rank = np.zeros(len(names), np.int32)
+        rank[used] = np.arange(len(used))
+        place = rank[place]
+    return [names[one] or "" for one in used.tolist()], place
 
 
 def _size(columns: Mapping[str, Any]) -> int:
