@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from wattshed.agent.commands.amounts import Amounts, add_amount_flags
 from wattshed.agent.commands.starting import quick_start
 from wattshed.agent.errors import InputError, counted
-from wattshed.agent.printing.progress import in_sight
 from wattshed.agent.replay.boundaries import boundary_of
 from wattshed.agent.replay.given import quantity
 from wattshed.agent.replay.reading_flags import add_reading_flags, count, settings_of, watts
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from wattshed.agent.replay.power import PowerOverTime
     from wattshed.agent.replay.running import Replayed
     from wattshed.agent.traces.sources import Chain
-    from wattshed.agent.wire.remote_write import RemoteWrite
 
 _INTERRUPTED = 130
 _OF_A_TRACE = (
@@ -98,7 +96,8 @@ def run(args: argparse.Namespace) -> int:
         return _jobs_alone(args, settings)
     if args.emissions is not None:
         _rates(args)  # what it cannot do is refused before any work
-    picture, amounts = _picture(args), Amounts(args)
+    amounts = Amounts(args)
+    picture = _picture(args, page=amounts.draws)
     refuse(vars(args))
     chains = find(args.trace, settings.options)
     refuse_for_runs(vars(args), chains)
@@ -118,9 +117,10 @@ def _replay(
     amounts: Amounts,
 ) -> int:
     """Replay in this process."""
+    from wattshed.agent.replay.outlets import outlets_of  # noqa: PLC0415
     from wattshed.agent.replay.running import replay  # noqa: PLC0415
 
-    outlets = _outlets(args)
+    outlets = outlets_of(args.openmetrics, args.remote_write)
     history = None if amounts.history is None else Path(amounts.history)
     with _interruptible() as stopped, closing(_points()) if outlets else nullcontext() as points:
         done = replay(chains, settings, device=args.device, points=points, history=history, power=picture, stop=stopped)
@@ -130,25 +130,25 @@ def _replay(
                 stop = (lambda: False) if done.interrupted else stopped
                 for outlet in outlets:
                     outlet(points, stop)
-            if picture is not None:
+            if picture is not None and args.plot is not None:
                 _draw(picture, args, settings)
         finally:  # the answer is known, whatever becomes of its copies
-            _print(args, done, amounts)
+            _print(args, done, amounts, picture)
     if stopped():
         print("wattshed: interrupted", file=sys.stderr)  # noqa: T201 - this is the command line
         return _INTERRUPTED
     return 0
 
 
-def _picture(args: argparse.Namespace) -> PowerOverTime | None:
-    """Return what follows power for the picture that is asked for; a name that cannot be drawn is refused at once."""
-    if args.plot is None:
-        return None
+def _picture(args: argparse.Namespace, *, page: bool) -> PowerOverTime | None:
+    """Return what follows power for the pictures that are asked for; a name that cannot be drawn is refused at once."""
     from wattshed.agent.printing.pictures import check_target  # noqa: PLC0415
-    from wattshed.agent.replay.power import PowerOverTime  # noqa: PLC0415
+    from wattshed.agent.replay.power import MOST_STEPS_OF_PAGE, PowerOverTime  # noqa: PLC0415
 
-    check_target(args.plot)
-    return PowerOverTime()
+    if args.plot is not None:
+        check_target(args.plot)
+        return PowerOverTime()
+    return PowerOverTime(MOST_STEPS_OF_PAGE) if page else None
 
 
 def _draw(picture: PowerOverTime, args: argparse.Namespace, settings: Settings) -> None:
@@ -164,33 +164,9 @@ def _points() -> Points:
     return Points()
 
 
-def _outlets(args: argparse.Namespace) -> list[Callable[[Points, Callable[[], bool]], None]]:
-    """Open what the points go to, so that a wrong path or address is reported before the reading.
-
-    Each is called with the points and with a callable that says whether to stop.
-    """
-    outlets: list[Callable[[Points, Callable[[], bool]], None]] = []
-    if args.remote_write is not None:
-        from wattshed.agent.wire.remote_write import RemoteWrite  # noqa: PLC0415
-
-        remote = RemoteWrite(args.remote_write)
-        remote.greet()
-        outlets.append(lambda points, stop: _send(remote, points, stop))
-    if args.openmetrics is not None:
-        from wattshed.agent.replay.points import OpenMetricsFile  # noqa: PLC0415
-
-        outlets.append(OpenMetricsFile(Path(args.openmetrics)).write)
-    return outlets
-
-
-def _send(remote: RemoteWrite, points: Points, stop: Callable[[], bool]) -> None:
-    """Send the points, with progress on a terminal, and say how many arrived."""
-    with closing(remote), in_sight("sending points", len(points)) as line:
-        sent = remote.send(points, progress=line.at, stop=stop)
-    print(f"wattshed: {sent} of {len(points)} points sent to {remote.url}", file=sys.stderr)  # noqa: T201
-
-
-def _print(args: argparse.Namespace, done: Replayed, amounts: Amounts | None = None) -> None:
+def _print(
+    args: argparse.Namespace, done: Replayed, amounts: Amounts | None = None, power: PowerOverTime | None = None
+) -> None:
     from wattshed.agent.replay.report import as_json, label_names, write_csv  # noqa: PLC0415
     from wattshed.agent.replay.tables import print_tables  # noqa: PLC0415
 
@@ -198,7 +174,7 @@ def _print(args: argparse.Namespace, done: Replayed, amounts: Amounts | None = N
     for line in answer.get("notes", ()):
         print(f"wattshed: {line}", file=sys.stderr)  # noqa: T201 - this is the command line
     boundary = boundary_of(answer["sources"])
-    if amounts is not None and (report := amounts.report(answer["end_s"] or 0.0, boundary)) is not None:
+    if amounts is not None and (report := amounts.report(answer, boundary)) is not None:
         answer["report"] = report
     if args.format == "json":
         sys.stdout.write(as_json(answer) + "\n")
@@ -210,7 +186,7 @@ def _print(args: argparse.Namespace, done: Replayed, amounts: Amounts | None = N
         if amounts is not None:
             amounts.print(sys.stdout)
     if amounts is not None:
-        amounts.write_page()
+        amounts.write_page(answer, power)
     if args.emissions is not None:
         from wattshed.agent.replay.emissions import write_emissions  # noqa: PLC0415
 
