@@ -19,8 +19,21 @@ from wattshed.agent.history.store import Store
 from wattshed.exporters.web.jobs_api import JobsApi
 from wattshed.exporters.web.peer import Access
 
-HAVE_EXAMPLES = {"run", "record", "replay", "jobs", "job", "report", "collect", "convert", "fleet", "top", "measure"}
-STAY = {"run", "record", "collect", "top", "measure", "fleet serve", "fleet simulate"}
+HAVE_EXAMPLES = {
+    "run",
+    "record",
+    "replay",
+    "jobs",
+    "job",
+    "report",
+    "collect",
+    "convert",
+    "fleet",
+    "top",
+    "measure",
+    "work",
+}
+STAY = {"run", "record", "collect", "top", "measure", "work", "fleet serve", "fleet simulate"}
 """These run until they are ended, or need other programs; their own tests run them."""
 POWER = "timestamp, index, power.draw [W]\n" + "".join(f"2026/03/01 12:00:{s:02}, 0, {300 + s} W\n" for s in range(60))
 JOBS = "job,gpu,start,end\ntrain,0,2026-03-01T12:00:05,2026-03-01T12:00:50\n"
