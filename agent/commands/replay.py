@@ -8,12 +8,11 @@ from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattshed.agent.commands.amounts import Amounts, add_amount_flags
 from wattshed.agent.errors import InputError, counted
-from wattshed.agent.printing.progress import in_sight
 from wattshed.agent.replay.boundaries import boundary_of
 from wattshed.agent.replay.given import quantity
 from wattshed.agent.replay.reading_flags import add_reading_flags, count, settings_of, watts
+from wattshed.agent.reports.of_a_replay import add_amount_flags, amounts_of
 
 if TYPE_CHECKING:
     import argparse
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
     from wattshed.agent.replay.points import Points
     from wattshed.agent.replay.power import PowerOverTime
     from wattshed.agent.replay.running import Replayed
+    from wattshed.agent.reports.of_a_replay import Amounts
     from wattshed.agent.traces.sources import Chain
-    from wattshed.agent.wire.remote_write import RemoteWrite
 
 _INTERRUPTED = 130
 _OF_A_TRACE = (
@@ -96,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         return _jobs_alone(args, settings)
     if args.emissions is not None:
         _rates(args)  # what it cannot do is refused before any work
-    picture, amounts = _picture(args), Amounts(args)
+    picture, amounts = _picture(args), amounts_of(args)
     refuse(vars(args))
     chains = find(args.trace, settings.options)
     refuse_for_runs(vars(args), chains)
@@ -116,9 +115,10 @@ def _replay(
     amounts: Amounts,
 ) -> int:
     """Replay in this process."""
+    from wattshed.agent.replay.outlets import open_outlets  # noqa: PLC0415
     from wattshed.agent.replay.running import replay  # noqa: PLC0415
 
-    outlets = _outlets(args)
+    outlets = open_outlets(args.openmetrics, args.remote_write, _say)
     history = None if amounts.history is None else Path(amounts.history)
     with _interruptible() as stopped, closing(_points()) if outlets else nullcontext() as points:
         done = replay(chains, settings, device=args.device, points=points, history=history, power=picture, stop=stopped)
@@ -133,7 +133,7 @@ def _replay(
         finally:  # the answer is known, whatever becomes of its copies
             _print(args, done, amounts)
     if stopped():
-        print("wattshed: interrupted", file=sys.stderr)  # noqa: T201 - this is the command line
+        _say("interrupted")
         return _INTERRUPTED
     return 0
 
@@ -162,30 +162,8 @@ def _points() -> Points:
     return Points()
 
 
-def _outlets(args: argparse.Namespace) -> list[Callable[[Points, Callable[[], bool]], None]]:
-    """Open what the points go to, so that a wrong path or address is reported before the reading.
-
-    Each is called with the points and with a callable that says whether to stop.
-    """
-    outlets: list[Callable[[Points, Callable[[], bool]], None]] = []
-    if args.remote_write is not None:
-        from wattshed.agent.wire.remote_write import RemoteWrite  # noqa: PLC0415
-
-        remote = RemoteWrite(args.remote_write)
-        remote.greet()
-        outlets.append(lambda points, stop: _send(remote, points, stop))
-    if args.openmetrics is not None:
-        from wattshed.agent.replay.points import OpenMetricsFile  # noqa: PLC0415
-
-        outlets.append(OpenMetricsFile(Path(args.openmetrics)).write)
-    return outlets
-
-
-def _send(remote: RemoteWrite, points: Points, stop: Callable[[], bool]) -> None:
-    """Send the points, with progress on a terminal, and say how many arrived."""
-    with closing(remote), in_sight("sending points", len(points)) as line:
-        sent = remote.send(points, progress=line.at, stop=stop)
-    print(f"wattshed: {sent} of {len(points)} points sent to {remote.url}", file=sys.stderr)  # noqa: T201
+def _say(text: str) -> None:
+    print(f"wattshed: {text}", file=sys.stderr)  # noqa: T201 - this is the command line
 
 
 def _print(args: argparse.Namespace, done: Replayed, amounts: Amounts | None = None) -> None:
@@ -194,7 +172,7 @@ def _print(args: argparse.Namespace, done: Replayed, amounts: Amounts | None = N
 
     answer = done.document()
     for line in answer.get("notes", ()):
-        print(f"wattshed: {line}", file=sys.stderr)  # noqa: T201 - this is the command line
+        _say(line)
     boundary = boundary_of(answer["sources"])
     if amounts is not None and (report := amounts.report(answer["end_s"] or 0.0, boundary)) is not None:
         answer["report"] = report

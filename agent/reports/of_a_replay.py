@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import argparse
     from types import TracebackType
 
+    from wattshed.agent.reports.amounts import Tariffs
+
 BY = ("job", "user", "account", "partition", "namespace", "qos", "host", "model", "day", "month")
 _NAME = "history.db"
 
@@ -29,30 +31,43 @@ def add_amount_flags(parser: argparse.ArgumentParser) -> None:
     money.add_argument("--html", metavar="FILE", help="also write that as a page to look at")
 
 
-class Amounts:
-    """Where the history of a replay lies until its report is made.
-
-    Parameters
-    ----------
-    args : namespace
-        With the flags of `add_amount_flags`, and ``history``.
+def amounts_of(args: argparse.Namespace) -> Amounts:
+    """Read the flags of `add_amount_flags`, and ``history``.
 
     Raises
     ------
     InputError
         A tariff cannot be used.
     """
+    return Amounts(tariffs_of(args), by=args.by, html=args.html, history=args.history)
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self._tariffs = tariffs_of(args)
-        self._html = args.html
-        given = (args.by, args.html, args.price, args.carbon, args.pue)
-        self.wanted = any(one is not None for one in given)
-        self._by = args.by or "job"
+
+class Amounts:
+    """Where the history of a replay lies until its report is made.
+
+    Parameters
+    ----------
+    tariffs : Tariffs
+    by : str, optional
+        One of `BY`.
+    html : str, optional
+        The page is written there.
+    history : str, optional
+        Where the user wants the history.
+    """
+
+    def __init__(
+        self, tariffs: Tariffs, *, by: str | None = None, html: str | None = None, history: str | None = None
+    ) -> None:
+        self._tariffs = tariffs
+        self._html = html
+        rated = (tariffs.price, tariffs.carbon, tariffs.pue)
+        self._wanted = by is not None or html is not None or any(one is not None for one in rated)
+        self._by = by or "job"
         self._cleanup = ExitStack()
         self._page: tuple[dict[str, Any], dict[str, Any]] | None = None
-        self.history: str | None = args.history
-        if self.wanted and self.history is None:
+        self.history = history
+        if self._wanted and history is None:
             folder = self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="wattshed-"))
             self.history = str(Path(folder) / _NAME)
 
@@ -81,7 +96,7 @@ class Amounts:
         dict
             ``wattshed.report/1`` with its notes, see `agent.reports.amounts.priced`.
         """
-        if not self.wanted or self.history is None:
+        if not self._wanted or self.history is None:
             return None
         from wattshed.agent.reports.amounts import priced  # noqa: PLC0415 - for those who ask for it
         from wattshed.agent.reports.notes import notes_of  # noqa: PLC0415
