@@ -173,6 +173,7 @@ _COMMANDS: dict[str, Callable[[Subparsers], None]] = {
     "measure": _of("measure"),
     "config": _of("config"),
     "dashboards": _of("dashboards"),
+    "work": _of("work"),
     "top": _of("top"),
     "completion": _add_completion,
 }

@@ -242,23 +242,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class WorkRow:
-    """Work that a job did.
+    """Work that ``owner``, one of the window's owners, did from ``start_us`` to ``end_us``, which is in the window.
 
-    Attributes
-    ----------
-    owner : JobKey
-        Of one of the window's owners.
-    unit : str
-        ``output_tokens``, ``steps`` ...; empty: the row says only whether the job's servers waited for requests.
-    count : int
-    source : str
-        ``told`` by the job, or ``scraped`` from its server.
-    start_us, end_us : int, us
-        When it was done. It ends inside the window.
-    doubt : int
-        One sigma of the count: what was in progress at the end, and is not counted.
-    waiting : bool
-        No server of the job had a request in this time.
+    ``unit`` is ``output_tokens``, ``steps`` ...; empty where the row says only whether the owner's servers waited:
+    ``waiting`` is whether none had a request in all that time. ``source`` is `TOLD` or `SCRAPED`; ``doubt`` one sigma
+    of the count: what was in progress at the end.
     """
 
     owner: JobKey

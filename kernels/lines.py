@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 _NEWLINE = 10
 _WORD = 8  # bytes
-_ONE, _ALL, _BYTE, _LOW = (np.uint64(value) for value in (1, 0xFFFFFFFFFFFFFFFF, 8, 0xFF))
+_ONE, _TWO, _FOUR, _BYTE, _TOP = (np.uint64(value) for value in (1, 2, 4, 8, 56))
+_ALL, _LOW = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(0xFF)
+_ODD, _PAIRS, _FOURS, _BYTES = (
+    np.uint64(value) for value in (0x5555555555555555, 0x3333333333333333, 0x0F0F0F0F0F0F0F0F, 0x0101010101010101)
+)
 
 
 def _count(data, size):
@@ -33,10 +37,16 @@ def _count(data, size):
 
 @loop_of(_count)
 def _count_by_bytes(data, size):
-    count = np.int64(0)
-    for at in range(size):
-        count += np.int64(data[at] == _NEWLINE)
-    return count
+    count = np.uint64(0)
+    for at in range(0, size, 64):
+        ends = mask64(data, at, np.uint8(_NEWLINE))
+        if size - at < 64:
+            ends &= (_ONE << np.uint64(size - at)) - _ONE
+        # Bits are added side by side: in pairs, in fours, in bytes, and all bytes by a product.
+        ends -= (ends >> _ONE) & _ODD
+        ends = (ends & _PAIRS) + ((ends >> _TWO) & _PAIRS)
+        count += (((ends + (ends >> _FOUR)) & _FOURS) * _BYTES) >> _TOP
+    return np.int64(count)
 
 
 @kernel(u8[:], i64, returns=i64)

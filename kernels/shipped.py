@@ -11,7 +11,7 @@ MODULES = (
     "billing.reconcile", "billing.split", "billing.histogram", "billing.power_only", "billing.block_sums",
     "billing.whole_windows", "arrow_messages", "checksums", "columns", "dealing", "arrays.trapezoid", "arrays.segments",
     "arrays.sweep", "arrays.bins", "arrays.bands", "arrays.squeeze", "arrays.draws", "jobs", "cells", "lines",
-    "bandwidth",
+    "word_rows", "kept_lines", "bandwidth",
 )  # fmt: skip
 """What the agent needs first."""
 

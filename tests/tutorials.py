@@ -101,6 +101,7 @@ def environment(folder: Path) -> dict[str, str]:
         "HOME": str(folder / "home"),
         "XDG_RUNTIME_DIR": str(folder / "home"),
         "WATTSHED_HISTORY_SOCKET": str(folder / "home/api.sock"),
+        "WATTSHED_SOCKET": str(folder / "home/agent.sock"),
         "WATTSHED_URL": f"unix:{folder}/home/api.sock",
         "WATTSHED_HOST": "laptop",
         "COLUMNS": "100",

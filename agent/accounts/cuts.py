@@ -244,7 +244,8 @@ class Cuts:
         run_us = self.runs.setdefault(job.key, began_us)
         end_us = job.end_us if flags & END else -1
         power = self.power.get(job.key, "")
-        record = JobRecord(job.key, run_us, began_us, end_us, job.uid, dict(job.labels), power)
+        work = job.work.done().text() if job.work is not None else ""
+        record = JobRecord(job.key, run_us, began_us, end_us, job.uid, dict(job.labels), power, work)
         self.records[job.key, run_us] = record
         self._send(job.key, run_us, gpu, from_us, now_us, part, line.cut_peak_mw, job.method, flags)
         line.cut_peak_mw = 0

@@ -60,7 +60,9 @@ def open_records(
         run_us = cuts.runs.get(job.key, began_us)
         power = cuts.power.get(job.key, "")
         end_us = job.end_us if job.end_us < ended_before_us else -1
-        found[job.key, run_us] = JobRecord(job.key, run_us, job.start_us, end_us, job.uid, dict(job.labels), power)
+        work = job.work.done().text() if job.work is not None else ""
+        who = job.key, run_us, job.start_us, end_us, job.uid, dict(job.labels)
+        found[job.key, run_us] = JobRecord(*who, power, work)
     return found
 
 

@@ -7,7 +7,6 @@ Work moves no energy: it only notes where energy stood.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -16,13 +15,14 @@ import numpy as np
 
 from wattshed.agent.accounts.by_name import named, of_names
 from wattshed.agent.window import SCRAPED, JobKey, WorkRow
-from wattshed.exporters.snapshot import HNJ_PER_JOULE, WorkFacts
+from wattshed.agent.wire.work_text import UnitDone, WorkDone, relative, work_of_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from wattshed.agent.accounts.ledger import GpuKey, JobAccount
     from wattshed.agent.accounts.pending_usage import PendingUsage
+    from wattshed.exporters.snapshot import WorkFacts
     from wattshed.kernels.billing.layout import EnergyIntervals
     from wattshed.kernels.billing.split import Split
 
@@ -53,10 +53,6 @@ class UnitWork:
     energy_hnj: int = 0
     edge: int = 0
     kept: int = 0
-
-    def relative_sigma(self, energy: float) -> float:
-        """Return one sigma of the energy of one unit, relative, from that of the energy."""
-        return math.hypot(energy, math.sqrt(self.kept + self.edge**2) / self.count) if self.count else math.nan
 
 
 @dataclass(slots=True)
@@ -106,10 +102,12 @@ class JobWork:
 
     def facts(self, energy_hnj: int, sigma_j: float) -> Iterator[WorkFacts]:
         """Yield what is shown of it; the energy of a unit is as uncertain as the job's, whose sigma (J) is given."""
-        relative = sigma_j * HNJ_PER_JOULE / energy_hnj if energy_hnj else 0.0
-        for (unit, source), one in self.units.items():
-            sigma = one.relative_sigma(relative) if one.count else None
-            yield WorkFacts(unit, source, one.count, one.energy_hnj, sigma)
+        yield from work_of_hosts([(self.done(), energy_hnj)], relative(sigma_j, energy_hnj))[0]
+
+    def done(self) -> WorkDone:
+        """Return it as it is kept for good."""
+        units = {key: UnitDone(one.count, one.energy_hnj, one.kept + one.edge**2) for key, one in self.units.items()}
+        return WorkDone(units, self.waiting_hnj)
 
     def enter(self, row: WorkRow, used_hnj: int) -> bool:
         """Enter a row at whose end the job had used so much; False if it would be a unit too many."""
@@ -149,7 +147,7 @@ class JobWork:
 
         What a part used that did no work of a unit is part of the unit's energy too: the job's other GPUs.
         """
-        for key in self.units.keys() | other.units.keys():
+        for key in dict.fromkeys([*self.units, *other.units]):
             mine, theirs = self.units.get(key), other.units.get(key)
             if mine is None:
                 mine = self.units[key] = UnitWork(energy_hnj=mine_hnj)

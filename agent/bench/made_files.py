@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _WINDOW_ROWS = 2_000
 """Rows of a GPU in a window: at a reading a second their times still fit 32 bits."""
 _BITE = 100_000
+_SCREEN = 8
+"""Rounds of rows between two headers of a monitor."""
 
 
 def powers(count: int, seed: int = 1) -> NDArray[np.int32]:
@@ -76,6 +78,24 @@ def write_nvidia_smi(path: Path, samples: int, gpus: int = 8) -> None:
                 for row, stamp in enumerate(stamps)
                 for gpu in range(gpus)
             )
+
+
+def write_dmon(path: Path, samples: int, gpus: int = 8) -> None:
+    """Write what ``nvidia-smi dmon -s pu -o DT`` would, with its header on every screen."""
+    watts, steps = (powers(samples) // 1000).tolist(), samples // gpus
+    begin = np.datetime64("2026-03-01T00:00:00")
+    header = "#Date       Time        gpu    pwr  gtemp  mtemp     sm    mem    enc    dec\n"
+    header += "#YYYYMMDD   HH:MM:SS    Idx      W      C      C      %      %      %      %\n"
+    with path.open("w", encoding="ascii", newline="\n") as file:
+        for first in range(0, steps, _BITE):
+            stamps = np.datetime_as_string(begin + np.arange(first, min(first + _BITE, steps)), unit="s").tolist()
+            for row, stamp in enumerate(stamps, start=first):
+                file.write(header if row % _SCREEN == 0 else "")
+                time = f" {stamp[:10].replace('-', '')}   {stamp[11:]}"
+                file.writelines(
+                    f"{time}      {gpu}  {power:5}     41     38  {97 if power > 300 else 3:5}      9      0      0\n"
+                    for gpu, power in enumerate(watts[row * gpus : (row + 1) * gpus])
+                )
 
 
 def write_jobs(path: Path, jobs: int, span_s: int, gpus: int = 8) -> None:

@@ -53,6 +53,7 @@ def serve_simulated(folder: Path, meter: str, port: int, ready: Callable[[], Non
         "listen": [f"127.0.0.1:{port}"],
         "state_dir": str(folder / "state"),
         "history.socket": jobs_socket,
+        "socket": "",
         "log.level": "error",
     }
     serve(load(nothing, {name: os.environ[name] for name in _KEPT if name in os.environ}, flags).config, "")

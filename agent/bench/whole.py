@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wattshed.agent.bench.made_files import write_nvidia_smi
+from wattshed.agent.bench.made_files import write_dmon, write_nvidia_smi
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,19 +27,20 @@ def whole_contests(
     Parameters
     ----------
     samples : int
-        Rows of the large one; the small one has 20.
+        Rows of the large ones; the small one has 20.
     folder : Path
         About 85 bytes a row are written.
     max_gap_us : int
     readers : tuple of str
         Those of `READERS` are asked.
     """
-    for name, rows in (
-        ("h whole process, 20 rows of nvidia-smi", _SMALL),
-        ("h whole process, nvidia-smi CSV", samples),
+    for name, rows, ending, write in (
+        ("h whole process, 20 rows of nvidia-smi", _SMALL, "csv", write_nvidia_smi),
+        ("h whole process, nvidia-smi CSV", samples, "csv", write_nvidia_smi),
+        ("h whole process, nvidia-smi dmon -o DT", samples, "txt", write_dmon),
     ):
-        path = folder / f"{rows}.csv"
-        write_nvidia_smi(path, rows, gpus=min(8, max(rows // 2, 1)))
+        path = folder / f"{rows}.{ending}"
+        write(path, rows, min(8, max(rows // 2, 1)))
         rivals: dict[str, Callable[[], Any]] = {
             reader: partial(_rival, reader, path, max_gap_us) for reader in READERS if reader in readers
         }

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wattshed.agent.commands.starting import quick_start
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.replay.boundaries import boundary_of
 from wattshed.agent.replay.given import quantity
@@ -87,8 +88,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Replay; prints the answer, or after Ctrl-C what is known so far, marked as partial (exit code 130)."""
-    from wattshed.agent.replay.running import refuse, refuse_for_runs, replay_on_cluster  # noqa: PLC0415
-    from wattshed.agent.traces.sources import find  # noqa: PLC0415
+    with quick_start():
+        from wattshed.agent.replay.running import refuse, refuse_for_runs, replay_on_cluster  # noqa: PLC0415
+        from wattshed.agent.traces.sources import find  # noqa: PLC0415
 
     settings = settings_of(args)
     if not args.trace:

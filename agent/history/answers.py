@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import reduce
@@ -20,6 +20,7 @@ from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.steps import batched, parts_of_runs
 from wattshed.agent.wire.parts import SIMULATED, joules, sum_if_known
 from wattshed.agent.wire.parts_json import plain, plain_record
+from wattshed.agent.wire.work_text import WorkDone, work_of_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -91,7 +92,9 @@ class Answers:
             parts = self._parts_of(newest, live)
             seen = _seen(newest, [_place_of(one) for one in parts])
             document = job_document(newest, seen, self._now_us(), collected_us(self._database))
-            document |= {"by_gpu": by_gpu(parts), "power": self._power(newest, parts, live), "work": None}
+            document |= {"by_gpu": by_gpu(parts), "power": self._power(newest, parts, live)}
+            whole_j = float(document["energy_j"])
+            document |= self._work(newest, parts, live, document["sigma_j"] / whole_j if whole_j else 0.0)
             body = {"job": document, "earlier": self._documents(earlier, live)}
             return self._headed("wattshed.job/1", asked, live, body)
 
@@ -249,11 +252,30 @@ class Answers:
         except ValueError:
             return power(parts)
 
+    def _work(
+        self, job: FoundJob, parts: Sequence[UsedPart], live: Live | None, relative_sigma: float
+    ) -> dict[str, Any]:
+        """Tell what a job did, with the energy of a unit, and what it used while it waited for requests."""
+        rows = self._database.rows("SELECT host, run_us, work FROM job WHERE run = ?", (job.number,))
+        texts = {(host, run_us): text for host, run_us, text in rows}
+        if live is not None and (text := live.work(job)):
+            texts[self._host, job.run_us] = text
+        done = {host: WorkDone.read(text) for (host, _), text in sorted(texts.items()) if text}
+        if not done:
+            return {"work": None, "waiting_j": None}
+        used = Counter[str]()
+        for one in parts:
+            used[one.host] += one.part.energy_hnj
+        hosts = sorted(used.keys() | done.keys())
+        facts, waiting_hnj = work_of_hosts([(done.get(host), used[host]) for host in hosts], relative_sigma)
+        waiting_j = None if waiting_hnj is None else joules(waiting_hnj)
+        return {"work": [one.plain() for one in facts], "waiting_j": waiting_j}
+
     def _records(self, numbers: Sequence[int]) -> list[JobRecord]:
         if not numbers:
             return []
         rows = self._database.rows(
-            f"SELECT {RECORD_COLUMNS}, job.power FROM job "
+            f"SELECT {RECORD_COLUMNS}, job.power, job.work FROM job "
             f"WHERE id IN ({', '.join('?' * len(numbers))}) AND substr(key, 1, 1) <> '_' ORDER BY id",
             numbers,
         )

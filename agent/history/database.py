@@ -25,7 +25,10 @@ WORDS = Words(
     number="INTEGER PRIMARY KEY",
     text="TEXT",
     by_key="WITHOUT ROWID",
-    hidden_part="CREATE TEMP VIEW part AS SELECT *, NULL AS covered_us FROM main.part",
+    hidden=(
+        "CREATE TEMP VIEW part AS SELECT *, NULL AS covered_us FROM main.part",
+        "CREATE TEMP VIEW job AS SELECT *, '' AS work FROM main.job",
+    ),
 )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Place = tuple[str, int]
 """Key of a job, and when its run began."""
-_FACTS = ("start_us", "end_us", "uid", "labels", "power")
+_FACTS = ("start_us", "end_us", "uid", "labels", "power", "work")
 
 
 class KnownJob(NamedTuple):
@@ -28,6 +28,7 @@ class KnownJob(NamedTuple):
     uid: int
     labels: Mapping[str, str]
     power: str
+    work: str
 
 
 class NumberedJob(NamedTuple):
@@ -54,8 +55,8 @@ class JobRows:
     def found(self, places: Iterable[Place]) -> dict[Place, KnownJob]:
         """Return what was written of jobs."""
         return {
-            (key, run_us): KnownJob(number, start_us, end_us, uid, json.loads(labels), power)
-            for key, run_us, number, start_us, end_us, uid, labels, power in self._rows(set(places), ("id", *_FACTS))
+            (key, run_us): KnownJob(number, start_us, end_us, uid, json.loads(labels), *texts)
+            for key, run_us, number, start_us, end_us, uid, labels, *texts in self._rows(set(places), ("id", *_FACTS))
         }
 
     def numbered(self, places: Iterable[Place]) -> dict[Place, NumberedJob]:
@@ -92,8 +93,9 @@ def _facts(record: JobRecord, before: KnownJob | None) -> tuple[int | str, ...]:
     """Return the columns of `_FACTS` for what is known now."""
     labels = {**before.labels, **record.labels} if before else dict(record.labels)
     power = record.power or (before.power if before else "")
-    return record.start_us, record.end_us, record.uid, json.dumps(labels, sort_keys=True), power
+    work = record.work or (before.work if before else "")
+    return record.start_us, record.end_us, record.uid, json.dumps(labels, sort_keys=True), power, work
 
 
 def _facts_of(job: KnownJob) -> tuple[int | str, ...]:
-    return job.start_us, job.end_us, job.uid, json.dumps(job.labels, sort_keys=True), job.power
+    return job.start_us, job.end_us, job.uid, json.dumps(job.labels, sort_keys=True), job.power, job.work

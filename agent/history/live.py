@@ -124,6 +124,11 @@ class Live:
         record = self._records.get((job.key, job.run_us))
         return record.power if record is not None else ""
 
+    def work(self, job: FoundJob) -> str:
+        """Return what a job did so far, as `agent.wire.work_text` writes it; empty if nothing tells."""
+        record = self._records.get((job.key, job.run_us))
+        return record.work if record is not None else ""
+
     def parts(self, job: FoundJob) -> Sequence[UsedPart]:
         """Return what the database lacks of a job."""
         return self._parts.get((job.key, job.run_us), ())

@@ -29,10 +29,10 @@ def part_of(row: Sequence[Any]) -> JobPart:
 
 
 RECORD_COLUMNS = "job.key, job.run_us, job.start_us, job.end_us, job.uid, job.labels"
-"""What `record_of` reads; ``job.power`` may follow."""
+"""What `record_of` reads; ``job.power`` and ``job.work`` may follow."""
 
 
 def record_of(row: Sequence[Any]) -> JobRecord:
     """Say who a job is, by a row of `RECORD_COLUMNS`."""
-    key, run_us, start_us, end_us, uid, labels, *power = row
-    return JobRecord(key, run_us, start_us, end_us, uid, json.loads(labels), *power)
+    key, run_us, start_us, end_us, uid, labels, *texts = row
+    return JobRecord(key, run_us, start_us, end_us, uid, json.loads(labels), *texts)

@@ -17,8 +17,8 @@ from wattshed.agent.history.sql import DatabaseError
 if TYPE_CHECKING:
     from wattshed.agent.history.sql import SqlDatabase, Words
 
-VERSION = 2
-"""Version 1 did not say what time the energy of a part covers."""
+VERSION = 3
+"""Version 1 did not say what time the energy of a part covers, 1 and 2 not what a job did."""
 
 COUNTS = ("static_j", "static_r", "dynamic_j", "dynamic_r", "active_us", "held_us")
 DOUBTS = ("gain_j", "split_j", "idle_j", "unread_j", "squares_j2")
@@ -72,7 +72,8 @@ def tables(words: Words) -> list[str]:
         f"""CREATE TABLE job(
             id {number}, store BIGINT NOT NULL, key {text} NOT NULL, run_us BIGINT NOT NULL, host {text} NOT NULL,
             run BIGINT NOT NULL DEFAULT 0, start_us BIGINT NOT NULL, end_us BIGINT NOT NULL, uid BIGINT NOT NULL,
-            labels {text} NOT NULL, power {text} NOT NULL DEFAULT '', flags BIGINT NOT NULL DEFAULT 0,
+            labels {text} NOT NULL, power {text} NOT NULL DEFAULT '',
+            work {text} NOT NULL DEFAULT '', flags BIGINT NOT NULL DEFAULT 0,
             method BIGINT NOT NULL DEFAULT 0, peak_mw BIGINT NOT NULL DEFAULT 0, edges BIGINT NOT NULL DEFAULT 0,
             {groups}, {_SUM_COLUMNS}, UNIQUE(key, run_us, store))""",
         "CREATE INDEX job_by_run ON job(run, host)",
@@ -117,7 +118,7 @@ def prepare(database: SqlDatabase) -> None:
     if version == 0 and not database.is_empty():
         raise DatabaseError(f"{database.name}: is another program's database; move it away")
     with database.transaction():
-        for statement in _UPGRADES if version else tables(database.words):
+        for statement in _UPGRADES[version - 1 :] if version else tables(database.words):
             database.do(statement)
         database.set_version(VERSION)
 
@@ -125,13 +126,17 @@ def prepare(database: SqlDatabase) -> None:
 def _read_older(database: SqlDatabase, version: int) -> None:
     if version == 0:
         raise DatabaseError(f"{database.name}: holds no history yet")
-    if not database.words.hidden_part:
+    if not database.words.hidden:
         raise DatabaseError(
             f"{database.name}: is of version {version}; start this version's `wattshed collect` on it once, "
             "which brings it up to date"
         )
-    database.do(database.words.hidden_part)
+    for statement in database.words.hidden[version - 1 :]:
+        database.do(statement)
 
 
-_UPGRADES = ("ALTER TABLE part ADD COLUMN covered_us BIGINT",)
-"""From version 1: of the parts that are there it is not known, NULL."""
+_UPGRADES = (
+    "ALTER TABLE part ADD COLUMN covered_us BIGINT",
+    "ALTER TABLE job ADD COLUMN work TEXT NOT NULL DEFAULT ''",
+)
+"""From version 1 on, each to the next: of what is there already it is not known, NULL or empty."""

@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.arrow import pc
+from wattshed.agent.inputs.arrow import pa, pc
 from wattshed.agent.inputs.dialect import PACKED
 from wattshed.agent.inputs.line_blocks import LONGEST_LINE, LineBlock, whole_lines
 from wattshed.agent.inputs.prefetch import ahead
@@ -40,6 +39,7 @@ BLOCK_BYTES = 4 << 20
 _MOST_HEADERS = 10_000  # in a block
 _HEAD_LINES = 1_024
 _AHEAD = 2  # blocks that are read before they are asked for
+_COMING = 4  # blocks for each thread that are looked through while what came before is booked
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,10 @@ class TablePiece:
     dialect: Dialect
     line: int
     block: LineBlock
+
+    def without_text(self) -> TablePiece:
+        """Return where it stands, without its lines: what was read needs their memory no more."""
+        return replace(self, block=LineBlock.of(b""))
 
     def cut(self, lines: int) -> list[TablePiece]:
         """Return the first lines, and the rest if there is any."""
@@ -179,25 +183,25 @@ def _each(
         return
     holds = {name: kinds.get(name) for name in wanted}
 
-    def read(piece: TablePiece) -> TypedRows | None:
-        return PlainTable(piece.dialect.delimiter, piece.dialect.names, holds).read(piece.block)
+    def read(piece: TablePiece) -> tuple[TablePiece, TypedRows | None]:
+        found = PlainTable(piece.dialect.delimiter, piece.dialect.names, holds).read(piece.block)
+        return (piece, None) if found is None else (piece.without_text(), found)
 
     if threads() == 1:
-        yield from ((piece, read(piece)) for piece in pieces)
+        yield from map(read, pieces)
         return
-    coming: deque[tuple[TablePiece, Future[TypedRows | None]]] = deque()
+    coming: deque[Future[tuple[TablePiece, TypedRows | None]]] = deque()
     with ThreadPoolExecutor(threads(), thread_name_prefix="cells") as pool:
         try:
             for piece in pieces:
-                coming.append((piece, pool.submit(read, piece)))
-                if len(coming) > threads():
-                    ready, found = coming.popleft()
-                    yield ready, found.result()
+                coming.append(pool.submit(read, piece))
+                if len(coming) > _COMING * threads():
+                    yield coming.popleft().result()
         except InputError:
             # What was read before the fault is told first, as if it had been read block by block.
-            yield from ((piece, found.result()) for piece, found in coming)
+            yield from (one.result() for one in coming)
             raise
-        yield from ((piece, found.result()) for piece, found in coming)
+        yield from (one.result() for one in coming)
 
 
 def _count_ragged(report: SourceReport, piece: TablePiece, place: int, text: str) -> None:

@@ -14,8 +14,9 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from wattshed.agent.inputs.line_stamps import stamp_alone, stamp_before
 from wattshed.agent.inputs.quantities import decimal_of, reason_of
-from wattshed.agent.inputs.stamped_lines import ABOVE, BEFORE, NONE, Joiner, stamp_alone, stamp_before
+from wattshed.agent.inputs.stamp_cells import ABOVE, BEFORE, NONE, StampJoiner
 from wattshed.agent.inputs.written_times import is_stamp
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Dialect:
     headed : bool
         There is a header.
     stamps : str
-        Where stamps stand that are no cells (see `stamped_lines`); they become the first column.
+        Where stamps stand that are no cells (see `stamp_cells`); they become the first column.
     first_stamp : str
         The one that stands alone above the first row.
     header : str
@@ -92,9 +93,9 @@ class Dialect:
         rows = [split(line, self.delimiter) for line in lines if line.strip()]
         return [row for row in rows if len(row) == len(self.names)]
 
-    def joiner(self) -> Joiner | None:
+    def joiner(self) -> StampJoiner | None:
         """Return what makes stamps cells; None where they are."""
-        return Joiner(self.stamps, self.delimiter, self.header, self.first_stamp) if self.stamps else None
+        return StampJoiner(self.stamps, self.delimiter, self.header, self.first_stamp) if self.stamps else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -117,6 +118,11 @@ def whole_lines(stream: CleanStream, header_lines: int, *, quoted: bool, block_b
             yield LineBlock(data[begin:], cut - begin, stream.position)
             begin = cut
         rest = data[begin:size]
+
+
+def text_lines(text: bytes) -> Iterator[str]:
+    """Decode whole lines, whatever ends them."""
+    return iter(io.StringIO(text.decode("utf-8", "replace"), newline=None))
 
 
 def _fill(stream: CleanStream, room: NDArray[np.uint8]) -> int:

@@ -13,9 +13,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
-from wattshed.agent.inputs.arrow import pc
+from wattshed.agent.inputs.arrow import pa, pc
 from wattshed.agent.window import MISSING
 from wattshed.kernels.dealing import whole_numbers
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
+from wattshed.agent.inputs.arrow import pa
 from wattshed.agent.inputs.timestamps import UNITS, Stamps, unit_of
 
 if TYPE_CHECKING:

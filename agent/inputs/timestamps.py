@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
-import pyarrow as pa
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.arrow import pc
+from wattshed.agent.inputs.arrow import pa, pc
 from wattshed.agent.inputs.partial_times import (
     EXCEL_DAYS,
     NO_TIME,

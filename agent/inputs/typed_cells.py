@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
+from wattshed.agent.inputs.arrow import pa
 from wattshed.agent.inputs.quantities import Scaled, decimal_of
 from wattshed.agent.inputs.timestamps import UNITS, Stamps, parse_text, unit_of
 from wattshed.kernels import cells
@@ -32,6 +32,36 @@ _LATEST_NS = 2.5e20  # some decades before the year 10000, with which stamps end
 _STAMP = re.compile(rb"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,](\d{1,9}))?(?:Z|[+-]\d\d:?\d\d)?")
 _PLAIN = re.compile(rb"\d+(?:\.\d+)?")
 _AROUND = b" \t\r"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """A column of names.
+
+    Attributes
+    ----------
+    code : int32[n]
+        Which of the names stands in each row.
+    texts : list of str
+        Different ones, as they first appear.
+    """
+
+    code: NDArray[np.int32]
+    texts: list[str]
+
+    def __len__(self) -> int:
+        return self.code.size
+
+    def __getitem__(self, rows: slice) -> Names:
+        return Names(self.code[rows], self.texts)
+
+    def filter(self, mask: Any) -> Names:
+        """Select rows by a pyarrow array of truths, as a column of pyarrow does."""
+        return Names(self.code[np.asarray(mask.to_numpy(zero_copy_only=False), bool)], self.texts)
+
+    def to_pylist(self) -> list[str]:
+        """Return the name in each row, as a column of pyarrow does."""
+        return [self.texts[code] for code in self.code.tolist()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +94,7 @@ class TypedRows:
     Attributes
     ----------
     columns : dict of name -> array
-        `Scaled` amounts, `Stamps` or float64 of pyarrow, a pyarrow dictionary of names; else text.
+        `Scaled` amounts, `Stamps` or float64 of pyarrow, `Names`; else text.
     rows, lines : int
     places : int32[rows]
         The line of each row, from 0.
@@ -159,15 +189,14 @@ def _text(table: _Table, at: int) -> Any:
     return pa.StringArray.from_buffers(table.rows, pa.py_buffer(offsets), pa.py_buffer(out))
 
 
-def _names(table: _Table, at: int) -> Any:
+def _names(table: _Table, at: int) -> Names | None:
     found, slots = np.empty((cells.MOST_TEXTS, 3), np.int64), np.full(cells.TEXT_SLOTS, -1, np.int32)
     out = np.empty(table.rows, np.int32)
     count = cells.texts(*table.arguments(at), found, slots, out)
     if count < 0:
         return None
     texts = [table.data[begin:end].tobytes().decode("utf-8", "replace") for begin, end, _ in found[:count].tolist()]
-    codes = pa.Array.from_buffers(pa.int32(), table.rows, [None, pa.py_buffer(out)])
-    return pa.DictionaryArray.from_arrays(codes, pa.array(texts, pa.string()), safe=False)
+    return Names(out, texts)
 
 
 def _times(table: _Table, at: int, kind: StampCells) -> Any:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 
+PIECE_S = 0.1
+
 
 def part_before(part: float, power_before: float, power_after: float) -> float:
     """Return the part of the energy of a stretch that lies before a moment in it; it grows with the moment.
@@ -25,6 +27,19 @@ def part_before(part: float, power_before: float, power_after: float) -> float:
     return before / (before + after) if before + after > 0 else part
 
 
-def sigma_of_moment(energy: float, part: float) -> float:
-    """Return one sigma of the energy that lies before a moment in a stretch that holds ``energy``."""
-    return abs(energy) * math.sqrt(max(0.0, part * (1 - part)))
+def sigma_of_moment(energy: float, part: float, length_s: float = 0.0) -> float:
+    """Return one sigma of the energy that lies before a moment in a stretch that holds ``energy``.
+
+    In a stretch as short as a counter's period all of it may be on either side. In a longer one the load is taken to be
+    on or off anew every tenth of a second: a load that is on for half of each second is within two sigma.
+
+    Parameters
+    ----------
+    energy : float
+        In any unit.
+    part : float
+        The part of the time that lies before, 0 to 1.
+    length_s : float, s
+        Of the stretch.
+    """
+    return abs(energy) * math.sqrt(max(0.0, part * (1 - part)) / max(1.0, length_s / PIECE_S))

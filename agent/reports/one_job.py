@@ -19,6 +19,7 @@ from wattshed.agent.printing.figures import (
     watts,
 )
 from wattshed.agent.printing.tables import Column, not_shown, print_facts, print_notes, print_rows, printer_for
+from wattshed.agent.printing.work import joules_per_unit
 from wattshed.agent.reports.listing import is_lower_bound, measured_in_part, state
 
 if TYPE_CHECKING:
@@ -110,10 +111,27 @@ def _facts(job: Mapping[str, Any], amounts: Mapping[str, str], zone: tzinfo | No
         "": power_line(job["power"]),
         "measured": _measured(job),
         "held idle": "unknown" if idle is None else f"{idle:.1%} of its GPU time nothing of it ran",
-        "work per joule": "unknown (the job tells of no work)" if job["work"] is None else printable(str(job["work"])),
+        "work": _work(job),
+        "waiting": _waiting(job),
         "split": printable(job["method"]),
         "flags": printable(", ".join(job["flags"])),
     }
+
+
+def _work(job: Mapping[str, Any]) -> str:
+    """Say what a job did, unit by unit, and what a unit took."""
+    did = []
+    for one in job.get("work") or ():  # an older agent, or collector, does not say
+        each = "" if one["joules_per_unit"] is None else f", {' ± '.join(joules_per_unit(one))} J each"
+        told = " told by the job" if one["source"] == "told" else ""
+        did.append(f"{one['count']:,} {printable(one['unit'])}{told}{each}")
+    return "; ".join(did) or "unknown (nothing tells of it)"
+
+
+def _waiting(job: Mapping[str, Any]) -> str:
+    """Say which part of its energy a job used while its servers had no request; empty where that is not known."""
+    waiting, whole = job.get("waiting_j"), float(job["energy_j"])
+    return "" if waiting is None or whole <= 0 else f"{float(waiting) / whole:.1%} of its energy without a request"
 
 
 def power_line(power: Sequence[tuple[float, float, float | None]], bars: int = BARS) -> str:

@@ -91,6 +91,7 @@ class ShownJob:
     power_w: float | None  # as the agent says
     gpus: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # UUID -> static J, dynamic J
     processes: tuple[ShownProcess, ...] = ()
+    work: tuple[Mapping[str, Any], ...] = ()  # as `exporters.snapshot.WorkFacts.plain` lays it out
 
     @property
     def is_job(self) -> bool:
@@ -236,4 +237,5 @@ def _job(job: Mapping[str, Any], lines: Mapping[str, Sequence[float | None]]) ->
             ShownProcess(one["pid"], one["gpu_uuid"], one["instance"], one["memory_mib"], one["started_s"])
             for one in job.get("processes", ())
         ),
+        work=tuple(job.get("work") or ()),
     )

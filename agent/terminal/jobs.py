@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wattshed.agent.printing.figures import sparkline
+from wattshed.agent.printing.work import joules_per_unit
 from wattshed.agent.terminal.drawing import TextPiece, bar
 from wattshed.agent.terminal.facts import OWNERS
 from wattshed.agent.terminal.fitting import Cell, FittedTable, TopColumn
@@ -27,6 +28,7 @@ COLUMNS = (
     TopColumn("TIME", 6, least=7, key="time"),
     TopColumn("OF NODE", 8, "graph", least=8, most=24),
     TopColumn("", 9, least=4),
+    TopColumn("J PER UNIT", 9, "text", least=12, most=32),
     TopColumn("± kWh", 10, least=5),
     TopColumn("DYNAMIC", 11),
     TopColumn("HELD IDLE", 12),
@@ -120,7 +122,11 @@ def job_table(jobs: Sequence[ShownJob], known: AgentView, width: int | None, spa
         "{jobs}": f"JOBS {count}" if listed == count else f"JOBS {listed}/{count}",
     }
     columns = [replace(column, title=titles.get(column.title, column.title)) for column in COLUMNS]
-    return FittedTable(columns, [_row(job, known, numbers, total_w, span_s) for job in jobs], width)
+    rows = [_row(job, known, numbers, total_w, span_s) for job in jobs]
+    if not any(job.work for job in jobs):  # most hosts know of none
+        place = [column.title for column in COLUMNS].index("J PER UNIT")
+        columns, rows = [*columns[:place], *columns[place + 1 :]], [[*row[:place], *row[place + 1 :]] for row in rows]
+    return FittedTable(columns, rows, width)
 
 
 def _row(job: ShownJob, known: AgentView, numbers: Mapping[str, int], total_w: float, span_s: float) -> list[Cell]:
@@ -142,6 +148,7 @@ def _row(job: ShownJob, known: AgentView, numbers: Mapping[str, int], total_w: f
         Cell(elapsed(lasted_s(job, now_s)) if job.is_job else "", dim),
         Cell(lambda width: bar(share, width) if share is not None else (TextPiece("·" * width, "dim"),)),
         Cell(percent(share), dim),
+        Cell(per_unit(job), dim),
         Cell(kwh(None if job.sigma_j is None else 2 * job.sigma_j) if job.is_job else "", dim),
         Cell(percent(job.dynamic_j, job.energy_j) if job.energy_j else DASH, dim),
         Cell(held_idle(job) if job.is_job else "", "warn" if job.held_s and not job.active_s and not over else dim),
@@ -149,6 +156,12 @@ def _row(job: ShownJob, known: AgentView, numbers: Mapping[str, int], total_w: f
         Cell(job.labels.get("account", ""), dim),
         Cell(trend),
     ]
+
+
+def per_unit(job: ShownJob) -> str:
+    """Write the energy of one unit of a job's work: of an output token, or of what it tells first."""
+    done = sorted((one for one in job.work if one["count"]), key=lambda one: one["unit"] != "output_tokens")
+    return f"{joules_per_unit(done[0])[0]} {done[0]['unit']}" if done else ""
 
 
 def held_idle(job: ShownJob) -> str:

@@ -17,9 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.arrow import pa
 from wattshed.agent.inputs.prefetch import ahead
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.inputs.run_layouts import layout_of_runs

@@ -83,19 +83,32 @@ def unpacked(packet: bytes) -> dict[str, Any] | None:
     return message if isinstance(message, dict) else None
 
 
-def agent_socket(environ: Mapping[str, str], uid: int) -> str:
-    """Return the path of the socket to ask at: the first of which the folder is there.
+def agent_socket(environ: Mapping[str, str], uid: int, *, shared: Path = SHARED) -> str:
+    """Return the path of the socket to ask at; empty if there is none.
+
+    One's own agent goes first; of several, one that does not know this process (it plays a recording back, or meters a
+    simulated node) is passed over.
 
     Parameters
     ----------
     environ : mapping
         ``WATTSHED_SOCKET`` names one; empty there means none.
     uid : int
+    shared : Path
+        Where root's agent listens.
     """
     if VARIABLE in environ and environ[VARIABLE] != "auto":
         return environ[VARIABLE]
-    places = [folder / NAME for folder in (*own_folders(environ, uid), SHARED)]
-    return str(next((place for place in places if place.exists()), ""))
+    folders = own_folders(environ, uid), (shared,)
+    places = [str(folder / NAME) for of in folders for folder in of if (folder / NAME).exists()]
+    return next(filter(_knows_us, places[:-1]), places[-1]) if places else ""
+
+
+def _knows_us(path: str) -> bool:
+    try:
+        return "error" not in ask(path, {"op": "hello"})
+    except AgentAbsentError:
+        return False
 
 
 def ask(path: str, message: Mapping[str, Any], patience_s: float = _PATIENCE_S) -> dict[str, Any]:

@@ -170,6 +170,8 @@ class JobRecord:
     labels : mapping of str to str
     power : str
         Its power over time so far, as `agent.history.profile` writes it; empty if that is not known.
+    work : str
+        What it did so far, as `agent.wire.work_text` writes it; empty if nothing tells of any.
     """
 
     key: str
@@ -179,6 +181,7 @@ class JobRecord:
     uid: int = -1
     labels: Mapping[str, str] = field(default_factory=dict)
     power: str = ""
+    work: str = ""
 
 
 def sum_if_known(one: int | None, other: int | None) -> int | None:

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.wire.parts import MOST_POWER, Doubt, JobPart, JobRecord
+from wattshed.agent.wire.work_text import MOST_WORK, WorkDone
 from wattshed.exporters.snapshot import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def plain_record(record: JobRecord) -> dict[str, Any]:
         "uid": record.uid,
         "labels": dict(record.labels),
         "power": record.power,
+        "work": record.work,
     }
 
 
@@ -109,7 +111,8 @@ def record_of_plain(values: Mapping[str, Any]) -> JobRecord:
         run_us, start_us, end_us, uid = (_whole(values[name]) for name in ("run_us", "start_us", "end_us", "uid"))
         labels = {_text(name): _text(value) for name, value in values["labels"].items()}
         power = _text(values.get("power", ""))
-        record = JobRecord(_text(values["key"]), run_us, start_us, end_us, uid, labels, power)
+        work = _text(values.get("work", ""))
+        record = JobRecord(_text(values["key"]), run_us, start_us, end_us, uid, labels, power, work)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"is not a job ({error})") from None
     if not record.key:
@@ -120,6 +123,10 @@ def record_of_plain(values: Mapping[str, Any]) -> JobRecord:
         raise ValueError("a job has a number that is too large")
     if len(power) > MOST_POWER:
         raise ValueError("a job's power over time is too long")
+    if work:
+        WorkDone.read(work)
+    if len(work) > MOST_WORK:
+        raise ValueError("a job's work is too long")
     return record
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from wattshed.agent.window import JobKey, Owner
@@ -19,7 +20,7 @@ from wattshed.agent.work.peers import NoPeerError
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from wattshed.agent.errors import Faults
     from wattshed.agent.work.counting import Done
@@ -144,7 +145,7 @@ class WorkServers:
         """Read a server; returns whose it is and what it did, None of which where it does not say if it waits."""
         seen: list[Owner] = []
         try:
-            page = self._page(server, seen)
+            page = read_server(server, partial(self._look, server, seen))
         except NobodysError:
             if server.named:
                 self._inbox.failed(server.name, "not_a_jobs")
@@ -168,50 +169,67 @@ class WorkServers:
         done = self._inbox.take(server.name, seen[-1], page)
         return seen[-1], done if page.running is not None else None
 
-    def _page(self, server: WorkServer, seen: list[Owner]) -> ServerPage:
-        """Ask for a page where it may be, until it is found."""
-        paths = KINDS[server.kind].paths if server.kind else PATHS
-        if server.address.path.strip("/"):
-            paths = ("",)
-        elif server.path:
-            paths = (server.path,)
-        refused: PageRefusedError | None = None
-        for path in paths:
+    def _look(self, server: WorkServer, seen: list[Owner], connection: socket.socket) -> None:
+        """Find out whose the far end of a connection is, before anything is sent over it."""
+        owner = Owner(JobKey(server.job)) if server.job else None
+        if owner is None:
             try:
-                page = read_page(self._asked(server, path, seen), kind=server.kind, model=server.model)
-            except PageRefusedError as error:
-                if refused is None or refused.reason in {"unknown", "status"}:
-                    refused = error
-                continue
-            server.path = path
-            return page
-        server.path = ""
-        raise refused or PageRefusedError("unknown", "it has no page")
+                owner = self._owners.owner_of(connection)
+            except NoPeerError as error:
+                raise NoAnswerError(f"cannot be told whose it is ({error}); name its job", lasting=True) from None
+        if owner is None:
+            raise NobodysError
+        seen.append(owner)
 
-    def _asked(self, server: WorkServer, path: str, seen: list[Owner]) -> bytes:
-        """Ask for one page, over a connection of which it is known whose the far end is."""
 
-        def look(connection: socket.socket) -> None:
-            owner = Owner(JobKey(server.job)) if server.job else None
-            if owner is None:
-                try:
-                    owner = self._owners.owner_of(connection)
-                except NoPeerError as error:
-                    raise NoAnswerError(f"cannot be told whose it is ({error}); name its job", lasting=True) from None
-            if owner is None:
-                raise NobodysError
-            seen.append(owner)
+def read_server(server: WorkServer, connected: Callable[[socket.socket], None] = lambda _: None) -> ServerPage:
+    """Ask for a server's page where it may be, until it is found.
 
-        # A router of llama.cpp has a page for each model.
-        query = {"model": server.model} if server.kind == "llamacpp" and server.model else None
-        address = server.address.below(path, query)
-        client = Client(address, timeout_s=TIMEOUT_S, headers=server.headers, direct=True, connected=look)
-        with closing(client):
-            answer = client.get(most_bytes=MOST_BYTES + 1)
-        if not answer.taken:
-            raise PageRefusedError("status", f"answered {answer.status}")
-        if answer.headers.get("Content-Encoding", "identity") != "identity":
-            raise PageRefusedError("compressed", "it is compressed, although that was not asked for")
-        if len(answer.content) > MOST_BYTES:
-            raise PageRefusedError("too_long", f"it is longer than {MOST_BYTES >> 20} MiB")
-        return answer.content
+    Parameters
+    ----------
+    server : WorkServer
+        It remembers where that was.
+    connected : callable
+        Called with each connection, see `Client`.
+
+    Raises
+    ------
+    NoAnswerError
+        The server does not answer in time.
+    PageRefusedError
+        What it answers is not its work.
+    """
+    paths = KINDS[server.kind].paths if server.kind else PATHS
+    if server.address.path.strip("/"):
+        paths = ("",)
+    elif server.path:
+        paths = (server.path,)
+    refused: PageRefusedError | None = None
+    for path in paths:
+        try:
+            page = read_page(_asked(server, path, connected), kind=server.kind, model=server.model)
+        except PageRefusedError as error:
+            if refused is None or refused.reason in {"unknown", "status"}:
+                refused = error
+            continue
+        server.path = path
+        return page
+    server.path = ""
+    raise refused or PageRefusedError("unknown", "it has no page")
+
+
+def _asked(server: WorkServer, path: str, connected: Callable[[socket.socket], None]) -> bytes:
+    # A router of llama.cpp has a page for each model.
+    query = {"model": server.model} if server.kind == "llamacpp" and server.model else None
+    address = server.address.below(path, query)
+    with closing(
+        Client(address, timeout_s=TIMEOUT_S, headers=server.headers, direct=True, connected=connected)
+    ) as client:
+        answer = client.get(most_bytes=MOST_BYTES + 1)
+    if not answer.taken:
+        raise PageRefusedError("status", f"answered {answer.status}")
+    if answer.headers.get("Content-Encoding", "identity") != "identity":
+        raise PageRefusedError("compressed", "it is compressed, although that was not asked for")
+    if len(answer.content) > MOST_BYTES:
+        raise PageRefusedError("too_long", f"it is longer than {MOST_BYTES >> 20} MiB")
+    return answer.content

@@ -151,7 +151,20 @@ def _power() -> tuple[Panel, ...]:
             "active: a process of the job is on the GPU. held: the GPU is kept for the job without one.",
             {"{{title}} {{state}}": f"sum by (job, title, state) ({_gpu_time('')}) > 0"}, stacked=True, link=link,
         ),
+        graph_of(
+            "Energy per unit of work", "joule",
+            "Joules for each token, request or step, of jobs that tell their work or whose servers are read. "
+            "Waiting for requests is in it.",
+            {"{{title}} {{unit}}": f"sum by (job, title) ({POWER}) / on (job) group_right (title) {_work()}"},
+            wide=24, link=link,
+        ),
     )  # fmt: skip
+
+
+def _work() -> str:
+    """Units of work a second, where anything is done; a node is simulated where its energy says so."""
+    real = f"on (instance, job) group_left () max by (instance, job) ({SHARES}) ^ 0"
+    return f"(sum by (job, unit) (rate(wattshed_job_work_total{{{JOB}}}{RATE}) * {real}) > 0)"
 
 
 def _gpus() -> tuple[Panel, ...]:

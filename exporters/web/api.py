@@ -172,6 +172,8 @@ def _job(
         "started_s": job.started_us / 1e6 if job else None,
         "ended_s": _seconds(job.ended_us) if job else None,
         "power_w": power_w,
+        "work": [one.plain() for one in job.work] if job and job.work else None,
+        "waiting_j": job.waiting_hnj / HNJ_PER_JOULE if job and job.waiting_hnj is not None else None,
         "gpus": energy,
         "processes": processes,
     }

@@ -139,6 +139,33 @@ def _weigh(time_us, power_mw, ceiling_mw, max_gap_us, last, level, weight):
     return _weights(time_us, power_mw, ceiling_mw, max_gap_us, last, level, weight)
 
 
+def _look_through(bins, lowest, highest, level, weight):
+    """Do what `_filled` does."""
+    low, high = bins[:, lowest : highest + 1]
+    found = np.flatnonzero(low | high)
+    level[: len(found)] = found + lowest
+    weight[: len(found)] = (high[found].astype(np.int64) << 32) + low[found]
+    return len(found)
+
+
+@loop_of(_look_through)
+def _look_through_by_bins(bins, lowest, highest, level, weight):
+    low, high = bins[0], bins[1]
+    n = 0
+    for at in range(lowest, highest + 1):
+        if low[at] | high[at]:
+            level[n] = at
+            weight[n] = (np.int64(high[at]) << 32) + np.int64(low[at])
+            n += 1
+    return n
+
+
+@kernel(u32[:, :], i64, i64, written(i64[:]), written(i64[:]), returns=i64)
+def _filled(bins, lowest, highest, level, weight):
+    """Find the bins from ``lowest`` to ``highest`` that are not empty, and what they hold; returns how many."""
+    return _look_through(bins, lowest, highest, level, weight)
+
+
 _BEGINNING = np.array([np.iinfo(np.int64).min, 0, 0, 0, np.iinfo(np.int64).max, -1], np.int64)
 
 
@@ -276,9 +303,9 @@ class PowerHistogram:
     def _empty_bins(self) -> None:
         lowest, highest = int(self.last[LOWEST]), int(self.last[HIGHEST])
         if highest >= 0:  # only what was touched is looked at: most of the bins have no memory yet
-            low, high = self.bins[:, lowest : highest + 1]
-            filled = np.flatnonzero(low | high)
-            found = filled + lowest, (high[filled].astype(np.int64) << 32) + low[filled]
+            level, weight = np.empty((2, highest - lowest + 1), np.int64)
+            n = _filled(self.bins, lowest, highest, level, weight)
+            found = level[:n].copy(), weight[:n].copy()
             self._levels, self._weights = _joined(self._levels, self._weights, *found) if len(self._levels) else found
         self.bins = _NO_BINS
         self.last[LOWEST:] = _BEGINNING[LOWEST:]

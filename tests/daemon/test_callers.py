@@ -218,5 +218,27 @@ def test_the_socket_is_looked_for_where_agents_listen(tmp_path):
     run.mkdir()
     assert agent_socket({"WATTSHED_SOCKET": "/a/b"}, 1) == "/a/b"
     assert agent_socket({"WATTSHED_SOCKET": ""}, 1) == ""
+    nobody = tmp_path / "nobody"
+    assert agent_socket({"XDG_RUNTIME_DIR": str(tmp_path)}, 99999, shared=nobody) == ""
     (run / "agent.sock").touch()
-    assert agent_socket({"XDG_RUNTIME_DIR": str(tmp_path)}, 1) == str(run / "agent.sock")
+    assert agent_socket({"XDG_RUNTIME_DIR": str(tmp_path)}, 99999, shared=nobody) == str(run / "agent.sock")
+
+
+def test_an_agent_that_does_not_know_us_is_passed_over(socket_of, tmp_path, monkeypatch):
+    agent, own = socket_of(), tmp_path / "own/wattshed"
+    own.mkdir(parents=True)
+    shared = Path(agent.path).parent
+
+    class Nobody:
+        def answer(self, *_):
+            return {"error": "the agent sees no process"}
+
+        def refusal(self, *_):
+            return {"error": "no"}
+
+    senders = Senders(Processes(Path("/proc"), now_us, await_exits=False), now_us)
+    other = CallersServer(str(own / "agent.sock"), Nobody(), senders, now_us)
+    environ = {"XDG_RUNTIME_DIR": str(tmp_path / "own")}
+    assert agent_socket(environ, 99999, shared=shared) == agent.path
+    assert agent_socket(environ, 99999, shared=tmp_path / "nowhere") == str(own / "agent.sock")
+    other.close()

@@ -136,6 +136,7 @@ def test_a_life(machine):
     machine.wait(lambda: min(joules(machine).values()) > 0, 30)
     _check_privileges(machine)
     _check_who_is_told_about_jobs(machine)
+    _check_jobs_are_answered(machine)
 
     before = joules(machine)
     machine.run("systemctl", "kill", "-s", "KILL", "wattshed.service")
@@ -155,6 +156,16 @@ def test_a_life(machine):
     machine.run("systemctl", "stop", "wattshed.service")
     assert machine.show("Result", "ExecMainStatus") == {"Result": "success", "ExecMainStatus": "0"}
     _check_written(machine)
+
+
+def _check_jobs_are_answered(machine):
+    """Any user's process may ask at the jobs' socket; one that is none of the simulated node is told so."""
+    ask = (
+        "import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.settimeout(5); "
+        "s.connect('/run/wattshed/agent.sock'); s.send(b'{\"op\": \"hello\"}'); print(s.recv(4096).decode())"
+    )
+    told = machine.run("setpriv", "--reuid=4242", "--regid=4242", "--clear-groups", "/usr/bin/python3", "-c", ask)
+    assert "sees no process" in json.loads(told)["error"]
 
 
 def _check_who_is_told_about_jobs(machine):

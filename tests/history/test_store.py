@@ -196,41 +196,49 @@ def test_a_file_of_another_kind_or_version_is_left_alone(tmp_path):
     assert not (tmp_path / "none.db").exists()
 
 
-def as_version_1(place):
-    """Bring a history to how version 1 had it: nothing is told of the time that energies cover."""
+def as_version(place, version):
+    """Bring a history to how an older version had it.
+
+    Nothing is told of the work of jobs; by version 1, nor of the time that energies cover.
+    """
     database = open_database(place)
     with database.transaction():
-        database.do("ALTER TABLE part DROP COLUMN covered_us")
-        database.set_version(1)
+        database.do("ALTER TABLE job DROP COLUMN work")
+        if version == 1:
+            database.do("ALTER TABLE part DROP COLUMN covered_us")
+        database.set_version(version)
     database.close()
 
 
-def test_a_history_of_version_1_goes_on_and_does_not_know_what_its_energies_cover(new_place):
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_history_of_an_older_version_goes_on_and_does_not_know_what_that_did_not_tell(new_place, version):
     place = new_place()
     store = opened(place)
     store.add([part(1, covered_us=5)], JOBS, MODELS)
-    as_version_1(place)
+    as_version(place, version)
     again = opened(place)
     again.add([part(2, begin_us=MARCH_US + HOUR_US, covered_us=7), part(3, covered_us=None)], JOBS, MODELS)
-    assert [one.covered_us for one in again.parts(0)] == [None, 7, None]
+    assert [one.covered_us for one in again.parts(0)] == [None if version == 1 else 5, 7, None]
     assert open_database(place, read_only=True).version() == schema.VERSION
 
 
-def test_who_only_reads_a_history_of_version_1_leaves_it_as_it_is(new_place):
+@pytest.mark.parametrize("version", [1, 2])
+def test_who_only_reads_a_history_of_an_older_version_leaves_it_as_it_is(new_place, version):
     place = new_place()
     opened(place).add([part(1, covered_us=5)], JOBS, MODELS)
-    as_version_1(place)
+    as_version(place, version)
     database = open_database(place, read_only=True)
     if str(place).startswith("postgresql"):
-        with pytest.raises(DatabaseError, match="is of version 1; start this version's `wattshed collect`"):
+        with pytest.raises(DatabaseError, match=f"is of version {version}; start this version's `wattshed collect`"):
             schema.prepare(database)
     else:
         schema.prepare(database)
         found = Answers(database, "n1", clock=lambda: 0.0).job("slurm:1", Filter())["job"]
-        assert (found["energy_j"], found["covered_s"], found["coverage"]) == ("1", None, None)
+        assert (found["energy_j"], found["work"]) == ("1", None)
+        assert (found["covered_s"] is None) == (version == 1)
         (told,) = Answers(database, "n1", clock=lambda: 0.0).parts(0)["parts"]
-        assert told["covered_us"] is None
-    assert database.version() == 1
+        assert told["covered_us"] == (None if version == 1 else 5)
+    assert database.version() == version
     database.close()
 
 

@@ -120,18 +120,18 @@ def test_a_weight_beyond_32_bits_is_whole():
 
 def test_settling_looks_only_at_what_was_touched(monkeypatch):
     """A board within 50 W touches a fiftieth of its bins, and the others have no memory yet."""
-    seen = []
+    seen, look_through = [], room._filled
 
-    def flatnonzero(found):
-        seen.append(len(found))
-        return np.nonzero(found)[0]
+    def filled(bins, lowest, highest, level, weight):
+        seen.append(len(level))
+        return look_through(bins, lowest, highest, level, weight)
 
     histogram = PowerHistogram(few=0)
     powers = np.array([300_000, 349_999, 320_000, 300_000], np.int32)
     histogram.extend(np.arange(4, dtype=np.int64) * 1_000_000, powers, CEILING, GAP)
     histogram.catch_up()
     assert (histogram.last[LOWEST], histogram.last[HIGHEST]) == (300_000, 349_999)
-    monkeypatch.setattr(room.np, "flatnonzero", flatnonzero)
+    monkeypatch.setattr(room, "_filled", filled)
     histogram.settle()
     histogram.settle()
     assert seen == [50_000]

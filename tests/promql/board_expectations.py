@@ -11,7 +11,7 @@ from tests.promql.answers import (
     with_labels,
 )
 from tests.promql.truth import WHOLE, account, by_job, namespace, over, real, user
-from tests.promql.two_hosts import LENGTH_S, POD
+from tests.promql.two_hosts import LENGTH_S, POD, STEPS_A_SECOND
 
 PRICE = 0.25
 LIMITS = {"a": (3, 700), "b": (4, 300)}
@@ -168,6 +168,15 @@ def by_gpu_alone(host, uuid):
     )
 
 
+def joules_per_step(t):
+    """Watts of both hosts by the steps that both tell."""
+    watts = t.power(t.titled(), 60, only=lambda job: job == "slurm:4031")
+    return {
+        tuple(sorted({**dict(key), "unit": "steps"}.items())): (both / 2 / STEPS_A_SECOND, 0.003 * both)
+        for key, (both, _) in watts.items()
+    }
+
+
 ALL = (*WHO, "namespace")
 JOB = {
     "banner A": count(0),
@@ -195,6 +204,7 @@ JOB = {
         ),
         slack=0.05,
     ),
+    "Energy per unit of work A": joules_per_step,
     "Utilisation A": lambda t: each(used_gpus(t), 0.5, 0.51),
     "Memory in use A": lambda t: each(used_gpus(t), 0.5, 0.51),
     "Temperature A": lambda t: each(with_labels(used_gpus(t), 0, sensor="gpu"), 60, 40),

@@ -29,6 +29,7 @@ from tests.promql.truth import (
     real,
     user,
 )
+from tests.promql.two_hosts import STEPS_A_SECOND
 
 DOCUMENTS = {
     "docs/promql.md: Energy of the last day by account": lambda t: kwh(t.energy(account)),
@@ -60,6 +61,18 @@ DOCUMENTS = {
     "docs/promql.md: Simulated nodes": lambda t: exactly(({"instance": "c:9961"}, 1)),
     "docs/metrics.md: Names, users and pods": lambda t: t.power(user, 300),
 }
+
+
+def joules_per_step(t):
+    """Watts by steps a second; the job's run of the cycle before, which ended within the ten minutes, had the same."""
+    watts = t.power(by_instance_and_job, only=lambda job: job == "slurm:4031")
+    return {
+        tuple(sorted({**dict(key), "job": job, "unit": "steps"}.items())): (each / STEPS_A_SECOND, 0.006 * each)
+        for key, (each, _) in watts.items()
+        for job in ("slurm:4031", "slurm:4021")
+    }
+
+
 RECORDED = {
     "wattshed:host_gpu_power_watts": lambda t: t.gpu_power(by_stratum_and_host, 60),
     "wattshed:host_gpus": lambda t: exactly(
@@ -75,6 +88,7 @@ RECORDED = {
     "wattshed:user_power_watts:rate2m": lambda t: t.power(user),
     "wattshed:account_power_watts:rate2m": lambda t: t.power(account),
     "wattshed:namespace_power_watts:rate2m": lambda t: t.power(namespace),
+    "wattshed:job_joules_per_work:10m": joules_per_step,
     "wattshed:job_energy_joules:increase1h": lambda t: t.energy(by_instance_and_job),
     "wattshed:user_energy_joules:increase1h": lambda t: t.energy(user),
     "wattshed:account_energy_joules:increase1h": lambda t: t.energy(account),

@@ -24,6 +24,8 @@ from wattshed.exporters.formats.prometheus import families
 from wattshed.exporters.snapshot import FleetFacts, Snapshot
 
 SCRAPE_S = 15
+STEPS_A_SECOND = 10
+"""Of the job that runs on both hosts, as it tells on each."""
 START_S = 1_767_225_600
 LENGTH_S = 2100
 END_S = START_S + LENGTH_S
@@ -219,13 +221,17 @@ def live(home, instance, offset_s, script, *, cap, restart, marked=False, length
     host, books, writers = Host(instance, offset_s), Books(), {}
 
     def begin(node, clock):
-        one = agent(node, clock, state=home / "state", cap=cap, host=instance.partition(":")[0], marked=marked)
+        named = instance.partition(":")[0]
+        one = agent(node, clock, state=home / "state", cap=cap, host=named, marked=marked, inbox=True)
         one.resolver.resolve = labelled(one.resolver.resolve, clock)
         return one
 
     def step(one):
         one.daemon.step()
         books.take(one.accounts)
+        for owner in one.windows[-1].owners if one.windows else ():
+            if job_of(owner.key) == "4001":
+                one.inbox.add(owner, "steps", STEPS_A_SECOND, one.windows[-1].end_us)
 
     count = int((length_s - offset_s) // SCRAPE_S)
     times_s = [START_S + offset_s + number * SCRAPE_S for number in range(1, count + 1)]

@@ -29,7 +29,7 @@ def shown(monkeypatch):
 def facts(lines):
     """Names and what they are, of the lines between the heading and the first empty one."""
     body = lines[1 : lines.index("")] if "" in lines else lines[1:]
-    return {line[:16].strip(): line[16:].strip() for line in body}
+    return {line[:11].strip(): line[11:].strip() for line in body}
 
 
 def test_all_that_is_known_is_shown(shown):
@@ -48,7 +48,7 @@ def test_all_that_is_known_is_shown(shown):
         "": "▁▂ ▅▇█ 0 to 500 W, 01:00:00 each",
         "measured": "all of its GPU time",
         "held idle": "12.5% of its GPU time nothing of it ran",
-        "work per joule": "unknown (the job tells of no work)",
+        "work": "unknown (nothing tells of it)",
         "split": "alone",
     }
     text = "\n".join(lines)
@@ -130,7 +130,8 @@ def test_it_fits_the_terminal(shown, columns):
 def test_hostile_names_do_not_steer_a_terminal(shown, text, columns):
     names = ("job", "name", "user", "account", "partition", "namespace", "qos", "cluster", "method")
     one = job(**dict.fromkeys(names, text), hosts=[text], flags=[text])
-    lines = shown(job_document(one, [one], [gpu(host=text, gpu=text, model=text)], work=text), columns)
+    did = [{"unit": text, "source": text, "count": 1, "joules_per_unit": 1.0, "sigma_j": 0.1}]
+    lines = shown(job_document(one, [one], [gpu(host=text, gpu=text, model=text)], work=did), columns)
     assert all(line.isprintable() for line in lines)
 
 

@@ -102,6 +102,12 @@ def test_columns_of_the_list_go_in_their_order_as_the_terminal_narrows(monkeypat
     ]  # fmt: skip
 
 
+def did(unit, source, count, joules):
+    """A unit of a job's work, as a document has it."""
+    sigma_j = None if joules is None else joules / 10
+    return {"unit": unit, "source": source, "count": count, "joules_per_unit": joules, "sigma_j": sigma_j}
+
+
 def test_a_jobs_gpus_and_runs_have_every_column_under_its_heading():
     two = gpu(
         1, host="n2", energy_j="9000", sigma_j=90.0, active_s=60.0, held_s=30.0, mean_w=100.0, coverage=0.5, peak_w=None
@@ -109,7 +115,12 @@ def test_a_jobs_gpus_and_runs_have_every_column_under_its_heading():
     never = gpu(2, energy_j="0", sigma_j=0.0, active_s=0.0, held_s=0.0, mean_w=None, coverage=None)
     runs = [ONE | {"gpus": None}]
     out = io.StringIO()
-    print_job(job_document(job(gpus=None), runs, [two, never], work="3 tokens/J"), out, zone=UTC, now_s=MARCH_S)
+    work = [
+        did("output_tokens", "scraped", 1000, 0.002), did("requests", "scraped", 0, None), did("steps", "told", 5, 4.0),
+    ]  # fmt: skip
+    one = job(gpus=None)
+    one["waiting_j"] = str(float(one["energy_j"]) / 4)
+    print_job(job_document(one, runs, [two, never], work=work), out, zone=UTC, now_s=MARCH_S)
     lines = out.getvalue().splitlines()
     place = next(i for i, line in enumerate(lines) if line.startswith("host "))
     uuid, model = "GPU-11111111-2222-3333-4444-55555555555", "NVIDIA H100 80GB HBM3"
@@ -125,7 +136,10 @@ def test_a_jobs_gpus_and_runs_have_every_column_under_its_heading():
     ]
     text = "\n".join(lines)
     assert "-, 4.00 GPU hours" in text
-    assert "work per joule  3 tokens/J" in lines
+    told = "1,000 output_tokens, 0.00200 ± 0.00040 J each; 0 requests; 5 steps told by the job, 4.00 ± 0.80 J each"
+    assert [line.split(maxsplit=1)[1] for line in lines if line.startswith(("work ", "waiting "))] == [
+        told, "25.0% of its energy without a request",
+    ]  # fmt: skip
     assert "at least that" not in text.partition("Earlier")[0]
 
 

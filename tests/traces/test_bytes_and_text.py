@@ -171,7 +171,7 @@ def test_a_clean_log_is_read_from_its_bytes(tmp_path, monkeypatch):
     for block in blocks:
         kept = {name: type(column).__name__ for name, column in block.columns.items()}
         assert kept == {
-            "timestamp": "Stamps", "uuid": "DictionaryArray", "index": "DictionaryArray",
+            "timestamp": "Stamps", "uuid": "Names", "index": "Names",
             "power.draw [W]": "Scaled", "utilization.gpu [%]": "Scaled", "power.limit [W]": "Scaled",
         }  # fmt: skip
     power = np.concatenate([block.columns["power.draw [W]"].value for block in blocks])

@@ -111,6 +111,14 @@ def test_what_cannot_be_read_of_a_jetson(replayed, text, said):
     assert said in err
 
 
+def test_lines_of_a_jetson_without_times_are_as_far_apart_as_the_user_says(replayed):
+    watts = [5.5, 6.25, 4.125, 5.0]
+    text = "".join(TEGRA.format(util=1, rails=f"VDD_IN {round(1000 * w)}mW/1mW") + "\n" for w in watts)
+    answer, err = replayed(text, "--period", "0.5")
+    assert answer["total_j"] == trapezoid([0, 0.5, 1, 1.5], watts)
+    assert "rounds are taken to be 0.5 s apart" in err
+
+
 def test_a_table_of_jtop(replayed):
     head = "time,uptime,CPU1,RAM,GPU,Temp CPU,Power VDD_CPU_GPU_CV,Power VDD_SOC,Power TOT,jetson_clocks,nvp model\n"
     watts = [5.0, 6.0, 5.5]

@@ -115,6 +115,20 @@ def test_tables_without_a_date_are_refused(replayed):
     assert "--query-gpu=timestamp" in err
 
 
+def test_tables_without_a_date_are_as_far_apart_as_the_user_says(replayed):
+    answer, err = replayed(
+        loop("565", [["100W", "200W"], ["200W", "300W"], ["300W", "200W"]], lambda _: ""), "--period", "2"
+    )
+    assert [gpu["energy_j"] for gpu in answer["gpus"]] == [800, 1000]
+    assert "rounds are taken to be 2 s apart" in err
+
+
+def test_tables_with_a_date_keep_it_whatever_the_user_says(replayed):
+    answer, err = replayed(loop("565", [["100W"]] * 3), "--period", "7")
+    assert answer["total_j"] == 1000
+    assert "--period" not in err
+
+
 def test_a_screen_of_watch_is_refused(replayed):
     drawn = loop("565", [["100W"]] * 2) + "".join(f"\x1b[10;{c}H{c}\x1b[12d7" for c in range(9))
     answer, err = replayed(drawn)

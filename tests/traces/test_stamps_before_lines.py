@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wattshed.agent.inputs.prefixes import NO_DAY, NO_YEAR, date_of, prefix_of
+from wattshed.agent.inputs.line_stamps import NO_DAY, NO_YEAR, date_of, prefix_of
 
 START = datetime(2024, 5, 4, 4, 27, 30, tzinfo=UTC)
 WRITERS = {
@@ -114,6 +114,47 @@ def test_naive_stamps_are_local(replayed):
     head, row = DMON
     answer, _ = replayed(written(head, row, WRITERS["brackets"]), "--timezone", "Europe/Berlin")
     assert answer["start_s"] == START.timestamp() - 7200
+
+
+REPORT = """==============NVSMI LOG==============
+
+Timestamp                                 : Sat May  4 05:00:00 2024
+GPU 00000000:07:00.0
+    Product Name                          : NVIDIA L40S
+    GPU Power Readings
+        Average Power Draw                : {watts} W
+    Module Power Readings
+        Average Power Draw                : 900 W
+"""
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_reports_that_were_stamped_line_by_line(replayed, writer):
+    lines = [
+        WRITERS[writer](START + timedelta(seconds=t)) + line
+        for t in range(3)
+        for line in REPORT.format(watts=100 + t).replace("05:00:00", f"05:00:{10 * t:02}").splitlines()
+    ]
+    answer, _ = replayed("\n".join(lines))
+    has_date = writer not in {"ts", "syslog", "ts since the start"}  # else the report's own is better
+    assert answer["total_j"] == (202 if has_date else 2020)
+    assert answer["start_s"] == (START.timestamp() if has_date else datetime(2024, 5, 4, 5, tzinfo=UTC).timestamp())
+    assert (answer["gpus"][0]["model"], answer["sources"][0]["rows_rejected"]) == ("NVIDIA L40S", 0)
+
+
+def test_a_report_without_a_time_has_that_of_its_lines_or_none(replayed):
+    bare = "".join(line + "\n" for line in REPORT.splitlines() if "Timestamp" not in line)
+    lines = [
+        f"{START + timedelta(seconds=t):%b %d %H:%M:%S} {line}"
+        for t in range(3)
+        for line in bare.format(watts=100).splitlines()
+    ]
+    answer, _ = replayed("\n".join(lines))
+    assert answer["total_j"] == 200
+    dated = [REPORT.format(watts=100).replace("05:00:00", f"05:00:0{t}") for t in range(3)]
+    answer, _ = replayed("".join(dated) + bare.format(watts=900))
+    assert answer["total_j"] == 200
+    assert answer["sources"][0]["rejected"] == {"no_time": 1}
 
 
 def test_times_since_the_line_before_are_no_stamps():

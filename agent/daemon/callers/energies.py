@@ -152,7 +152,7 @@ def _at(line: deque[UsedSoFar], time_us: int) -> tuple[int, float, float, float]
     part, step = (time_us - a.time_us) / (b.time_us - a.time_us), b.energy_hnj - a.energy_hnj
     after = _power(b, line[place + 1])
     before = _power(line[place - 2], a) if place > 1 else after
-    edge_j = sigma_of_moment(step / HNJ_PER_JOULE, part)
+    edge_j = sigma_of_moment(step / HNJ_PER_JOULE, part, (b.time_us - a.time_us) / 1e6)
     return (
         a.energy_hnj + int(step * part_before(part, before, after)),
         a.gain_j + (b.gain_j - a.gain_j) * part,

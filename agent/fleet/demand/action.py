@@ -44,13 +44,15 @@ def demand(args: argparse.Namespace, open_trace: OpenTrace) -> int:
 
         check_target(args.plot)
     trace = open_trace(args.source)
-    with closing(KeptSeries()) as kept:
-        with in_sight("reading", trace.size) as line:
-            recording = read_series(trace, kept, line.at if line.shown else None)
-        try:
-            found = examine(args, recording, transformer, drawing)
-        except InputError as error:
-            raise InputError(error.message, error.path or args.source[0], error.line, error.column) from None
+    try:
+        with closing(KeptSeries()) as kept:
+            with in_sight("reading", trace.size) as line:
+                recording = read_series(trace, kept, line.at if line.shown else None)
+            unit = "" if args.scale is None and args.limit is None else args.resample
+            load = on_grid(recording, args.step, unit=unit, max_gap_s=args.max_gap)
+        found = examine(args, recording, load, transformer, drawing)
+    except InputError as error:
+        raise InputError(error.message, error.path or args.source[0], error.line, error.column) from None
     if args.plot is not None:
         from wattshed.agent.fleet.demand.plots import draw  # noqa: PLC0415  (matplotlib is an extra)
 
@@ -60,11 +62,9 @@ def demand(args: argparse.Namespace, open_trace: OpenTrace) -> int:
 
 
 def examine(
-    args: argparse.Namespace, recording: LoadRecording, transformer: Transformer | None, drawing: Drawing
+    args: argparse.Namespace, recording: LoadRecording, load: Load, transformer: Transformer | None, drawing: Drawing
 ) -> Findings:
-    """All figures of a recording."""
-    unit = "" if args.scale is None and args.limit is None else args.resample
-    load = on_grid(recording, args.step, unit=unit, max_gap_s=args.max_gap)
+    """All figures of a recording that lies on its grid."""
     if np.isnan(load.power_w).all():
         raise InputError("no moment is known for all series at once")
     figures = measure(load)

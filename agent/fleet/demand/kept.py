@@ -110,7 +110,8 @@ class KeptSeries(Mapping[SeriesName, Trace]):
         return doubled
 
     def close(self) -> None:
-        """Let go of the temporary file; series that are in it can be read no more."""
+        """Let go of all readings; of the series their names are left."""
+        self._pieces = {name: [] for name in self._pieces}
         if self._file is not None:
             self._file.close()
 

@@ -79,11 +79,11 @@ class Assembler:
             held.append(block)
             count += block.time_us.size
             if count > most:
-                rows = yield from self._cut(Rows.join(held), final=False)
+                rows = yield from self._cut(held, final=False)
                 held, count = [rows], rows.time_us.size
                 most = max(self._held_rows, 2 * count)  # else all that stays is looked at again with each block
         if held:
-            yield from self._cut(Rows.join(held), final=True)
+            yield from self._cut(held, final=True)
         yield from self._silent()
         self._repeats.say(self._report)
         self._energies.say()
@@ -99,8 +99,10 @@ class Assembler:
                 readings = Readings.empty(len(devices))
                 yield Window(name, 0, now_us, now_us + 1, devices, readings, busy_us, (), Usage.empty())
 
-    def _cut(self, rows: Rows, *, final: bool) -> Generator[Window | WindowBatch, None, Rows]:
+    def _cut(self, held: list[Rows], *, final: bool) -> Generator[Window | WindowBatch, None, Rows]:
         """Emit the windows that are complete; returns the rows that stay (a generator's return value)."""
+        rows = Rows.join(held)
+        held.clear()  # what was joined is as large as what is made of it
         rows = self._energies.settle(_instant_for_power(rows), self._emitted_us)
         self._gpus.learn_gaps(rows)
         numbers: dict[str, list[int]] = {}

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from wattshed.agent.inputs.dialect import sniff
-from wattshed.agent.inputs.prefixes import prefix_of
+from wattshed.agent.inputs.line_stamps import prefix_of
 from wattshed.agent.inputs.report import BOARD
 from wattshed.agent.inputs.text import open_lines
 from wattshed.agent.inputs.timestamps import TimestampParser
@@ -76,7 +76,7 @@ class Head:
 
     @cached_property
     def bare(self) -> Head:
-        """The same without what stands before every line, see `inputs.prefixes`; itself if nothing does."""
+        """The same without what stands before every line, see `inputs.line_stamps`; itself if nothing does."""
         prefix = prefix_of(self.lines)
         return Head("\n".join(map(prefix.bare, self.lines)), self.path, told=self.told) if prefix else self
 

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wattshed.agent.window import MISSING, Device, MeteredLoad
+from wattshed.kernels import threads
 from wattshed.kernels.columns import dealt
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.traces.foreign.rows import Rows
 
@@ -187,15 +190,26 @@ class Gpus:
             alone = np.bincount(rows.gpu[real], minlength=len(self.devices)) == 0
             real |= alone[rows.gpu] & (rows.has("counter_mj") | rows.has("energy_uj"))
             rows = rows.take(real)
-        time_us, gpu = rows.time_us, rows.gpu
-        order, offsets = dealt(gpu, len(self.devices))
+        order, offsets = dealt(rows.gpu, len(self.devices))
+        period_us = [0] * len(self.devices)
+
+        def measure(first: int, last: int) -> None:
+            for number in range(first, last):
+                if self.devices[number].max_gap_us <= 0:
+                    period_us[number] = _median_step(rows.time_us[order[offsets[number] : offsets[number + 1]]])
+
+        threads.each(measure, len(self.devices), rows=len(rows))
         for number, device in enumerate(self.devices):
             if device.max_gap_us <= 0:
-                steps = np.diff(time_us[order[offsets[number] : offsets[number + 1]]])
-                if (steps <= 0).any():
-                    steps = np.diff(np.unique(time_us[order[offsets[number] : offsets[number + 1]]]))
-                period = int(np.median(steps)) if steps.size > 1 else 0
-                self.devices[number] = replace(device, max_gap_us=max(SHORTEST_GAP_US, 10 * period))
+                self.devices[number] = replace(device, max_gap_us=max(SHORTEST_GAP_US, 10 * period_us[number]))
+
+
+def _median_step(time_us: NDArray[np.int64]) -> int:
+    """Return the median step between stamps, in any order; equal ones count once."""
+    steps = np.diff(time_us)
+    if steps.size and steps.min() <= 0:
+        steps = np.diff(np.unique(time_us))
+    return int(np.median(steps)) if steps.size > 1 else 0
 
 
 def _bare_pci(text: str) -> str:

@@ -13,9 +13,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.arrow import pa
 from wattshed.agent.inputs.delimited import Block
 from wattshed.agent.inputs.json_values import JsonValues
 from wattshed.agent.inputs.report import SourceReport

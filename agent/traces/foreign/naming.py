@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from wattshed.agent.errors import UnclearGpusError
-from wattshed.agent.inputs.arrow import pc
+from wattshed.agent.inputs.arrow import pa, pc
 from wattshed.agent.inputs.quantities import POWER_MW, reason_of, scaled_column
 from wattshed.agent.inputs.ticks import tick_us
 from wattshed.agent.inputs.timestamps import NO_TIME
+from wattshed.agent.inputs.typed_cells import Names
 from wattshed.agent.traces.foreign.gpus import gpu_name
 from wattshed.agent.traces.foreign.rounds import judge
 
@@ -94,6 +94,8 @@ def head_rows(columns: Mapping[str, Any], layout: TableLayout, clock: TimestampP
 
 def _texts(column: Any) -> list[str]:
     """Return cells as text; empty where there is none."""
+    if isinstance(column, Names):
+        return column.to_pylist()
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     cells = column if pa.types.is_string(kind) else pc.cast(column, pa.string())
     return [text or "" for text in cells.to_pylist()]

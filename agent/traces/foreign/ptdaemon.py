@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from wattshed.agent.inputs.prefixes import stamped_lines
+from wattshed.agent.inputs.line_stamps import stamped_lines
 from wattshed.agent.inputs.timestamps import parse_number, parse_text
 from wattshed.agent.traces.foreign.format import Format
 from wattshed.agent.traces.foreign.samples import Samples

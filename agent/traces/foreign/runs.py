@@ -12,11 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.inputs import delimited
-from wattshed.agent.inputs.arrow import pc
+from wattshed.agent.inputs.arrow import pa, pc
 from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.inputs.quantities import ENERGY_MJ, ENERGY_UJ, POWER_MW, REASONS, reason_of, scaled_column
 from wattshed.agent.inputs.run_layouts import layout_of_runs

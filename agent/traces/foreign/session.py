@@ -11,9 +11,9 @@ import re
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.arrow import pa
 from wattshed.agent.inputs.delimited import Block
 from wattshed.agent.inputs.dialect import split
 from wattshed.agent.inputs.text import open_lines

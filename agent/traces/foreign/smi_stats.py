@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.prefixes import stamped_lines
+from wattshed.agent.inputs.line_stamps import stamped_lines
 from wattshed.agent.inputs.timestamps import parse_number
 from wattshed.agent.traces.foreign.format import Format
 from wattshed.agent.traces.foreign.samples import Samples

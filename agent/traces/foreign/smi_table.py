@@ -10,17 +10,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.prefixes import date_of, prefix_of_file, stamped_lines
+from wattshed.agent.inputs.line_stamps import date_of, prefix_of_file, stamped_lines
 from wattshed.agent.inputs.quantities import POWER_MW, scaled_text
 from wattshed.agent.inputs.text import head_of
 from wattshed.agent.inputs.timestamps import parse_number, parse_text
 from wattshed.agent.traces.foreign.format import Format
+from wattshed.agent.traces.foreign.round_times import NOTE
 from wattshed.agent.traces.foreign.samples import Samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from wattshed.agent.inputs.prefixes import Stamped
+    from wattshed.agent.inputs.line_stamps import Stamped
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.inputs.timestamps import TimestampParser
     from wattshed.agent.traces.foreign.format import Head, LogFile
@@ -72,9 +73,11 @@ class SmiTables:
     clock : TimestampParser
     gpus : Gpus
     report : SourceReport
+    period_us : int, us
+        How far tables without a time are apart; 0: they cannot be used.
     """
 
-    def __init__(self, clock: TimestampParser, gpus: Gpus, report: SourceReport) -> None:
+    def __init__(self, clock: TimestampParser, gpus: Gpus, report: SourceReport, period_us: int = 0) -> None:
         self._samples = Samples(report, clock)
         self._gpus, self._report = gpus, report
         self._held: list[_Table] = []
@@ -82,6 +85,7 @@ class SmiTables:
         self._table: _Table | None = None
         self._gpu = -1
         self._driver = ""
+        self._period_us = period_us
         self.undated = 0
 
     def rows(self, lines: Iterable[Stamped], *, stamped: bool) -> Iterator[Rows]:
@@ -103,7 +107,9 @@ class SmiTables:
         yield from self._samples.rest()
 
     def _begin(self, stamp: tuple[int, bool] | None, line: int) -> None:
-        self.undated += stamp is None
+        if stamp is None and self._period_us:
+            stamp = self.undated * self._period_us, False
+        self.undated += stamp is None or self._period_us > 0
         if self._held and self._held[-1].stamp != stamp:
             self._flush()
         self._table, self._gpu = _Table(stamp, line), -1
@@ -149,14 +155,17 @@ def _read(log: LogFile) -> Iterator[Rows]:
     prefix = prefix_of_file(log.source.path)
     if prefix is not None and prefix.note:
         log.report.note(prefix.note)
-    tables = SmiTables(log.clock(), log.gpus, log.report)
+    dated = prefix is not None or any(map(_date_in, head_of(log.source.path).splitlines()))
+    tables = SmiTables(log.clock(), log.gpus, log.report, 0 if dated else log.options.period_us)
     yield from tables.rows(stamped_lines(log.source.path), stamped=prefix is not None)
     if tables.undated and log.report.rows == log.report.rejected["no_time"]:
         raise InputError(
-            "its tables have no times: the date that nvidia-smi prints above each is missing; keep that line, or log "
-            "with --query-gpu=timestamp,index,power.draw --format=csv",
+            "its tables have no times: the date that nvidia-smi prints above each is missing; say how far they are "
+            "apart (--period), keep that line, or log with --query-gpu=timestamp,index,power.draw --format=csv",
             log.report.path,
         )
+    if tables.undated and not dated and log.options.period_us:
+        log.report.note(NOTE.format(log.options.period_us / 1e6))
 
 
 def _tells(head: Head) -> bool:
@@ -171,7 +180,8 @@ FORMAT = Format(
     title="tables of plain `nvidia-smi`: `-l`, `watch`, a loop",
     told_by="`NVIDIA-SMI` and its version in a frame",
     reads="`Pwr:Usage`, the limit, `GPU-Util`; GPU by PCI address; time from the date above each table",
-    traps="whole watts and whole seconds (tables of one second are spread over it); processes are left out",
+    traps="whole watts and whole seconds (tables of one second are spread over it); without dates `--period` says how "
+    "far tables are apart; processes are left out",
     tells=_tells,
     rows=_read,
 )

@@ -6,9 +6,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
-from wattshed.agent.inputs.arrow import pc
+from wattshed.agent.inputs.arrow import pa, pc
 from wattshed.agent.inputs.quantities import (
     COUNT,
     ENERGY_UJ,
@@ -22,6 +21,7 @@ from wattshed.agent.inputs.quantities import (
 from wattshed.agent.inputs.report import BadLine
 from wattshed.agent.inputs.ticks import tick_us
 from wattshed.agent.inputs.timestamps import NO_TIME
+from wattshed.agent.inputs.typed_cells import Names
 from wattshed.agent.traces.foreign.gpus import gpu_name
 from wattshed.agent.traces.foreign.round_times import NOTE
 from wattshed.agent.traces.foreign.rows import Rows
@@ -214,28 +214,16 @@ class TableReader:
             self._tick_us = tick_us(columns[layout.time], self._clock) if layout.time else 1
         if not named:
             return np.full(_size(columns), self._new_gpu({}), np.int32)
-        texts: list[list[str]] = []
-        code: NDArray[np.integer] = np.zeros(1, np.int64)
-        many = 1
+        keys: list[tuple[str, ...]] = [()]
+        code: NDArray[np.integer] = np.zeros(1, np.int32)
         for name in named:
-            values, place = _names_in(columns[name])
-            texts.append(values)
-            code = place if many == 1 else code.astype(np.int64) * max(len(values), 1) + place
-            many *= max(len(values), 1)
-        if many > _MANY_NAMES:
-            unique, code = np.unique(code, return_inverse=True)
-        else:
-            unique = np.flatnonzero(np.bincount(code, minlength=many))
-        numbers = np.zeros(many if many <= _MANY_NAMES else len(unique), np.int32)
-        for row, combined in enumerate(unique.tolist()):
-            cells, rest = [], combined
-            for values in reversed(texts):
-                rest, at = divmod(rest, max(len(values), 1))
-                cells.append(values[at].strip())
-            key = tuple(reversed(cells))
+            keys, code = _told_apart(keys, code, *_names_in(columns[name]))
+        numbers = np.zeros(len(keys), np.int32)
+        for row in np.flatnonzero(np.bincount(code, minlength=len(keys))).tolist():
+            key = keys[row]
             if key not in self._numbers:
                 self._numbers[key] = self._new_gpu(dict(zip(named, key, strict=True)))
-            numbers[combined if many <= _MANY_NAMES else row] = self._numbers[key]
+            numbers[row] = self._numbers[key]
         of_rows: NDArray[np.int32] = numbers[code]
         return of_rows
 
@@ -256,12 +244,42 @@ class TableReader:
         return self._gpus.number(host, model=model, job=cells.get(layout.job, ""), **known)
 
 
+def _told_apart(
+    keys: list[tuple[str, ...]], code: NDArray[np.integer], names: list[str], place: NDArray[np.integer]
+) -> tuple[list[tuple[str, ...]], NDArray[np.integer]]:
+    """Tell rows apart by one column more: the different combinations, in order, and which of them each row has.
+
+    Parameters
+    ----------
+    keys : list of tuple of str
+        The combinations so far, of which ``code`` says each row's; one alone is of all rows.
+    code, place : int[n]
+    names : list of str
+        The different names in the column, of which ``place`` says each row's.
+    """
+    names = [name.strip() for name in names]
+    if len(keys) == 1:
+        return [(*keys[0], name) for name in names], place
+    if len(keys) == len(names) and np.array_equal(code, place):  # as index and UUID do
+        return [(*key, name) for key, name in zip(keys, names, strict=True)], code
+    many, both = len(keys) * len(names), code.astype(np.int64) * len(names) + place
+    if many > _MANY_NAMES:
+        unique, code = np.unique(both, return_inverse=True)
+    else:
+        unique = np.flatnonzero(np.bincount(both, minlength=many))
+        rank = np.zeros(many, np.int32)
+        rank[unique] = np.arange(len(unique))
+        code = rank[both]
+    pairs = (divmod(one, len(names)) for one in unique.tolist())
+    return [(*keys[above], names[place]) for above, place in pairs], code
+
+
 def _names_in(column: Any) -> tuple[list[str], NDArray[np.integer]]:
     """Return the different names in a column, and which of them each row has: int[n]."""
-    if pa.types.is_dictionary(column.type):
-        if not column.null_count and pa.types.is_string(column.type.value_type):
-            return [text or "" for text in column.dictionary.to_pylist()], column.indices.to_numpy()
-        column = column.dictionary_decode() if column.null_count else column
+    if isinstance(column, Names):
+        return column.texts, column.code
+    if pa.types.is_dictionary(column.type) and column.null_count:
+        column = column.dictionary_decode()
     # Encoded as it is, since numbers are distinguished much faster than texts.
     encoded = pc.dictionary_encode(column, null_encoding="encode")
     values = pc.fill_null(pc.cast(encoded.dictionary, pa.string()), "").to_pylist()

@@ -6,11 +6,10 @@ import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs import columns as column_names
 from wattshed.agent.inputs import delimited
+from wattshed.agent.inputs.arrow import pa
 from wattshed.agent.inputs.delimited import Block
 from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.inputs.prefetch import ahead

@@ -10,15 +10,15 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs import delimited
+from wattshed.agent.inputs.arrow import pa
 from wattshed.agent.inputs.dialect import sniff
-from wattshed.agent.inputs.prefixes import prefix_of_file, stamped_lines
+from wattshed.agent.inputs.line_stamps import prefix_of_file, stamped_lines
 from wattshed.agent.inputs.quantities import POWER_MW
 from wattshed.agent.inputs.text import head_of
 from wattshed.agent.traces.foreign.format import Format
+from wattshed.agent.traces.foreign.round_times import NOTE
 from wattshed.agent.traces.foreign.samples import Samples
 from wattshed.agent.traces.foreign.table import TableReader
 from wattshed.agent.traces.foreign.table_layout import Quantity, TableLayout
@@ -57,22 +57,27 @@ def _say(log: LogFile, rails: str) -> None:
 
 
 def _read(log: LogFile) -> Iterator[Rows]:
-    prefix = prefix_of_file(log.source.path)
-    if prefix is None:
+    prefix, period_us, lines = prefix_of_file(log.source.path), log.options.period_us, 0
+    if prefix is None and not period_us:
         raise InputError(
-            "its lines have no times: newer tegrastats writes them, or stamp its lines with `ts '%Y-%m-%d %H:%M:%.S'`",
+            "its lines have no times: say how far they are apart (--period; tegrastats' --interval, 1 s unless it was "
+            "set); newer tegrastats writes times, and `ts '%Y-%m-%d %H:%M:%.S'` before its lines does",
             log.report.path,
         )
-    if prefix.note:
+    if prefix is None:
+        log.report.note(NOTE.format(period_us / 1e6))
+    elif prefix.note:
         log.report.note(prefix.note)
     samples, told = Samples(log.report, log.clock()), ""
     for line in stamped_lines(log.source.path):
         if not _LINE.search(line.text):
             continue
+        stamp = line.stamp if prefix is not None else (lines * period_us, False)
+        lines += 1
         found = _module({name: int(mw or bare) for name, mw, bare in _RAIL.findall(line.text)})
-        if found is None or line.stamp is None:
+        if found is None or stamp is None:
             log.report.rows += 1
-            reason = "not_available" if line.stamp else "no_time"
+            reason = "not_available" if stamp else "no_time"
             log.report.reject(reason, line=line.number, text=line.text.strip())
             continue
         if not told:
@@ -86,7 +91,7 @@ def _read(log: LogFile) -> Iterator[Rows]:
         module = log.gpus.number(host=line.host, index=0, model=_MODULE)
         samples.add(
             module,
-            line.stamp,
+            stamp,
             line=line.number,
             power=str(found[1]),
             power_unit=POWER_MW["mW"],
@@ -139,7 +144,8 @@ TEGRASTATS = Format(
     title="`tegrastats` of a Jetson",
     told_by="`RAM` and `CPU [` or `GR3D_FREQ` in each line",
     reads="`VDD_IN`, `POM_5V_IN` or `VIN`, else the sum of the rails; utilisation of the GPU",
-    traps="of `now/average` the first; its stamps have the month first; older ones have none (`ts` writes them)",
+    traps="of `now/average` the first; its stamps have the month first; older ones have none (`ts` writes them, or "
+    "`--period` says how far lines are apart)",
     tells=_tells,
     rows=_read,
     boundary=_MODULE,

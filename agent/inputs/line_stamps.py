@@ -1,4 +1,4 @@
-"""What stands before every line of a log: the time, and perhaps a host and a program.
+"""Stamps that stand before the lines of a log, perhaps with a host and a program, or on lines of their own.
 
 ``ts``, ``journalctl``, syslog, ``docker logs -t`` and loops around ``date`` write the time at which they saw a line in
 front of it. What they saw is read as if they had not, and the time is taken from them.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from wattshed.agent.inputs.text import head_of, open_lines
 from wattshed.agent.inputs.timestamps import parse_number, parse_text
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _CLOCK = r"\d{1,2}:\d\d:\d\d(?:[.,]\d{1,9})?"
 _NUMBER, _ISO, _AMERICAN, _NO_YEAR, _NO_DAY = "number", "iso", "american", "no year", "no day"
 _STAMPS = {
-    _NUMBER: r"\d{10}(?:[.,]\d{1,9})?|\d{13}|\d{16}|\d{19}",
-    _ISO: rf"(?:[A-Z][a-z]{{2}} )?\d{{4}}[-/.]\d\d[-/.]\d\d[T _]{_CLOCK}(?: ?(?:Z|UTC|GMT|[+-]\d\d:?\d\d))?",
+    _NUMBER: r"1\d{9}(?:[.,]\d{1,9})?|1\d{12}|1\d{15}|1\d{18}",
+    _ISO: rf"(?:[A-Z][a-z]{{2}} )?\d{{4}}[-/.]\d\d?[-/.]\d\d?[T _]{_CLOCK}(?: ?(?:Z|UTC|GMT|[+-]\d\d:?\d\d))?",
     _AMERICAN: rf"\d\d[-/]\d\d[-/]\d{{4}} {_CLOCK}",
     "date": rf"[A-Z][a-z]{{2}},? [A-Z][a-z]{{2}} [ \d]?\d {_CLOCK}(?: [AP]M)?(?: [A-Z]{{2,5}}| [+-]\d\d)? \d{{4}}"
     rf"|[A-Z][a-z]{{2}},? \d\d? [A-Z][a-z]{{2}} \d{{4}} {_CLOCK}(?: [AP]M)?(?: [A-Z]{{2,5}}| [+-]\d\d)?",
@@ -79,8 +79,7 @@ def date_of(text: str, year: int = 0) -> tuple[int, bool] | None:
     return parse_text(written + (zone if zone in {"UTC", "GMT"} or zone[:1] in {"+", "-"} else ""))
 
 
-@dataclass(frozen=True, slots=True)
-class Stamped:
+class Stamped(NamedTuple):
     """A line without what stood before it.
 
     Attributes
@@ -126,6 +125,11 @@ class Prefix:
         """What had to be assumed of its stamps; empty if nothing."""
         return {_NO_YEAR: NO_YEAR, _NO_DAY: NO_DAY}.get(self.kind, "")
 
+    @property
+    def is_number(self) -> bool:
+        """Whether its stamps count from 1970."""
+        return self.kind == _NUMBER
+
     def bare(self, line: str) -> str:
         """Return a line without it."""
         match = self._pattern.match(line)
@@ -165,7 +169,36 @@ class Prefix:
         return found
 
 
+_SEPARATORS = set(",;|\t")
+_ALONE = re.compile(rf"[\s\[(#=-]*({'|'.join(stamp for kind, stamp in _STAMPS.items() if kind != _NO_DAY)})[\s\])=:-]*")
 _PATTERNS = {kind: re.compile(rf"[\[(]?(?P<stamp>{stamp}){_BEHIND}") for kind, stamp in _STAMPS.items()}
+
+
+def stamp_before(line: str) -> tuple[str, str]:
+    """Split the stamp that a row of a table begins with from its cells; ("", line) if blanks set none apart."""
+    text = line.lstrip()
+    for kind, pattern in _PATTERNS.items():
+        match = pattern.match(text) if kind != _NO_DAY else None
+        if match is None:
+            continue
+        rest = text[match.end() :].lstrip(" ")
+        is_cell = set(text[match.end("stamp") : match.end()]) & _SEPARATORS or not rest or rest[0] in _SEPARATORS
+        return ("", line) if is_cell or stamp_alone(line) else (_plain(match["stamp"]), rest)
+    return "", line
+
+
+def stamp_alone(line: str) -> str:
+    """Return the stamp that is all of a line; empty if it is anything else."""
+    match = _ALONE.fullmatch(line)
+    if match is None or "," in match[1][-10:]:  # a comma within the seconds separates cells
+        return ""
+    stamp = _plain(match[1])
+    return stamp if (stamp.replace(".", "").isdecimal() or parse_text(stamp)) else ""
+
+
+def _plain(stamp: str) -> str:
+    """Write a stamp as columns of stamps have it: a date without the day of the week."""
+    return re.sub(r"^[A-Z][a-z]{2} (?=\d{4})", "", stamp).replace("_", " ").replace(",", ".") if stamp[:1] else stamp
 
 
 def prefix_of(lines: Sequence[str], written: datetime | None = None) -> Prefix | None:
