@@ -2,7 +2,7 @@
 
 # Kernels are typed by numba when they are first called; what Python calls is annotated.
 # mypy: allow-untyped-defs, allow-untyped-calls
-# ruff: noqa: ANN202
+# ruff: noqa: ANN201, ANN202
 
 from __future__ import annotations
 
@@ -139,6 +139,7 @@ def deal_windows(
     offsets, at = np.zeros((windows, gpus + 1), np.int64), np.zeros((windows, gpus), np.int64)
     times, powers = np.empty(len(gpu), np.int64), np.empty(len(gpu), np.int32)
     last_us = np.full(gpus, _BEFORE_ALL)
+    gpu, time_us, power_mw = (np.ascontiguousarray(column) for column in (gpu, time_us, power_mw))
     rows = _deal(gpu, time_us, power_mw, place, edges_us, offsets, last_us, at, times, powers)
     if rows < 0:
         return None

@@ -18,9 +18,8 @@ from wattshed.kernels.jit import jit
 
 DEEPEST = 16
 """Elements of XML within each other that are held back at most."""
-_NEWLINE, _BLANK, _TAB, _COLON, _RETURN, _OPEN, _CLOSE, _SLASH, _AND, _MARK, _ASK, _N, _FIRST, _LAST = (
-    b"\n \t:\r<>/&!?n!~"
-)
+_NEWLINE, _RETURN, _TAB, _BLANK, _COLON = b"\n\r\t :"
+_OPEN, _CLOSE, _SLASH, _AND, _MARK, _ASK, _N, _SINGLE, _DOUBLE, _FIRST, _LAST = b"<>/&!?n'\"!~"
 _A, _Z, _LOWER = 65, 90, 32
 _SECTION_INDENT, _FACT_INDENT = 4, 8
 _LEFT_OUT, _FACTS, _ALL = 0, 1, 2
@@ -196,11 +195,22 @@ def _kind(data, begin, end):
 
 @jit
 def _is_uncertain(data, begin, end):
-    """Return whether a comment, an instruction or another document may begin in a line."""
-    for at in range(begin, end - 1):
-        if data[at] == _OPEN and (data[at + 1] == _MARK or data[at + 1] == _ASK or data[at + 1] == _N):
-            return True
-    return False
+    """Return whether a line begins a comment, an instruction or another document, or ends within a tag."""
+    open_tag = False
+    single, double = 0, 0
+    for at in range(begin, end):
+        byte = data[at]
+        if byte == _OPEN:
+            if data[at + 1] == _MARK or data[at + 1] == _ASK or data[at + 1] == _N:
+                return True
+            open_tag = True
+        elif byte == _CLOSE:
+            open_tag = False
+        elif byte == _SINGLE:
+            single += 1
+        elif byte == _DOUBLE:
+            double += 1
+    return open_tag or single % 2 == 1 or double % 2 == 1
 
 
 @kernel(

@@ -6,14 +6,14 @@ import argparse
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from wattshed.agent.bench import agent_cost, growth, history, kernels
+from wattshed.agent.bench import agent_cost, growth, history, kernels, log_files
 from wattshed.agent.bench.accuracy import command as accuracy
 from wattshed.agent.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MEASURED = (kernels, accuracy, agent_cost, growth, history)
+MEASURED = (kernels, accuracy, agent_cost, log_files, growth, history)
 """Modules that offer ``add_parser(subparsers)``; none imports numpy or numba before its word is given."""
 _BARE = "bare_"
 """Options of ``bench`` itself are kept apart from those of a word behind it."""
@@ -23,7 +23,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the ``bench`` command to a command line."""
     parser = subparsers.add_parser(
         "bench",
-        help="measure wattshed itself: its kernels, its accuracy, what the agent costs, how it grows",
+        help="measure wattshed itself: its kernels, its accuracy, the agent's cost, reading files, how it grows",
         description=kernels.DESCRIPTION + " With a word, it measures something else.",
     )
     kernels.add_options(parser, dest=_BARE)

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.commands.starting import quick_start
 from wattshed.agent.errors import InputError, counted
+from wattshed.agent.library.amounts import add_amount_flags, amounts_of
 from wattshed.agent.replay.boundaries import boundary_of
 from wattshed.agent.replay.given import quantity
 from wattshed.agent.replay.reading_flags import add_reading_flags, count, settings_of, watts
-from wattshed.agent.reports.of_a_replay import add_amount_flags, amounts_of
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
+    from wattshed.agent.library.amounts import Amounts
     from wattshed.agent.replay.books import Settings
     from wattshed.agent.replay.points import Points
     from wattshed.agent.replay.power import PowerOverTime
     from wattshed.agent.replay.running import Replayed
-    from wattshed.agent.reports.of_a_replay import Amounts
     from wattshed.agent.traces.sources import Chain
 
 _INTERRUPTED = 130
@@ -97,7 +97,8 @@ def run(args: argparse.Namespace) -> int:
         return _jobs_alone(args, settings)
     if args.emissions is not None:
         _rates(args)  # what it cannot do is refused before any work
-    picture, amounts = _picture(args), amounts_of(args)
+    amounts = amounts_of(args)
+    picture = _picture(args, page=amounts.draws)
     refuse(vars(args))
     chains = find(args.trace, settings.options)
     refuse_for_runs(vars(args), chains)
@@ -130,25 +131,25 @@ def _replay(
                 stop = (lambda: False) if done.interrupted else stopped
                 for outlet in outlets:
                     outlet(points, stop)
-            if picture is not None:
+            if picture is not None and args.plot is not None:
                 _draw(picture, args, settings)
         finally:  # the answer is known, whatever becomes of its copies
-            _print(args, done, amounts)
+            _print(args, done, amounts, picture)
     if stopped():
         _say("interrupted")
         return _INTERRUPTED
     return 0
 
 
-def _picture(args: argparse.Namespace) -> PowerOverTime | None:
-    """Return what follows power for the picture that is asked for; a name that cannot be drawn is refused at once."""
-    if args.plot is None:
-        return None
+def _picture(args: argparse.Namespace, *, page: bool) -> PowerOverTime | None:
+    """Return what follows power for the pictures that are asked for; a name that cannot be drawn is refused at once."""
     from wattshed.agent.printing.pictures import check_target  # noqa: PLC0415
-    from wattshed.agent.replay.power import PowerOverTime  # noqa: PLC0415
+    from wattshed.agent.replay.power import MOST_STEPS_OF_PAGE, PowerOverTime  # noqa: PLC0415
 
-    check_target(args.plot)
-    return PowerOverTime()
+    if args.plot is not None:
+        check_target(args.plot)
+        return PowerOverTime()
+    return PowerOverTime(MOST_STEPS_OF_PAGE) if page else None
 
 
 def _draw(picture: PowerOverTime, args: argparse.Namespace, settings: Settings) -> None:
@@ -168,7 +169,9 @@ def _say(text: str) -> None:
     print(f"wattshed: {text}", file=sys.stderr)  # noqa: T201 - this is the command line
 
 
-def _print(args: argparse.Namespace, done: Replayed, amounts: Amounts | None = None) -> None:
+def _print(
+    args: argparse.Namespace, done: Replayed, amounts: Amounts | None = None, power: PowerOverTime | None = None
+) -> None:
     from wattshed.agent.replay.report import as_json, label_names, write_csv  # noqa: PLC0415
     from wattshed.agent.replay.tables import print_tables  # noqa: PLC0415
 
@@ -176,7 +179,7 @@ def _print(args: argparse.Namespace, done: Replayed, amounts: Amounts | None = N
     for line in answer.get("notes", ()):
         _say(line)
     boundary = boundary_of(answer["sources"])
-    if amounts is not None and (report := amounts.report(answer["end_s"] or 0.0, boundary)) is not None:
+    if amounts is not None and (report := amounts.report(answer, boundary)) is not None:
         answer["report"] = report
     if args.format == "json":
         sys.stdout.write(as_json(answer) + "\n")
@@ -188,7 +191,7 @@ def _print(args: argparse.Namespace, done: Replayed, amounts: Amounts | None = N
         if amounts is not None:
             amounts.print(sys.stdout)
     if amounts is not None:
-        amounts.write_page()
+        amounts.write_page(answer, power)
     if args.emissions is not None:
         from wattshed.agent.replay.emissions import write_emissions  # noqa: PLC0415
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wattshed.agent.work.servers import WorkServer
 
 _EXAMPLES = """examples:
-  wattshed work --scrape http://127.0.0.1:8000 &   beside a server, in the same job
+  wattshed work --scrape http://127.0.0.1:8000     beside a server, in its job
   wattshed work --scrape http://127.0.0.1:8002 --kind triton --model ensemble
 """
 

@@ -7,7 +7,6 @@ import re
 _PACKED = "decompress it first"
 _DUMP = "write its series with `promtool tsdb dump DIR > dump.txt`, and read that"
 _AT_START: tuple[tuple[bytes, str], ...] = (
-    (b"ARROW1", "an Arrow file (Feather); write it as Parquet, and name its columns"),
     (b"SQLite format 3\0", "an SQLite database; write its table as CSV: `sqlite3 -header -csv FILE 'select ...'`"),
     (b"ORC", "an ORC file; write it as Parquet or CSV"),
     (b"Obj\x01", "an Avro file; write it as Parquet or CSV"),

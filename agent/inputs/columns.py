@@ -10,6 +10,7 @@ from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.partial_times import EXCEL_DAYS
 from wattshed.agent.inputs.quantities import ENERGY_MJ, POWER_MW, SHARE_PPM
 from wattshed.agent.inputs.timestamps import UNITS
+from wattshed.agent.inputs.written_times import DATE_ORDERS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -18,7 +19,7 @@ KEYS = ("time", "date", "gpu", "power", "instant", "energy", "util", "limit", "h
 RUN_KEYS = ("start", "end", "duration", "job")
 """Keys of tables that have a row for each run."""
 _UNITS: Mapping[str, Sequence[str]] = {
-    "time": [*UNITS, "iso", *EXCEL_DAYS],
+    "time": [*UNITS, "iso", *DATE_ORDERS, *EXCEL_DAYS],
     "power": list(POWER_MW),
     "instant": list(POWER_MW),
     "limit": list(POWER_MW),
@@ -32,20 +33,28 @@ ENERGY_KINDS = ("total", "interval")
 """What energies of a column are said to be, behind their unit: a counter, or each of the interval before its row."""
 _DEFAULT_UNIT = {"power": "W", "instant": "W", "limit": "W", "energy": "J", "util": "%"}
 _SUFFIX = re.compile(r"(?:[\s_./-]+|\s*[\[(])([A-Za-z%]{1,7})[\])]?$")
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 _WORDS = {"watts": "W", "watt": "W", "milliwatts": "mW", "joules": "J", "joule": "J", "millijoules": "mJ"}
 _WORDS |= {"percent": "%", "pct": "%", "ratio": "ratio", "kilowatts": "kW"}
 
+POWER_WORDS = "power|pwr|leistung|puissance|potenza|potencia|功率|功耗|消費電力|전력"
+_TOTAL = re.compile(r"total", re.IGNORECASE)
+_PARTS = re.compile(rf"{POWER_WORDS}|watt", re.IGNORECASE)
+_OF_GPUS = re.compile(r"gpu|graphics card|DCGM", re.IGNORECASE)
 _PLAIN: Mapping[str, str] = {
-    "time": r"([_@]?time_?stamp|_?time|ts|date_?time|date|epoch|unix_?time(_?stamp)?|seconds|t|elapsed(_?time)?|zeit"
-    r"|uhrzeit|(local|wall|relative)[_ ]?time|date ?/ ?time|date[_ ]time)"
+    "time": r"(([\w-]+/)?[_@]?time_?stamp|_?time|ts|date_?time|date|epoch|unix_?time(_?stamp)?|seconds|t"
+    r"|elapsed(_?time)?|zeit(stempel|punkt)?|uhrzeit|(local|wall|relative)[_ ]?time|date ?/ ?time|date[_ ]time"
+    r"|horodatage|temps|heure|fecha|hora|时间戳?|時間|日期)"
     r"([_ ]?[\[(]?(s|sec|ms|us|ns|min|h|utc|iso|unix)[\])]?)?",
     "date": r"(date|datum|day)([_ ]?[\[(]?(utc|local|iso)[\])]?)?",
     "gpu": r"(gpu|gpu_?(id|idx|index|uuid|num|number)|device|device_?(id|index)|uuid|index|idx"
     r"|(gpu_?)?serial(_?number)?|minor_?number|(gpu_?)?(pci[_.]?)?bus([_.]?id)?)",
-    "power": r"((gpu|total|board|device|graphics card)?[_ .]?(power|pwr)([_ .]?(draw|usage|consumption|avg|average))?"
-    r"([_ .]?[\[(](w|mw|kw|gw|watts?)[\])]|[_ .](w|mw|kw|gw|watts?))?|(gpu[_ .]?)?watts?|milliwatts)",
+    "power": rf"((gpu|total|board|device|graphics card)?[_ .]?({POWER_WORDS})"
+    r"([_ .]?(draw|usage|consumption|avg|average))?"
+    r"([_ .]?[\[(](w|mw|kw|gw|watts?)[\])]|[_ .](w|mw|kw|gw|watts?))?|(gpu[_ .]?)?watts?|milliwatts"
+    r"|DCGM_FI_DEV_POWER_USAGE)",
     "energy": r"((gpu|total|cumulative)?[_ .]?energy([_ .]?(total|counter|consumption))?"
-    r"([_ .]?[\[(](mj|j|joules|wh|kwh)[\])]|[_ .](mj|j|joules|wh|kwh)))",
+    r"([_ .]?[\[(](mj|j|joules|wh|kwh)[\])]|[_ .](mj|j|joules|wh|kwh))|DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION)",
     "uuid": r"(gpu[_ .]?)?uuid",
     "limit": r"(gpu[_ .]?)?(enforced[_ .]?)?power[_ .]?limit([_ .]\[?(w|mw|kw|watts?)\]?)?",
     "host": r"(host|hostname|host_?name|node|node_?name|nodename)",
@@ -68,7 +77,7 @@ def parse_spec(
         On an unknown key or a part that is not ``key=column``.
     """
     spec: dict[str, tuple[str, str]] = {}
-    for part in text.split(",") if isinstance(text, str) else [f"{key}={value}" for key, value in text.items()]:
+    for part in parts_of(text) if isinstance(text, str) else [f"{key}={value}" for key, value in text.items()]:
         key, equals, value = part.partition("=")
         key, value = key.strip(), value.strip()
         if not equals or not value:
@@ -83,13 +92,32 @@ def parse_spec(
         bare, slash, kind = unit.partition("/")
         units = _UNITS.get(key, ())
         if colon and name and bare in units and (not slash or (key == "energy" and kind in ENERGY_KINDS)):
-            spec[key] = (name, unit)
+            spec[key] = (bare_name(name), unit)
         elif colon and name and units and re.fullmatch(r"[A-Za-z%]{1,7}(/[a-z]*)?", unit):
             kinds = f", and behind it /{' or /'.join(ENERGY_KINDS)}" if key == "energy" else ""
             raise InputError(f"--columns: {key} has no unit {unit!r}, only {', '.join(units)}{kinds}")
         else:
-            spec[key] = (value, "")
+            spec[key] = (bare_name(value), "")
     return spec
+
+
+def parts_of(text: str) -> list[str]:
+    """Split at commas, but for those within quotes: ``time=t,power="Power, board"``."""
+    parts, quoted = [""], False
+    for char in text:
+        if char == '"' and (quoted or parts[-1].lstrip()[-1:] in {"", "=", '"'}):
+            quoted = not quoted
+        if char == "," and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return parts
+
+
+def bare_name(text: str) -> str:
+    """Take a name out of its quotes, if it stands in some; two of them within stand for one."""
+    quoted = _QUOTED.fullmatch(text.strip())
+    return quoted[1].replace('""', '"') if quoted else text.strip()
 
 
 def unit_in_name(key: str, name: str) -> str:
@@ -138,6 +166,8 @@ def guess(names: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for key, pattern in _PLAIN.items():
         fits = [name for name in names if re.fullmatch(pattern, name.strip(), re.IGNORECASE)]
+        if key == "power":
+            fits = _of_gpus(fits, names)
         if len(fits) == 1 or (fits and key in {"time", "gpu"}):
             found[key] = fits[0]
         if key == "time":
@@ -148,3 +178,11 @@ def guess(names: Sequence[str]) -> dict[str, str]:
         time = next((name for name in names if re.fullmatch(_OF_DAY, name.strip(), re.IGNORECASE)), "")
         found |= {"date": date, "time": time} if date and time else {}
     return found
+
+
+def _of_gpus(fits: list[str], names: Sequence[str]) -> list[str]:
+    """Of columns of power take those that say they are of GPUs; a total beside its parts is of more than one GPU."""
+    if len(fits) > 1 and (own := [name for name in fits if _OF_GPUS.match(name.strip())]):
+        return own
+    parts = [name for name in names if _PARTS.search(name) and "limit" not in name.lower() and name not in fits]
+    return [name for name in fits if not (parts and _TOTAL.match(name.strip()))]

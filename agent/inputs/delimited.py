@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.inputs.typed_cells import Kind, TypedRows
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 3 << 20
 """Of a file that are read at once."""
 _MOST_HEADERS = 10_000  # in a block
 _HEAD_LINES = 1_024
 _AHEAD = 2  # blocks that are read before they are asked for
-_COMING = 4  # blocks for each thread that are looked through while what came before is booked
+_COMING = 2  # blocks for each thread that are looked through while what came before is booked
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,10 +80,15 @@ class Dialect:
         names = split(line.lstrip("# "), self.delimiter)
         if not set(self.marks) & set(names) or any(map(is_stamp, names)):
             return None
-        names = distinct(names)
+        names = distinct(["time" if self._is_index and not names[0] else names[0], *names[1:]])
         if tuple(names) == self.names or sum(map(is_value, names)) * 2 > len(names):
             return None
         return replace(self, names=tuple(names), header=line.strip(), quoted=self.quoted or '"' in line)
+
+    @property
+    def _is_index(self) -> bool:
+        """The first column, of times, has no name in the header (pandas writes its index so)."""
+        return self.names[:1] == ("time",) and not split(self.header.lstrip("# "), self.delimiter)[0]
 
     def cells(self, head: str) -> list[list[str]]:
         """Cells of the first rows of a file that begins so; rows of another number of cells are left out."""
@@ -121,12 +126,18 @@ class _Cut:
         if self.header is None:
             return [str(i + 1) for i in range(self.width)]
         names = split(self.header.text.lstrip("# "), self.delimiter)
+        if not names[0] and "time" not in names and self._begin_with_stamps():
+            names[0] = "time"
         if len(names) == self.width - 1 and all(not split(row.text, self.delimiter)[-1] for row in self.rows):
             names.append("")  # rows end with a delimiter
         if self.units is None:
             return names
         units = (cell.strip("[]()- ") for cell in split(self.units.text, self.delimiter))
         return [f"{name} [{unit}]" if unit else name for name, unit in zip(names, units, strict=False)]
+
+    def _begin_with_stamps(self) -> bool:
+        first = [split(row.text, self.delimiter)[0] for row in self.rows[:_JUDGED]]
+        return bool(first) and all(map(is_stamp, first))
 
     @property
     def begin(self) -> int:

@@ -1,4 +1,4 @@
-"""Stamps in parts: a date in one column and a time of day in another, times of day alone, days of spreadsheets."""
+"""Stamps in parts: dates and times of day in two columns, times of day or of an hour alone, days of spreadsheets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from wattshed.agent.inputs.arrow import pa, pc
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -24,6 +24,8 @@ _DAY_US = 86_400_000_000
 _DAYS = (30_000.0, 80_000.0)  # 1982 to 2119
 _LONGEST_STEP_DAYS = 1.05e-3  # a minute and a half; as seconds it is a pace at which nobody logs
 _OF_DAY = re.compile(r"(\d{1,2}):(\d{2}):(\d{2})(?:[.,:](\d{1,9}))?\s*([AaPp][Mm])?|(\d{1,2}):(\d{2})\s*([AaPp][Mm])?")
+_HOUR_US = 3_600_000_000
+_OF_HOUR = re.compile(r"(\d{1,3}):([0-5]\d)[.,](\d{1,6})")
 _MIDNIGHT = r"[ T]0?0:00(:00([.,]0+)?)?$"
 
 
@@ -39,6 +41,12 @@ def of_day(text: str) -> int | None:
         return None
     seconds = (hour * 60 + minute) * 60 + int(match[3] or 0)
     return seconds * 1_000_000 + int((match[4] or "0").ljust(9, "0")) // 1000
+
+
+def of_hour(text: str) -> int | None:
+    """Read minutes and seconds (``59:47.0``, as Excel shows a stamp) into microseconds; None if it is none."""
+    match = _OF_HOUR.fullmatch(text.strip())
+    return (int(match[1]) * 60 + int(match[2])) * 1_000_000 + int(match[3].ljust(6, "0")) if match else None
 
 
 def first_text(column: Any) -> str:
@@ -71,16 +79,35 @@ def with_date(date: Any, time: Any) -> Any:
     return pc.binary_join_element_wise(days, pc.utf8_trim_whitespace(pc.cast(time, pa.string())), " ")
 
 
-class DaysOfClocks:
-    """Gives times of day without a date their day, counted from 1970-01-01: past midnight the next one begins."""
+class TurnsOfClocks:
+    """Goes on counting where a clock starts again: times of day past midnight, minutes past the full hour.
 
-    def __init__(self) -> None:
-        self._last_us, self._days = NO_TIME, 0
+    Parameters
+    ----------
+    read : callable
+        Reads a cell into microseconds of one turn, counted from 1970-01-01; None if it cannot be read.
+    turn_us : int, us
+        After so long the clock starts again.
+    """
+
+    def __init__(self, read: Callable[[str], int | None], turn_us: int) -> None:
+        self._read, self._turn_us = read, turn_us
+        self._last_us, self._turns = NO_TIME, 0
+
+    @classmethod
+    def of_days(cls) -> TurnsOfClocks:
+        """Make one for times of day."""
+        return cls(of_day, _DAY_US)
+
+    @classmethod
+    def of_hours(cls) -> TurnsOfClocks:
+        """Make one for minutes and seconds."""
+        return cls(of_hour, _HOUR_US)
 
     def read(self, column: Any) -> NDArray[np.int64]:
         """Read a column of text, in the order of the file: int64[n], us; `NO_TIME` where a cell cannot be read."""
         encoded = pc.dictionary_encode(pc.fill_null(column, ""))
-        found = [of_day(text) for text in encoded.dictionary.to_pylist()]
+        found = [self._read(text) for text in encoded.dictionary.to_pylist()]
         values = np.array([NO_TIME if us is None else us for us in found], np.int64)
         times: NDArray[np.int64] = values[encoded.indices.to_numpy(zero_copy_only=False)]
         good = times != NO_TIME
@@ -89,10 +116,10 @@ class DaysOfClocks:
             last = clock[0] if self._last_us == NO_TIME else self._last_us
             steps = np.diff(clock, prepend=last)
             # A row that is late across midnight belongs to the day before.
-            turns = (steps < -_DAY_US // 2).astype(np.int64) - (steps > _DAY_US - _DAY_US // 24)
-            days = self._days + np.cumsum(turns)
-            self._last_us, self._days = int(clock[-1]), int(days[-1])
-            times[good] = clock + days * _DAY_US
+            passed = (steps < -self._turn_us // 2).astype(np.int64) - (steps > self._turn_us - self._turn_us // 24)
+            turns = self._turns + np.cumsum(passed)
+            self._last_us, self._turns = int(clock[-1]), int(turns[-1])
+            times[good] = clock + turns * self._turn_us
         return times
 
 

@@ -20,15 +20,16 @@ from wattshed.agent.inputs.arrow import pa, pc
 from wattshed.agent.inputs.partial_times import (
     EXCEL_DAYS,
     NO_TIME,
-    DaysOfClocks,
+    TurnsOfClocks,
     are_excel_days,
     first_text,
     of_day,
     of_excel,
+    of_hour,
     with_date,
 )
 from wattshed.agent.inputs.quantities import cast_or_none
-from wattshed.agent.inputs.written_times import DIGITS, is_month_first, is_stamp, parse_text
+from wattshed.agent.inputs.written_times import DATE_ORDERS, DIGITS, is_month_first, is_stamp, order_of, parse_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,6 +51,7 @@ UNITS: Mapping[str, int] = {
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STEP_US = 900_000_000  # zones change by whole quarters of an hour, at whole quarters
 _LATEST_US = 253_402_300_800_000_000  # year 10000
+_WRITTEN = {"iso", *DATE_ORDERS}
 _COMMA = re.compile(r"\d+,\d+")
 _FIXED = re.compile(rb"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,9})?Z?")
 
@@ -131,7 +133,8 @@ class TimestampParser:
     local : tzinfo
         The zone of naive stamps.
     unit : str
-        A key of `UNITS` or `EXCEL_DAYS` for numeric stamps, ``iso`` for written ones, empty to tell by the first.
+        A key of `UNITS` or `EXCEL_DAYS` for numeric stamps, ``iso`` or one of `DATE_ORDERS` for written ones, empty to
+        tell by the first.
     period_us : int, us
         How far rounds are apart in a log without stamps; 0 if nobody said.
 
@@ -139,15 +142,18 @@ class TimestampParser:
     ----------
     assumed : str
         What had to be assumed of the stamps read so far; empty if nothing.
+    unclear : str
+        Why the stamps read last can mean several times; empty if they cannot.
     """
 
     def __init__(self, local: tzinfo = UTC, unit: str = "", period_us: int = 0) -> None:
         self._local, self._unit, self.period_us = local, unit, period_us
         self._last_us = NO_TIME
         self._second = False
-        self._month_first: bool | None = None
-        self._days = DaysOfClocks()
-        self.assumed = ""
+        self._order = unit if unit in DATE_ORDERS else ""
+        self._month_first = {"mdy": True, "dmy": False}.get(unit)
+        self._days, self._hours = TurnsOfClocks.of_days(), TurnsOfClocks.of_hours()
+        self.assumed = self.unclear = ""
 
     @property
     def unit(self) -> str:
@@ -193,9 +199,12 @@ class TimestampParser:
         if of_day(first) is not None:
             self.assumed = "its times have no date; the first day is taken for 1970-01-01"
             return self.utc(self._days.read(trimmed))
+        if of_hour(first) is not None:
+            self.assumed = "its times are minutes and seconds; past a full hour the next one is taken to begin"
+            return self._hours.read(trimmed)
         if _COMMA.fullmatch(first):
             trimmed = pc.replace_substring(trimmed, ",", ".")
-        if self._unit != "iso" and not DIGITS.match(first):
+        if self._unit not in _WRITTEN and not DIGITS.match(first):
             numbers = cast_or_none(trimmed, pa.int64() if self._unit == "ns" else pa.float64())
             if numbers is not None:
                 return self._numbers(numbers, dated=dated)
@@ -252,12 +261,14 @@ class TimestampParser:
         texts = encoded.dictionary.to_pylist()
         if self._month_first is None:
             self._month_first = is_month_first(texts)
+        if not self._order:
+            self._order, self.unclear = order_of(texts)
         stamps, naive = np.full(len(texts), NO_TIME), np.zeros(len(texts), bool)
         for i, text in enumerate(texts):
-            found = parse_text(text, month_first=bool(self._month_first))
+            found = parse_text(text, month_first=bool(self._month_first), order=self._order)
             if found is not None:
                 stamps[i], naive[i] = found
-            elif self._unit != "iso" and (number := parse_number(text, self._unit)) is not None:
+            elif self._unit not in _WRITTEN and (number := parse_number(text, self._unit)) is not None:
                 stamps[i] = number
         index = encoded.indices.to_numpy(zero_copy_only=False)
         times: NDArray[np.int64] = stamps[index]

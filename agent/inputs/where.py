@@ -8,7 +8,7 @@ import numpy as np
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.arrow import pa, pc
-from wattshed.agent.inputs.columns import find
+from wattshed.agent.inputs.columns import bare_name, find, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,8 +27,8 @@ def parse_where(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
         If a part is not ``column=value``.
     """
     found: dict[str, tuple[str, ...]] = {}
-    for part in (part for text in texts for part in text.split(",")):
-        column, equals, value = (piece.strip() for piece in part.partition("="))
+    for part in (part for text in texts for part in parts_of(text)):
+        column, equals, value = (bare_name(piece) for piece in part.partition("="))
         if not equals or not column:
             raise InputError(f"--where: {part!r} is not column=value (for example metric=DCGM_FI_DEV_POWER_USAGE)")
         found[column] = (*found.get(column, ()), value)

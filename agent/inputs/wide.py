@@ -6,18 +6,22 @@ import fnmatch
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from wattshed.agent.inputs.columns import POWER_WORDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 WILD = set("*?[")
 _UNIT = r"[_\s.]*[\[(]?(?:[mk]?W|watts?|milliwatts?)[\])]?"
-_WHAT = r"(?:board|total|avg|average|mean|instant)?[_\s.]?(?:power|pwr)(?:[_\s.]?(?:draw|usage|consumption|avg))?"
-_GPU = r"(?:gpu|device|cuda|card)[_\s.#:-]*(?P<gpu>\d{1,3})"
+_WHAT = rf"(?:board|total|avg|average|mean|instant)?[_\s.]?(?:{POWER_WORDS})(?:[_\s.]?(?:draw|usage|consumption|avg))?"
+_GPU = r"(?:gpu|device|cuda|card)[_\s./#:-]*(?P<gpu>\d{1,3})"
 _HOST = r"(?:(?P<host>[A-Za-z][\w-]*?\d[\w-]*?|(?:node|host)[\w-]*?)[_\s./:-]+)?"
 _PLAIN = [
     re.compile(rf"{_HOST}{_GPU}[_\s./:-]+(?:{_WHAT}(?:{_UNIT})?|watts?)", re.IGNORECASE),  # node1_gpu0_power_w
     re.compile(rf"{_HOST}(?:gpu[_\s.]?)?{_WHAT}[_\s./:-]+{_GPU}(?:{_UNIT})?", re.IGNORECASE),  # power_gpu0
     re.compile(rf"{_HOST}{_GPU}\s*[\[(](?:[mk]?W|watts?)[\])]", re.IGNORECASE),  # GPU 0 [W]
+    re.compile(r"(?:.*/)?(?:cuda:\d+ \(gpu:|gpu:|cuda:)(?P<gpu>\d{1,3})\)?/power_usage \(W\)/mean(?P<host>)"),  # nvitop
+    re.compile(r"system/gpu_(?P<gpu>\d{1,3})_power_usage_watts(?P<host>)"),  # MLflow
     re.compile(rf"{_HOST}power[_\s.]?draw[_\s.](?P<gpu>\d{{1,3}})(?:{_UNIT})?", re.IGNORECASE),
 ]
 _BARE = re.compile(rf"{_HOST}{_GPU}", re.IGNORECASE)  # GPU 0

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.library.amounts import BY, Amounts
 from wattshed.agent.library.paths import texts_of
 from wattshed.agent.library.report import Report
 from wattshed.agent.replay.given import options_from, quantity, settings_from
 from wattshed.agent.replay.outlets import open_outlets
 from wattshed.agent.replay.picture import title_of
 from wattshed.agent.replay.points import Points
-from wattshed.agent.replay.power import PowerOverTime
+from wattshed.agent.replay.power import MOST_STEPS_OF_PAGE, PowerOverTime
 from wattshed.agent.replay.running import refuse, refuse_for_runs, replay_on_cluster
 from wattshed.agent.replay.running import replay as replay_here
-from wattshed.agent.reports.of_a_replay import BY, Amounts
 from wattshed.agent.reports.tariff_flags import tariffs_from
 from wattshed.agent.traces.sources import find
 
@@ -148,7 +148,8 @@ def replay(
     asked |= {"history": history, "device": device, "workers": workers, "scheduler": scheduler, "by": by}
     asked |= {"price": price, "carbon": carbon, "pue": pue, "html": html}
     refuse(asked)
-    tariffs = tariffs_from(
+    said = (by, html, price, carbon, pue, currency, tariff_columns)
+    tariffs = None if all(one is None for one in said) else tariffs_from(
         price=price, currency=currency, carbon=carbon, pue=pue, basis=basis, sequence=sequence, area=area,
         columns=tariff_columns,
     )  # fmt: skip
@@ -160,10 +161,12 @@ def replay(
         done = replay_on_cluster(chains, settings, device=device, workers=count, scheduler=scheduler or "")
         return Report(done, power, title_of(traces))
     with Amounts(tariffs, by=_checked(by), html=_text(html), history=_text(history)) as amounts:
-        said: list[str] = []
-        done = _replayed(chains, settings, device, open_outlets(_text(openmetrics), remote_write, said.append), amounts)
-        report = Report(done, power, title_of(traces), amounts)
-        report.notes += said
+        sent: list[str] = []
+        outlets = open_outlets(_text(openmetrics), remote_write, sent.append)
+        of_page = PowerOverTime(MOST_STEPS_OF_PAGE) if amounts.draws else None
+        done = _replayed(chains, settings, device, outlets=outlets, history=amounts.history, power=of_page)
+        report = Report(done, power, title_of(traces), amounts, of_page)
+        report.notes += sent
     return report
 
 
@@ -178,14 +181,20 @@ def _checked(by: str | None) -> str | None:
 
 
 def _replayed(
-    chains: list[Chain], settings: Settings, device: str, outlets: Sequence[Outlet], amounts: Amounts
+    chains: list[Chain],
+    settings: Settings,
+    device: str,
+    *,
+    outlets: Sequence[Outlet],
+    history: str | None,
+    power: PowerOverTime | None,
 ) -> Replayed:
     """Replay in this process, and hand the points on."""
-    history = None if amounts.history is None else Path(amounts.history)
+    kept = None if history is None else Path(history)
     if not outlets:
-        return replay_here(chains, settings, device=device, history=history)
+        return replay_here(chains, settings, device=device, history=kept, power=power)
     with closing(Points()) as points:
-        done = replay_here(chains, settings, device=device, points=points, history=history)
+        done = replay_here(chains, settings, device=device, points=points, history=kept, power=power)
         for outlet in outlets:
             outlet(points, lambda: False)
     return done

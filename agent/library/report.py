@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+    from wattshed.agent.library.amounts import Amounts
     from wattshed.agent.library.paths import Path
     from wattshed.agent.library.picture import Picture
     from wattshed.agent.replay.power import PowerOverTime
     from wattshed.agent.replay.running import Replayed
-    from wattshed.agent.reports.of_a_replay import Amounts
 
     Name = Literal["gpus", "jobs", "work", "amounts", "power"]
 
@@ -54,14 +54,15 @@ class Report:
         power_over_time: Callable[[], PowerOverTime],
         title: str,
         amounts: Amounts | None = None,
+        of_page: PowerOverTime | None = None,
     ) -> None:
         self._done, self._title = done, title
         self._read_power = power_over_time
         self._answer, self._amounts = done.document(), amounts
         if amounts is not None:
-            report = amounts.report(self._answer["end_s"] or 0.0, boundary_of(self._answer["sources"]))
+            report = amounts.report(self._answer, boundary_of(self._answer["sources"]))
             self._answer |= {} if report is None else {"report": report}
-            amounts.write_page()
+            amounts.write_page(self._answer, of_page)
         self.notes: list[str] = list(self._answer.get("notes", ()))
         accounts = done.part.accounts.gpus.values()
         self.total_hnj = sum(account.energy_hnj for account in accounts)

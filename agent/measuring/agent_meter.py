@@ -77,6 +77,16 @@ class AgentMeter:
                 self._trouble = str(told["error"])
                 return None
             return EdgeValue(reason=str(told["error"]))
+        try:
+            return self._told(told)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+            return EdgeValue(reason="the agent's answer is none that this version knows")
+
+    def trouble(self) -> str:
+        """Say why a moment is not known yet."""
+        return self._trouble or "the agent has not answered yet"
+
+    def _told(self, told: Mapping[str, Any]) -> EdgeValue:
         points = {
             str(gpu): EnergyPoint(int(row[0]), float(row[1]), float(row[2]), float(row[3]))
             for gpu, row in told["end"].items()
@@ -85,7 +95,3 @@ class AgentMeter:
         began_ns = int(told.get("began_ns", 0))
         flags = frozenset({"simulated"} if told.get("simulated") else ())
         return EdgeValue(points, (told["epoch"], told["job"]), began_ns, flags)
-
-    def trouble(self) -> str:
-        """Say why a moment is not known yet."""
-        return self._trouble or "the agent has not answered yet"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from wattshed.agent.measuring.points import HNJ_PER_JOULE, difference
+from wattshed.agent.printing.figures import SIGMAS, watts, with_doubt
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -65,14 +67,15 @@ class MeasuredEnergy:
         return self.joules / self.seconds if self.seconds > 0 else math.nan
 
     def __str__(self) -> str:
-        """Write it in a line."""
+        """Write it in a line, ± two sigma."""
         name = f"{self.path}: " if self.path else ""
         if self.reason:
             return f"{name}not measured in {self.seconds:.3f} s: {self.reason}"
         count = len(self.gpus)
         whose = f"{count} GPU{'s' * (count != 1)}, {'whole' if self.scope == 'gpu' else 'own job'}, {self.source}"
         flags = f"; {', '.join(self.flags)}" if self.flags else ""
-        return f"{name}{self.joules:.1f} J ± {self.sigma_j:.1f} J in {self.seconds:.3f} s ({whose}{flags})"
+        energy = with_doubt(Decimal(repr(self.joules)), Decimal(repr(SIGMAS * self.sigma_j)), "J")
+        return f"{name}{energy} in {self.seconds:.3f} s, mean {watts(self.watts)} W ({whose}{flags})"
 
 
 def measured(

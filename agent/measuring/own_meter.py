@@ -127,6 +127,7 @@ class OwnMeter:
         """Read every GPU once; a driver that went away is opened again."""
         if self._lost and self._now_ns() - self._opened_ns > REOPEN_NS:
             self._open_again()
+        bursting = self._bursting  # an edge in another thread may put another in its place
         for gpu in self._gpus:
             begun_ns = self._now_ns()
             try:
@@ -143,10 +144,10 @@ class OwnMeter:
                 new = power_mw > 0 and gpu.power.read(at_ns, power_mw)
             else:
                 new = counter_mj >= 0 and gpu.counter.read(at_ns, counter_mj)
-            if new and gpu.uuid in self._bursting:
-                self._bursting[gpu.uuid] -= 1
-                if self._bursting[gpu.uuid] <= 0:
-                    del self._bursting[gpu.uuid]
+            if new and gpu.uuid in bursting:
+                bursting[gpu.uuid] -= 1
+                if bursting[gpu.uuid] <= 0:
+                    del bursting[gpu.uuid]
 
     def _open_again(self) -> None:
         self._opened_ns = self._now_ns()

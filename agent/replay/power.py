@@ -17,8 +17,14 @@ if TYPE_CHECKING:
     from wattshed.agent.window import Window
 
 MOST_STEPS = 1500
+MOST_STEPS_OF_PAGE = 720  # as many as its plot has pixels
 _LENGTHS_S = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 21_600, 43_200)
 """Of a step; each is a multiple of the one before. Beyond them each is twice the one before."""
+
+
+def gpu_key(host: str, gpu: str) -> str:
+    """Call a GPU of any host by one text."""
+    return f"{host}/{gpu}" if host else gpu
 
 
 class PowerOverTime:
@@ -68,9 +74,17 @@ class PowerOverTime:
         """Return the watts of each owner by step, in order of time; a step of which nothing is known is absent."""
         return {place: self._steps[place].owner_w() for place in sorted(self._steps)}
 
+    def gpu_steps(self) -> dict[int, dict[str, float]]:
+        """Return the watts of each GPU (see `gpu_key`) by step, as `steps` those of owners."""
+        return {place: self._steps[place].gpu_w() for place in sorted(self._steps)}
+
     def energies_j(self) -> dict[str, float]:
         """Return the joules of each owner: those of the replay's answer."""
         return energies(list(self._steps.values()))["jobs"]
+
+    def gpu_energies_j(self) -> dict[str, float]:
+        """Return the joules of each GPU."""
+        return energies(list(self._steps.values()))["gpus"]
 
 
 class Follower:
@@ -121,15 +135,21 @@ class Follower:
             if gpu in time_us:
                 energy[job, gpu] = static_hnj + dynamic_hnj
         shares = {
-            (owner, str(gpu)): more
+            (owner, gpu_key(gpu.host, gpu.gpu)): more
             for (owner, gpu), hnj in energy.items()
             if (more := hnj - self._energy.get((owner, gpu), 0))
         }
         self._energy |= energy
-        used = {gpu: sum(hnj for (_, uuid), hnj in shares.items() if uuid == str(gpu)) for gpu in time_us}
+        used = {
+            gpu: sum(hnj for (_, uuid), hnj in shares.items() if uuid == gpu_key(gpu.host, gpu.gpu)) for gpu in time_us
+        }
         # Energy without any time of its own was used in this piece.
         span_us = max(1, self._end_us - self._start_us)
-        gpus = {str(gpu): (used[gpu], us if us > 0 else span_us) for gpu, us in time_us.items() if us > 0 or used[gpu]}
+        gpus = {
+            gpu_key(gpu.host, gpu.gpu): (used[gpu], us if us > 0 else span_us)
+            for gpu, us in time_us.items()
+            if us > 0 or used[gpu]
+        }
         return PowerStep(self._start_us, self._end_us, gpus, shares) if gpus else None
 
 

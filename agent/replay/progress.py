@@ -48,7 +48,7 @@ def kernels_for(chains: list[Chain]) -> Iterator[None]:
 def _rows_at_most(source: TraceFile) -> int:
     from wattshed.agent.traces.foreign import detect  # noqa: PLC0415
 
-    least = {detect.NATIVE: 8, detect.NATIVE_PARQUET: 2, detect.PARQUET: 2}  # bytes of a reading
+    least = {detect.NATIVE: 8, detect.NATIVE_PARQUET: 2, detect.PARQUET: 2, detect.ARROW: 2}  # bytes of a reading
     of_text = 5 if source.path.suffix == ".gz" else 50
     return source.path.stat().st_size // least.get(source.format, of_text)
 

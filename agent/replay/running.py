@@ -14,7 +14,6 @@ from wattshed.agent.replay.nothing import gpus_of_nothing, refuse_nothing
 from wattshed.agent.replay.placing import WhereSummed, place
 from wattshed.agent.replay.progress import kernels_for, reading
 from wattshed.agent.replay.report import document
-from wattshed.agent.replay.told_work import enter_told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -222,6 +221,10 @@ def replay(
 def _whole(done: list[Part], settings: Settings) -> tuple[Part, Settings]:
     """Bring the accounts together, with the work that a table tells; what of it is nobody's is noted."""
     whole = merge(done)
+    if not settings.work:
+        return whole, settings
+    from wattshed.agent.replay.told_work import enter_told  # noqa: PLC0415 - for those who have such a table
+
     notes = enter_told(whole.accounts.ledger, settings.work)
     return whole, replace(settings, notes=(*settings.notes, *notes)) if notes else settings
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from wattshed.agent.accounts.work import JobWork, UnitWork
 from wattshed.agent.errors import counted
+from wattshed.agent.inputs.arrow import pa
 from wattshed.agent.inputs.tables import read_table
 from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser
 from wattshed.agent.window import TOLD, JobKey

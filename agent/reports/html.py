@@ -14,9 +14,10 @@ from wattshed.agent.reports.plots import HEIGHT_PX, MOST_BARS, bars_of, shortene
 from wattshed.agent.reports.sheet import sheet_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from wattshed.agent.reports.plots import Stacks
+    from wattshed.agent.reports.power_plots import PowerPlot
     from wattshed.agent.reports.sheet import Sheet
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -24,7 +25,12 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """What a browser may do with the page: show it."""
 
 
-def page(document: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+def page(
+    document: Mapping[str, Any],
+    found: Mapping[str, Any],
+    power: Sequence[PowerPlot] = (),
+    rejected: Sequence[str] = (),
+) -> str:
     """Write a report as HTML.
 
     Parameters
@@ -33,6 +39,10 @@ def page(document: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         Of `amounts.priced`.
     found : mapping
         What it was made of, with its steps.
+    power : sequence of PowerPlot
+        Power over time, where it is known.
+    rejected : sequence of str
+        What could not be read of it, a sentence each.
     """
     from decimal import Decimal  # noqa: PLC0415
 
@@ -64,10 +74,18 @@ def page(document: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         stacks=stacks,
         stack_total=_largest(stacks),
         height=HEIGHT_PX,
+        power=power,
+        rejected=rejected,
     )
 
 
-def write_page(path: Path, document: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+def write_page(
+    path: Path,
+    document: Mapping[str, Any],
+    found: Mapping[str, Any],
+    power: Sequence[PowerPlot] = (),
+    rejected: Sequence[str] = (),
+) -> None:
     """Write a report as HTML into a file, see `page`.
 
     Raises
@@ -76,7 +94,7 @@ def write_page(path: Path, document: Mapping[str, Any], found: Mapping[str, Any]
         It cannot be written.
     """
     try:
-        path.write_text(page(document, found), encoding="utf-8", newline="")
+        path.write_text(page(document, found, power, rejected), encoding="utf-8", newline="")
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", str(path)) from error
 

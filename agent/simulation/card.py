@@ -57,6 +57,7 @@ class SimulatedHost:
         self.cards: list[Card] = []  # on the host now
         self.session: tuple[Card, ...] = ()  # those that the open session knows: it does not see a GPU that comes later
         self.heard: dict[int, int] = {}  # event types that somebody registered for, by the GPU's index
+        self._shown: tuple[list[Card], list[int]] = [], []
         self._opened = 0
         self._session_us: int | None = None
         self._whole = plan.has(
@@ -108,7 +109,10 @@ class SimulatedHost:
         with self._lock:
             while self._changes and self._changes[0][0] <= self.now_us():
                 self._changes.pop(0)[1]()
-        self.tree.list_gpus({card.index: card.pci_bus_id for card in self.cards}, self.now_us())
+        shown = self.cards[:], [card.slot for card in self.cards]
+        if shown != self._shown:  # it seldom is, and all calls come by here
+            self._shown = shown
+            self.tree.list_gpus({card.index: card.pci_bus_id for card in self.cards}, self.now_us())
 
     def enter(self, name: str, place: int) -> int:
         """Say what prevents a call on the GPU at a place in the session: what it answers instead, or 0."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.arrow import pa
+from wattshed.agent.inputs.columnar import open_columns
 from wattshed.agent.inputs.prefetch import ahead
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.inputs.run_layouts import layout_of_runs
@@ -29,10 +29,10 @@ from wattshed.agent.traces.foreign.assembler import Assembler
 from wattshed.agent.traces.foreign.energies import known
 from wattshed.agent.traces.foreign.format import Head
 from wattshed.agent.traces.foreign.gpus import Gpus
-from wattshed.agent.traces.foreign.hosts import name_hosts
+from wattshed.agent.traces.foreign.hosts import each_once, name_hosts
 from wattshed.agent.traces.foreign.lanes import in_lanes
 from wattshed.agent.traces.foreign.registry import holds_runs, recognise, rows_of, runs_of
-from wattshed.agent.traces.foreign.runs import settled
+from wattshed.agent.traces.foreign.settled_runs import settled
 from wattshed.agent.traces.options import Options, TraceFile
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from wattshed.agent.window import Device, Window, WindowBatch
 
 _NATIVE_SUFFIXES = (".arrows", ".open", ".parquet")
-_FOREIGN_SUFFIXES = (".csv", ".txt", ".log", ".prom", ".om", ".json", ".xml", ".parquet", ".tsv")
+_FOREIGN_SUFFIXES = (".csv", ".txt", ".log", ".prom", ".om", ".json", ".xml", ".parquet", ".tsv", ".arrow", ".feather")
 _HOST_PART = re.compile(r"host=([^/]+)")
 
 
@@ -209,10 +209,11 @@ def find(arguments: Sequence[str], options: Options) -> list[Chain]:
         chains.setdefault(name, Chain(source.host, [])).sources.append(source)
     for chain in chains.values():
         chain.sources.sort(key=lambda source: (source.path.parent.name, source.path.name))
+    foreign_sources, doubled = each_once(foreign_sources)
     for source in name_hosts(foreign_sources, options):
         chains.setdefault(f"rows {source.host}", Chain(source.host, [])).sources.append(source)
     for chain in list(chains.values())[:1]:
-        chain.passed_over = [f"skipped {error}" for error in refused]
+        chain.passed_over = [*doubled, *(f"skipped {error}" for error in refused)]
     return list(chains.values())
 
 
@@ -248,8 +249,8 @@ def _source(path: Path, host: str, options: Options) -> TraceFile:
     if path.exists() and not path.is_file():
         raise InputError("it is not a regular file (a pipe?); save it first, traces are read more than once", str(path))
     found = detect.format_of_bytes(path)
-    if found == detect.PARQUET:
-        return TraceFile(path, _format_of_parquet(path, options), host)
+    if found in {detect.PARQUET, detect.ARROW}:
+        return TraceFile(path, _format_of_columns(path, found, options), host)
     if not found:
         chosen = bool(options.where)
         head = Head(head_of(path), str(path), spec=options.columns, chosen=chosen, loads=options.loads)
@@ -257,23 +258,19 @@ def _source(path: Path, host: str, options: Options) -> TraceFile:
     return TraceFile(path, found, host)
 
 
-def _format_of_parquet(path: Path, options: Options) -> str:
-    """Return whether a Parquet file is a compacted native trace, a table of runs, or another one.
+def _format_of_columns(path: Path, found: str, options: Options) -> str:
+    """Return whether a Parquet or Arrow file is a compacted native trace, a table of runs, or another one.
 
     Raises
     ------
     InputError
         If it is damaged.
     """
-    import pyarrow.parquet as pq  # noqa: PLC0415 - a tenth of the start of a replay that needs none
+    with open_columns(path) as table:
+        if found == detect.PARQUET:
+            from wattshed.agent.traces.native.parquet import is_native_parquet  # noqa: PLC0415
 
-    from wattshed.agent.traces.native.parquet import is_native_parquet  # noqa: PLC0415
-
-    try:
-        with pq.ParquetFile(path) as file:
-            if is_native_parquet(file.schema_arrow):
+            if is_native_parquet(table.schema):
                 return detect.NATIVE_PARQUET
-            runs = layout_of_runs(file.schema_arrow.names, options.columns, str(path))
-            return runs.kind if runs is not None else detect.PARQUET
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"damaged Parquet ({str(error).splitlines()[0]})", str(path)) from error
+        runs = layout_of_runs(table.schema.names, options.columns, str(path))
+        return runs.kind if runs is not None else found

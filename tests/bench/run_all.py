@@ -54,6 +54,10 @@ BENCHMARKS = (
         "growth", ("growth", "--limit", "150"), ("growth", "--quick", "--only", "hosts"), "growth.json", "growth.svg",
         limit_s=1200.0,
     ),
+    Benchmark(
+        "files", ("files", "--mb", "100"), ("files", "--mb", "0.01", "--rounds", "1", "--only", "dmon"), "files.json",
+        "files.svg", limit_s=600.0,
+    ),
     Benchmark("agent", ("agent", "--seconds", "8"), ("agent", "--seconds", "2"), "agent.json"),
     Benchmark("history", ("history",), ("history", "--jobs", "300", "--hosts", "3", "--rounds", "1"), "history.json"),
     Benchmark(

@@ -9,6 +9,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "performance.md"
 NUMBERS = DOCS / "measurements"
 RIVALS = ("numpy", "polars", "duckdb")
+READERS = ("polars", "duckdb", "pyarrow decode")
 PROMISED = {
     "a energy, 8 B native": 0.60,
     "a energy, 12 B": 0.68,
@@ -87,6 +88,23 @@ def whole(document):
     return text
 
 
+def files(document):
+    about = f"{told(document['machine'])}, kernels in form `{document['form']}`; medians of {document['rounds']} rounds"
+    text = f"{about}:\n\n"
+    text += head(
+        "kind", "MB", "million readings", "s", "reading, s", "MB/s", "million readings a second", "peak MiB",
+        *(f"x {name}" for name in READERS),
+    )  # fmt: skip
+    for one in document["kinds"]:
+        beside = (one["rivals"].get(name, {}).get("times_quicker") for name in READERS)
+        text += row(
+            one["kind"], f"{one['bytes'] / 1e6:.0f}", f"{one['rows'] / 1e6:.2f}", f"{one['seconds']:.2f}",
+            f"{one['reading_s']:.2f}", f"{one['reading_mb_per_s']:,.0f}", f"{one['rows'] / one['reading_s'] / 1e6:.1f}",
+            f"{one['peak_mib']:.0f}", *(number(times, ".2f") for times in beside),
+        )  # fmt: skip
+    return text
+
+
 def forms(document):
     compared = document.get("forms", [])
     if not compared:
@@ -159,6 +177,7 @@ SECTIONS = {
     "promises": ("bench.json", promises),
     "whole": ("bench.json", whole),
     "forms": ("bench.json", forms),
+    "files": ("files.json", files),
     "growth": ("growth.json", growth),
     "history": ("history.json", history),
     "agent": ("agent.json", agent),

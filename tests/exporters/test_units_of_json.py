@@ -16,6 +16,7 @@ from wattshed.exporters.snapshot import (
     ProcessFacts,
     Snapshot,
     Tenancy,
+    WorkFacts,
 )
 from wattshed.exporters.web.api import document
 
@@ -26,7 +27,8 @@ GPU = GpuFacts(
     flags=("counter_reset",), peak_w={"1s": 333.0}, ramp_w_per_s={("10s", "up"): 12.5, ("1s", "down"): 9.5},
     gauges={"temperature_c": 61.0, "gpu_util": math.nan}, mig=True, boundary="module", last_xid=31,
 )  # fmt: skip
-JOB = JobFacts("a", {"user": "ada"}, 8_500_000, 9_500_000, 0.5, 100_500_000, 102_250_000, "alone")
+WORK = (WorkFacts("steps", "told", 4, 2_000_000_000, 0.5), WorkFacts("images", "told", 0, 2_000_000_000, None))
+JOB = JobFacts("a", {"user": "ada"}, 8_500_000, 9_500_000, 0.5, 100_500_000, 102_250_000, "alone", WORK, 1_500_000_000)
 FLEET = FleetFacts(
     {("it", "mean"): 10.5, ("it", "lower"): 9.5, ("site", "mean"): 20.5}, {"it": 30.5}, {("it", "15m"): 40.5}, 50, 60,
     ("w",), {"site": 70.5},
@@ -91,6 +93,11 @@ def test_jobs():
     assert job == {
         "job": "a", "labels": {"user": "ada"}, "method": "alone", "energy_j": 1.75, "static_j": 1.25, "dynamic_j": 0.5,
         "sigma_j": 0.5, "active_s": 8.5, "held_s": 9.5, "started_s": 100.5, "ended_s": 102.25, "power_w": 20.5,
+        "work": [
+            {"unit": "steps", "source": "told", "count": 4, "joules_per_unit": 0.25, "sigma_j": 0.125},
+            {"unit": "images", "source": "told", "count": 0, "joules_per_unit": None, "sigma_j": None},
+        ],
+        "waiting_j": 0.75,
         "gpus": {"GPU-0": {"static_j": 1.0, "dynamic_j": 0.5}, "GPU-1": {"static_j": 0.25, "dynamic_j": 0.0}},
         "processes": [
             {"pid": 17, "gpu_uuid": "GPU-1", "instance": "", "memory_mib": None, "started_s": None},

@@ -31,37 +31,38 @@ put("two-stage", with(apiclus2, data.frame(stratum = "a", host = dnum, unit = sn
 """
 
 
-@pytest.fixture
-def survey(tmp_path):
-    """What R says, by method; its files lie in the folder. R is an oracle: without it the others remain."""
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory):
+    """What R says, by method, and the folder of its files. R is an oracle: without it the others remain."""
     rscript = shutil.which("Rscript")
     probe = [rscript or "false", "-e", "library(survey)"]
     ready = subprocess.run(probe, capture_output=True, check=False).returncode == 0
     if not ready:
         pytest.skip("needs R with its survey package (Debian: r-cran-survey)")
-    done = subprocess.run(
-        [rscript, "--vanilla", "-e", SCRIPT], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    folder = tmp_path_factory.mktemp("survey")
+    done = subprocess.run([rscript, "--vanilla", "-e", SCRIPT], cwd=folder, capture_output=True, text=True, check=True)
     lines = [line.split() for line in done.stdout.splitlines() if line]
-    return {words[0]: [float(w) for w in words[1:]] for words in lines}
+    return {words[0]: [float(w) for w in words[1:]] for words in lines}, folder
 
 
 @pytest.mark.real
-def test_totals_errors_and_design_effects_are_those_of_r(fleet, tmp_path, survey):
+def test_totals_errors_and_design_effects_are_those_of_r(fleet, survey):
+    said, folder = survey
     # From the package's documentation: svytotal(~enroll, dstrat) is 3,687,178 with a standard error of 114,642.
-    assert survey["stratified"][:2] == pytest.approx([3687178, 114642], abs=0.5)
+    assert said["stratified"][:2] == pytest.approx([3687178, 114642], abs=0.5)
     for method in ("stratified", "cluster", "two-stage"):
-        words = ("--sample", tmp_path / f"{method}.csv", "--population", tmp_path / f"{method}-population.csv")
+        words = ("--sample", folder / f"{method}.csv", "--population", folder / f"{method}-population.csv")
         found = fleet("estimate", *words, "--method", method, "--json").json
         ours = [found[key] for key in ("total", "se", "df", "deff", "lower", "upper")]
-        assert ours == pytest.approx(survey[method], rel=1e-9)
+        assert ours == pytest.approx(said[method], rel=1e-9)
 
 
 @pytest.mark.real
-def test_the_ratio_is_that_of_r(fleet, tmp_path, survey):
-    words = ("--sample", tmp_path / "stratified.csv", "--population", tmp_path / "stratified-population.csv")
+def test_the_ratio_is_that_of_r(fleet, survey):
+    said, folder = survey
+    words = ("--sample", folder / "stratified.csv", "--population", folder / "stratified-population.csv")
     found = fleet("estimate", *words, "--method", "ratio", "--json").json
-    ratio, se, known, expanded = survey["ratio"]
+    ratio, se, known, expanded = said["ratio"]
     assert found["total"] == pytest.approx(ratio * known, rel=1e-9)
     # R scales the residuals by the known over the estimated size; the classical estimator, here, does not.
     assert found["se"] == pytest.approx(se * expanded, rel=1e-9)

@@ -84,7 +84,7 @@ data, _ = stream(3)
 clean, _ = directory(data)
 random = np.random.default_rng(7)
 kept = 0
-for _ in range(20_000):
+for _ in range(8_000):
     torn = bytearray(data)
     for _ in range(random.integers(1, 4)):
         # Nearly all that is read lies in the metadata, right behind the beginning of a message.
@@ -108,4 +108,4 @@ def test_no_damage_leads_outside():
             [sys.executable, "-c", _MUTATE], check=False, capture_output=True, text=True, env=environment
         )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 10_000
+    assert int(done.stdout) > 4_000

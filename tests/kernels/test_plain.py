@@ -97,7 +97,7 @@ def assert_equal_books(many, idle, limits, *, packed, few=0):
     return diagnostics
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(windows(), st.sampled_from([-1, 70_000, 400_000]), st.booleans(), st.integers(1, 3), st.sampled_from([0, 9]))
 def test_equals_merge_and_split(given_windows, idle, packed, cut, few):
     gpus = len(given_windows[0])

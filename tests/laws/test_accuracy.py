@@ -21,7 +21,7 @@ COARSE = Rates(
 )
 
 
-NINE_PM_US = VirtualClock().now_us() + 21 * 3600 * 1_000_000  # a virtual clock starts at midnight
+LATE_US = VirtualClock().now_us() + 81_000 * 1_000_000  # half past ten: a virtual clock starts at midnight
 
 
 def run(tmp_path, text, seconds, rates=COARSE, clock=None):
@@ -44,7 +44,7 @@ def run(tmp_path, text, seconds, rates=COARSE, clock=None):
 
 
 def test_hours_with_a_counter_at_1_hz_are_within_a_thousandth(tmp_path):
-    """Six cycles of the load, over midnight, in which both counters pass what 32 bits of millijoules hold."""
+    """Three cycles of the load, over midnight, in which both counters pass what 32 bits of millijoules hold."""
     text = """
 gpus = 2
 cycle_s = 3600
@@ -57,9 +57,9 @@ load = [[1.6, 560, 98], [0.4, 330, 60], [0.13, 20, 3]]
 [[job]]
 name = "2"
 gpus = [1]
-load = [[0.29, 450, 90], [0.31, 60, 10], [47.0, 210, 40], [12.0, 0, 0]]
+load = [[0.29, 550, 90], [0.31, 60, 10], [47.0, 480, 80], [12.0, 0, 0]]
 """
-    found, snapshot = run(tmp_path, text, 6 * 3600, clock=VirtualClock(NINE_PM_US))
+    found, snapshot = run(tmp_path, text, 3 * 3600, clock=VirtualClock(LATE_US))
     for booked, true, _ in found:
         assert booked == pytest.approx(true, rel=1e-3)
         assert true > 2**32 / 1e3
@@ -105,9 +105,9 @@ def test_the_stated_interval_holds_for_a_thousand_cards_and_their_jobs(tmp_path)
             jobs.append(f'[[job]]\nname = "{100 + i}"\ngpus = [{i}]\nload = {steps}')
         text = "\n".join(["gpus = 64", "cycle_s = 300", *gpus, *jobs])
         rates = Rates(
-            window_us=60_000_000, sample_us=2_000_000, instant_us=2_000_000, burst_us=0, usage_us=60_000_000, learn_us=0
+            window_us=30_000_000, sample_us=2_000_000, instant_us=2_000_000, burst_us=0, usage_us=30_000_000, learn_us=0
         )
-        found, snapshot = run(tmp_path / str(batch), text, 120, rates)
+        found, snapshot = run(tmp_path / str(batch), text, 60, rates)
         by_job = {job.job: job for job in snapshot.jobs}
         for i, (booked, true, sigma) in enumerate(found):
             gpu, job = snapshot.gpus[i], by_job[f"slurm:{100 + i}"]

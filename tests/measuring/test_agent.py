@@ -196,3 +196,5 @@ def test_an_agent_that_does_not_know_who_asks_is_no_meter():
     busy = AgentMeter("/x", None, lambda _, message: {"op": message} if message["op"] == "hello" else {"wait": "soon"})
     assert busy.value(1) is None
     assert busy.trouble() == "soon"
+    newer = AgentMeter("/x", None, lambda _, message: {"end": [message["op"]]})
+    assert "none that this version knows" in newer.value(1).reason

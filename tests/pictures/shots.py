@@ -13,7 +13,7 @@ from tests.pictures.boards import board
 from tests.pictures.fleet import fleet_page
 from tests.pictures.node import PASSWORD, USER, environment
 from tests.reports import example
-from wattshed.agent.bench import growth_plot, plot
+from wattshed.agent.bench import growth_plot, log_plot, plot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -164,6 +164,10 @@ SHOTS = {
     "performance.svg": Shot(
         "The kernels' shares of memory bandwidth, and their leads over others (docs/measurements/bench.json).",
         partial(measured, "bench.json", plot.plot),
+    ),
+    "files.svg": Shot(
+        "Speed of reading by kind of file, and beside other tools (docs/measurements/files.json).",
+        partial(measured, "files.json", log_plot.plot),
     ),
     "growth.svg": Shot(
         "Time and memory against samples, GPUs, jobs and hosts (docs/measurements/growth.json).",

@@ -229,9 +229,10 @@ def live(home, instance, offset_s, script, *, cap, restart, marked=False, length
     def step(one):
         one.daemon.step()
         books.take(one.accounts)
-        for owner in one.windows[-1].owners if one.windows else ():
-            if job_of(owner.key) == "4001":
-                one.inbox.add(owner, "steps", STEPS_A_SECOND, one.windows[-1].end_us)
+        seen = one.windows[-1] if one.windows else None
+        for place in set(seen.usage.owner.tolist()) if seen is not None else ():
+            if job_of(seen.owners[place].key) == "4001":
+                one.inbox.add(seen.owners[place], "steps", STEPS_A_SECOND, seen.end_us)
 
     count = int((length_s - offset_s) // SCRAPE_S)
     times_s = [START_S + offset_s + number * SCRAPE_S for number in range(1, count + 1)]

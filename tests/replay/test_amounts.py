@@ -45,6 +45,38 @@ def test_a_price_gives_costs_that_add_up(replayed):
     assert {row["name"]: float(row["energy_j"]) for row in report["rows"] if row["jobs"]} == pytest.approx(energies)
 
 
+@pytest.mark.parametrize("by", ["job", "user", "host"])
+def test_the_doubt_is_that_of_the_gpus(replayed, tmp_path, by):
+    """A short log of power has a wide sigma, and whose the energy was changes nothing in that."""
+    (tmp_path / "trace.csv").write_text("".join(TRACE.splitlines(keepends=True)[:60]))
+    for jobs in (True, False):
+        answer = json.loads(replayed("--by", by, "--format", "json", jobs=jobs)[1])
+        report, sigma_j = answer["report"], sum(gpu["sigma_j"] for gpu in answer["gpus"])
+        assert report["total"]["sigma_j"] == pytest.approx(sigma_j)
+        share = sigma_j / float(answer["total_j"])
+        assert all(row["sigma_j"] >= share * float(row["energy_j"]) * (1 - 1e-9) for row in report["rows"])
+        assert sum(row["sigma_j"] for row in report["rows"]) >= sigma_j * (1 - 1e-9)
+
+
+def test_the_page_shows_power_over_time(replayed, tmp_path):
+    text = TRACE.replace(f"{START + 100},1,720", f"{START + 100},1,0")
+    gone = {f"{START + t}," for t in range(3000, 4000)}
+    (tmp_path / "trace.csv").write_text("".join(row for row in text.splitlines(keepends=True) if row[:11] not in gone))
+    jobs = tmp_path / "jobs.csv"
+    jobs.write_text(JOBS.replace("\na,", '\n<b>&"a,'))
+    page = tmp_path / "page.html"
+    code, _, err = replayed("--html", page)
+    assert code == 0, err
+    text = page.read_text()
+    for told in ("Power over time by job", "Power over time by GPU", "1 stretch without any reading.", "no reading",
+                 "1 of 6,202 rows rejected (zero 1)", "&lt;b&gt;&amp;&#34;a", "GPU 1 "):  # fmt: skip
+        assert told in text
+    assert "<b>" not in text
+    assert "<script" not in text
+    assert replayed("--html", page, jobs=False)[0] == 0
+    assert "Power over time by job" not in page.read_text()
+
+
 def test_a_price_of_each_hour(replayed, tmp_path):
     prices = tmp_path / "prices.csv"
     prices.write_text(

@@ -1,5 +1,7 @@
 """A table that is read from its bytes says what it says as text: rows, what is rejected and where, and the GPUs."""
 
+import subprocess
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -217,3 +219,12 @@ def test_a_file_that_is_cut_while_it_is_read_ends_there(tmp_path, monkeypatch):
             with path.open("r+b") as file:
                 file.truncate(2_000_000)
     assert 0 < seen < 40_000
+
+
+def test_a_clean_log_is_replayed_without_pyarrow(tmp_path):
+    path = tmp_path / "log.csv"
+    clean(path, 400)
+    program = "import sys; from wattshed import main; code = main(); print(code, 'pyarrow' in sys.modules)"
+    command = [sys.executable, "-c", program, "replay", str(path), "--format", "csv"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert told.splitlines()[-1] == "0 False"

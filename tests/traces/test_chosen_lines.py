@@ -95,7 +95,7 @@ DIRT = [
     "\u00a0   Fan : 5", "<a>", "</a>", "<a>&lt;</a>", "<a>1", "</pci>", "<pci>", "<uuid>GPU-9</uuid>",
     "<!-- <pci> -->", "<!--", "-->", "<![CDATA[", "]]>", "<nvidia_smi_log>", "</nvidia_smi_log>", "<a/>",
     "<nvidia_smi_log a='1'>", "<a>x</b>", "<a>]]></a>", "<gpu>", "</gpu>", "text", "&amp;", "<!ENTITY a 'b'>",
-    "<1>2</1>", "<a\n>",
+    "<p", "<p a='>", "p>", "<1>2</1>", "<a\n>",
 ]  # fmt: skip
 
 

@@ -30,6 +30,11 @@ TEXTS = {
     "turbostat": "usec\tTime\tPackage\tCPU\tAvg_MHz\tBusy%\tPkgWatt\n1\t1700000000.1\t-\t-\t10\t1\t60\n",
     "perf stat": " Performance counter stats for 'system wide':\n\n    512.31 Joules power/energy-pkg/\n",
     "perf stat as CSV": "1.000,23.61,Joules,power/energy-pkg/,1000,100.00,,\n",
+    "PCM": " , ,System,System\nDate,Time,EXEC,Proc Energy (Joules)\n2026-03-09,14:03:07,0.1,100\n",
+    "PCM by socket": "S0; Consumed energy units: 123; Consumed Joules: 100; Watts: 100; Thermal headroom: 40\n",
+    "LIKWID": "Event,Counter,HWThread 0\nPWR_PKG_ENERGY,PWR0,100.5\n",
+    "Scaphandre": '[{"host":{"consumption":100.0,"timestamp":1.7e9},"consumers":[],"sockets":[]}]\n',
+    "PowerAPI": "timestamp,sensor,target,power\n1700000000000,s,global,100\n",
     "nsys": " ** CUDA GPU Kernel Summary (cuda_gpu_kern_sum):\n\n Time (%)  Total Time (ns)\n",
     "a dashboard": '{"panels": [{"title": "Power"}], "schemaVersion": 36, "title": "GPUs"}\n',
     "a block": '{"ulid": "01", "minTime": 1, "maxTime": 2, "compaction": {"level": 1}}\n',
@@ -45,6 +50,10 @@ NAMED = {
     "ipmitool": "a whole server",
     "turbostat": "processors",
     "perf": "processors",
+    "PCM": "Intel PCM",
+    "LIKWID": "processors",
+    "Scaphandre": "processors and hosts",
+    "PowerAPI": "by process",
     "nsys": "Nsight",
     "a dashboard": "Inspect, Data",
     "a block": "promtool tsdb dump",
@@ -85,7 +94,6 @@ def workbook(name):
 
 
 BINARIES = {
-    "Feather": (b"ARROW1\0\0", "write it as Parquet"),
     "SQLite": (b"SQLite format 3\0" + bytes(84), "sqlite3 -header -csv"),
     "ORC": (b"ORC\x0a\x03\0\0", "ORC file"),
     "Avro": (b"Obj\x01\x04", "Avro file"),

@@ -176,3 +176,23 @@ def test_files_that_complete_each_other_are_of_one_host(wattshed, tmp_path):
     assert [job["energy_j"] for job in answer["jobs"]] == [400]
     answer = json.loads(wattshed("replay", tmp_path / "dmon.txt", tmp_path / "other.txt", "--format", "json")[1])
     assert {gpu["host"] for gpu in answer["gpus"]} == {"dmon", "other"}
+
+
+def test_a_log_that_is_given_twice_counts_once(wattshed, tmp_path):
+    """Under two names, or behind itself; also where an index that says nothing stands beside the GPU's."""
+    rows = "".join(
+        f"2026-03-01 12:00:{s:02d},{gpu},0,{70 + gpu + s % 3}.{s % 10}5\n" for s in range(20) for gpu in range(3)
+    )
+    header = "timestamp,gpu,index,power.draw\n"
+    (tmp_path / "a.csv").write_text(header + rows)
+    (tmp_path / "b.csv").write_text(header + rows)
+    (tmp_path / "c.csv").write_text(header + rows + header + rows)
+    want = json.loads(wattshed("replay", tmp_path / "a.csv", "--format", "json")[1])["gpus"]
+    assert len(want) == 3
+    for names in (("a.csv", "b.csv"), ("a.csv", "a.csv"), ("c.csv",)):
+        code, out, err = wattshed("replay", *(tmp_path / name for name in names), "--format", "json")
+        assert code == 0, err
+        assert json.loads(out)["gpus"] == want
+        assert ("it is the same as" in err) == (len(names) > 1)
+    code, out, _ = wattshed("replay", f"{tmp_path}/a.csv@n1", f"{tmp_path}/b.csv@n2", "--format", "json")
+    assert len(json.loads(out)["gpus"]) == 6

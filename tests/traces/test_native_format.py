@@ -42,7 +42,7 @@ def decode(data):
 
 
 @given(windows())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_window_comes_back_bit_for_bit(window):
     (back,) = decode(SCHEMA_MESSAGE + encode(window))
     same(window, back)

@@ -21,7 +21,7 @@ TABLE = "when,what,power\n1700000000,0,5\n"
 CLOCKS = b"timestamp, index, pstate\n2024/05/01 10:00:00.000, 0, P0\n"
 SESSION = b"nvidia_gpu_exporter GPU capture\n$ nvidia-smi\n| a table |\n$ nvidia-smi --query-gpu=index\nindex\n0\n"
 TRACES = {
-    "Feather": (b"ARROW1\0\0", None, "it is an Arrow file", 0),
+    "Feather": (b"ARROW1\0\0", None, "damaged Arrow", 0),
     "empty": (b"", None, "it is empty", 0),
     "prose": (b"Two sentences. Of no use.\n", None, "unrecognised trace format", 0),
     "other XML": (b'<?xml version="1.0"?>\n<html/>\n', None, "it is XML; only that of `nvidia-smi -q -x` is read", 0),

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.traces.foreign.registry import runs_of
-from wattshed.agent.traces.foreign.runs import RunTable, TabledRun, overlap_uj, settled
+from wattshed.agent.traces.foreign.runs import RunTable, TabledRun
+from wattshed.agent.traces.foreign.settled_runs import overlap_uj, settled
 from wattshed.agent.traces.options import Options
 from wattshed.agent.traces.sources import find
 

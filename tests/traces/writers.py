@@ -213,4 +213,34 @@ WAYS = {
         by_moment(lambda _: "", lambda t, each: json.dumps(
             {"_timestamp": START + t} | {f"system.gpu.{g}.powerWatts": w / 100 for g, w in enumerate(each)}) + "\n")
     ),
+    "JSON by columns": Way(
+        lambda r: Written("", [json.dumps({"time": [START + t for t, _ in r]} | {
+            f"gpu{g}_power": [each[g] / 100 for _, each in r] for g in range(len(r[0][1]))})]),
+        traits=frozenset({"whole"}),
+    ),
+    "dicts of Python": Way(by_row("", lambda t, g, w: f"{ {'time': START + t, 'gpu': g, 'power': w / 100} }\n")),
+    "long form": Way(
+        by_row(
+            "timestamp,metric_name,gpu_id,value\n",
+            lambda t, g, w: f"{START + t},DCGM_FI_DEV_POWER_USAGE,{g},{watts(w)}\n",
+        )
+    ),
+    "MLflow": Way(
+        by_row("key,value,timestamp,step\n",
+               lambda t, g, w: f"system/gpu_{g}_power_usage_watts,{watts(w)},{START + t}000,1\n")
+    ),
+    "a session": Way(
+        by_row(
+            "nvidia_gpu_exporter GPU capture\n$ nvidia-smi --query-gpu=timestamp,index,power.draw\n"
+            "timestamp, index, power.draw [W]\n",
+            lambda t, g, w: f"{stamp(t)}, {g}, {watts(w)} W\n",
+        )
+    ),
+    "without a column for the GPU": Way(by_row("time,power_w\n", lambda t, _, w: f"{START + t},{watts(w)}\n"), gpus=1),
+    "dates and times of German Excel": Way(
+        by_row(
+            "Datum;Uhrzeit;GPU;Leistung (W)\n",
+            lambda t, g, w: f"{stamp(t, '%d.%m.%Y;%H:%M:%S')};{g};{watts(w).replace('.', ',')}\n",
+        )
+    ),
 }  # fmt: skip

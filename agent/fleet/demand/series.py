@@ -131,24 +131,28 @@ class _Reading:
         readings, devices = window.readings, window.devices
         if not readings.time_us.size:
             return
-        sizes = np.diff(readings.offsets)
+        sizes, time_us, power_mw = np.diff(readings.offsets), readings.time_us, readings.power_mw
         number = np.repeat(np.array([self._number(device, window.host) for device in devices], np.int32), sizes)
-        power_mw = readings.power_mw
-        ceiling = np.repeat(np.array([device.ceiling_mw for device in devices], np.int64), sizes)
-        least = np.repeat(np.array([_least_mw(device) for device in devices], np.int64), sizes)
         self._rows += power_mw.size
-        usable = (power_mw >= least) & (power_mw <= ceiling)
-        time_us = readings.time_us
-        if not usable.all():
-            absent, above = power_mw < 0, power_mw > ceiling
-            self._rejected["not_available"] += int(absent.sum())
-            self._rejected["above_ceiling"] += int(above.sum())
-            self._rejected["zero"] += int((~usable & ~absent & ~above).sum())
+        if power_mw.min() < 1 or power_mw.max() > min(device.ceiling_mw for device in devices):
+            usable = self._usable(power_mw, devices, sizes)
             number, time_us, power_mw = number[usable], time_us[usable], power_mw[usable]
         self._waiting.append((number, time_us, power_mw))
         self._waits += power_mw.size
         if self._waits >= _TOGETHER or len(devices) * _LONG_PIECE <= power_mw.size:
             self._hand_over()
+
+    def _usable(
+        self, power_mw: NDArray[np.integer[Any]], devices: Sequence[Device], sizes: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Return which powers are readings: bool[n]; the others are counted by the reason."""
+        absent = power_mw < 0
+        above = power_mw > np.repeat([device.ceiling_mw for device in devices], sizes)
+        zero = (power_mw == 0) & np.repeat([_draws(device) for device in devices], sizes)
+        for reason, rows in (("not_available", absent), ("above_ceiling", above), ("zero", zero)):
+            self._rejected[reason] += int(rows.sum())
+        usable: NDArray[np.bool_] = ~(absent | above | zero)
+        return usable
 
     def _number(self, device: Device, host: str) -> int:
         """Give the number of a series; a device mostly is the very same in all windows of its host."""
@@ -210,9 +214,9 @@ class _Reading:
         return LoadRecording(series, kind, rows, dict(+rejected), notes)
 
 
-def _least_mw(device: Device) -> int:
-    """Return the least power that is a reading: a powered board draws more than nothing, a job may."""
-    return 0 if isinstance(device, MeteredLoad) and device.job else 1
+def _draws(device: Device) -> bool:
+    """Return whether 0 W is no reading: a powered board draws more, a job may draw nothing."""
+    return not (isinstance(device, MeteredLoad) and device.job)
 
 
 def _name_of(device: Device, host: str) -> SeriesName:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.columns import find, guess, unit_in_name, unit_of_time
 from wattshed.agent.inputs.wide import WILD, WideColumn, fitting, plain_columns
+from wattshed.agent.traces.foreign.series import MEANINGS
 from wattshed.agent.traces.foreign.table_layout import Quantity, TableLayout
 
 if TYPE_CHECKING:
@@ -68,10 +69,10 @@ def layout_of_spec(
             single[key] = _quantity(key, name, given)
     if not wide and not single.keys() & {"power", "instant", "energy"}:
         plain = {key: guessed[key] for key in ("power", "energy") if key in guessed}
-        if "power" not in plain or f"{plain['power']}.2" in names:
+        if "power" not in plain or f"{plain['power']}.2" in names or len(plain_columns(names, time)[0]) > 1:
             wide = _plain_wide(names, time, plain.get("power", ""))
         if not wide:
-            single |= {key: Quantity(name, unit_in_name(key, name)) for key, name in plain.items()}
+            single |= {key: _quantity(key, name, "") for key, name in plain.items()}
         if not wide and not single:
             raise InputError("it is not clear which column is power; say --columns power=...", path, 1)
     if not wide and "limit" not in single and "limit" in guessed and guessed["limit"] not in named:
@@ -115,7 +116,7 @@ def _date_of(
 def _plain_wide(names: Sequence[str], time: str, power: str) -> Wide:
     """Find a column a GPU by plain names; two columns of one name are of two GPUs."""
     found, _ = plain_columns(names, time)
-    if power:
+    if power and f"{power}.2" in names:
         again = (f"{power}.{i}" for i in range(2, len(names) + 1))
         found = [WideColumn(name, "", str(i)) for i, name in enumerate([power, *(n for n in again if n in names)])]
     return {
@@ -142,4 +143,5 @@ def _widen(wide: Wide, key: str, wanted: tuple[str, str], names: Sequence[str], 
 def _quantity(key: str, name: str, given: str) -> Quantity:
     """Take the unit that is said, else the one of the column's name; and of which kind energies are said to be."""
     unit, _, kind = given.partition("/")
-    return Quantity(name, unit or unit_in_name(key, name), kind)
+    known = MEANINGS.get(name.strip())
+    return Quantity(name, unit or (known.unit if known else "") or unit_in_name(key, name), kind)

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.binaries import binary_of
+from wattshed.agent.inputs.columnar import ARROW_MAGIC, PARQUET_MAGIC
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-NATIVE, NATIVE_PARQUET, PARQUET = "native", "native-parquet", "parquet"
+NATIVE, NATIVE_PARQUET, PARQUET, ARROW = "native", "native-parquet", "parquet", "arrow"
 _HEAD = 8192  # bytes
 _MESSAGE = b"\xff\xff\xff\xff"  # begins every message of an Arrow stream
 
@@ -28,8 +29,9 @@ def format_of_bytes(path: Path) -> str:
             head = file.read(_HEAD)
     except OSError:
         return ""
-    if head[:4] == b"PAR1":
-        return PARQUET
+    for magic, name in ((PARQUET_MAGIC, PARQUET), (ARROW_MAGIC, ARROW)):
+        if head.startswith(magic):
+            return name
     if known := binary_of(head):
         raise InputError(f"it is {known}", str(path))
     named = path.suffix in {".arrows", ".open"}

@@ -139,4 +139,5 @@ SAMPLES = Format(
     traps="times are seconds in OpenMetrics, milliseconds in Prometheus text: told by their size",
     tells=_is_samples,
     rows=by_line(read_exposition),
+    by_series=True,
 )

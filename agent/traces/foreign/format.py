@@ -136,6 +136,8 @@ class Format:
         What the power or energy in it is of.
     runs : callable or None
         Reads a file that has energies of runs and no power over time; ``rows`` refuses it.
+    by_series : bool
+        One series may stand behind the other, so that the last rows of a file are as early as its first.
     """
 
     name: str
@@ -147,6 +149,7 @@ class Format:
     rows: Callable[[LogFile], Iterator[Rows]]
     boundary: str = BOARD
     runs: Callable[[LogFile], RunTable] | None = None
+    by_series: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Files that complete each other, as power from ``dmon`` and processes from ``pmon
 
 from __future__ import annotations
 
+import filecmp
 import itertools
 import re
 from dataclasses import replace
@@ -23,7 +24,29 @@ if TYPE_CHECKING:
     from wattshed.agent.traces.options import Options, TraceFile
 
 _KINDS = {"power": ("power_mw", "instant_mw"), "energy": ("counter_mj", "energy_uj"), "process": ("pid",)}
+_NO_CHANCE = 1000  # bytes; a few rows may be alike
 _TOLD_APART = re.compile(r"[^A-Za-z0-9-]+")
+
+
+def each_once(sources: Sequence[TraceFile]) -> tuple[list[TraceFile], list[str]]:
+    """Leave out files that are the same as another one of the same host, or of an unknown one; says which.
+
+    No two hosts draw the same to the last digit for long: it is one log, given twice.
+    """
+    kept: list[TraceFile] = []
+    said: list[str] = []
+    for source in sources:
+        same = next((one for one in kept if one.host == source.host and _alike(one.path, source.path)), None)
+        if same is None:
+            kept.append(source)
+        else:
+            said.append(f"left out {source.path}: it is the same as {same.path}")
+    return kept, said
+
+
+def _alike(one: Path, other: Path) -> bool:
+    size = one.stat().st_size
+    return size == other.stat().st_size and size >= _NO_CHANCE and filecmp.cmp(one, other, shallow=False)
 
 
 def name_hosts(sources: Sequence[TraceFile], options: Options) -> list[TraceFile]:

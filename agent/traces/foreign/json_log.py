@@ -145,8 +145,9 @@ def _tells(head: Head) -> bool:
 FORMAT = Format(
     name="json",
     title="JSON: an object a line, in a row, or in an array (gpustat, W&B's events, loggers of your own)",
-    told_by="objects with a key of power or energy",
-    reads="as a table: nested keys joined with dots (`--columns power=a.b`), a list of GPUs as a row each",
+    told_by="objects with a key of power or energy, or a key for each GPU",
+    reads="as a table: nested keys joined with dots (`--columns power=a.b`), a list of GPUs as a row each; tables by "
+    "columns, as pandas writes them; dicts as Python prints them",
     traps="a GPU without a name of its own is its place in the list; a damaged line is one rejected row",
     tells=_tells,
     rows=read_json,

@@ -9,6 +9,7 @@ from wattshed.agent.inputs.columns import guess
 from wattshed.agent.inputs.wide import plain_columns
 from wattshed.agent.traces.foreign import loads, long_form, naming, wandb
 from wattshed.agent.traces.foreign.columns import layout_of_spec
+from wattshed.agent.traces.foreign.doubts import refuse_doubtful
 from wattshed.agent.traces.foreign.round_times import RoundTimes
 
 if TYPE_CHECKING:
@@ -75,8 +76,18 @@ def named(log: LogFile, layout: TableLayout, unit: str, columns: Mapping[str, An
         Of its time.
     columns : mapping of name -> pyarrow.Array
         The first rows of all columns that the layout needs.
+
+    Raises
+    ------
+    InputError
+        If a column is easily taken for what it is not (see `doubts`), or the GPUs cannot be told.
     """
-    if layout.wide or layout.load or not layout.time:
+    if not layout.time:
+        return layout
+    clock, told = log.clock(unit), log.options.columns or {}
+    time_us = clock.read(columns[layout.time], columns.get(layout.date), dated="date" in layout.time.lower())
+    refuse_doubtful(layout, columns, time_us, told=told, unit=unit, path=str(log.source.path))
+    if layout.wide or layout.load:
         return layout
     head = naming.head_rows(columns, layout, log.clock(unit))
-    return naming.decided(layout, head, log.report, told="gpu" in (log.options.columns or {}))
+    return naming.decided(layout, head, log.report, told="gpu" in told)

@@ -13,9 +13,9 @@ from wattshed.agent.inputs import delimited
 from wattshed.agent.inputs.arrow import pc
 from wattshed.agent.inputs.columns import guess, unit_in_name, unit_of_time
 from wattshed.agent.inputs.dialect import sniff
-from wattshed.agent.inputs.quantities import ENERGY_MJ, POWER_MW
 from wattshed.agent.inputs.text import head_of
 from wattshed.agent.inputs.where import Where
+from wattshed.agent.inputs.wide import plain_columns
 from wattshed.agent.traces.foreign.format import Format
 from wattshed.agent.traces.foreign.series import MEANINGS
 from wattshed.agent.traces.foreign.table import TableReader
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from wattshed.agent.traces.foreign.format import Head, LogFile
     from wattshed.agent.traces.foreign.rows import Rows
 
-_METRIC = re.compile(r"metric(_?name)?|_?field(_?name)?|__name__|counter(_?name)?|series|variable", re.IGNORECASE)
-_VALUE = re.compile(r"_?value|val|reading", re.IGNORECASE)
+_METRIC = re.compile(
+    r"metric(_?name)?|_?field(_?name)?|__name__|counter(_?name)?|series|variable|key|tag", re.IGNORECASE
+)
+_VALUE = re.compile(r"_?value|val|reading|metric_?value", re.IGNORECASE)
 _KINDS = ("power", "energy", "instant")
 
 
@@ -53,13 +55,15 @@ class _Form:
 
     def layout(self, metric: str) -> TableLayout | None:
         """Return how the rows of a metric are read; None if it is neither power nor energy."""
-        meaning = MEANINGS.get(metric)
-        if meaning is None:
+        if meaning := MEANINGS.get(metric):
+            kind, unit = meaning.kind, meaning.unit
+        elif not self.shared.gpu and (named := plain_columns([metric], "")) and named[1]:  # it says the GPU as well
+            (column,) = named[0]
+            quantity = Quantity(self.value, unit_in_name("power", metric))
+            return replace(self.shared, host="", wide={(column.host, column.gpu): (quantity, None)})
+        else:
             kind = next((key for key in ("power", "energy") if key in guess([metric])), "")
             unit = unit_in_name(kind, metric)
-        else:
-            kind, units = meaning.kind, ENERGY_MJ if meaning.kind == "energy" else POWER_MW
-            unit = next((unit for unit, factor in units.items() if factor == meaning.factor), "")
         if kind not in _KINDS:
             return None
         quantity = Quantity(self.value, unit)
@@ -124,9 +128,10 @@ def _block(
 
 FORMAT = Format(
     name="long-form",
-    title="CSV in long form: a metric and a value in each row (DCGM's fields, InfluxDB)",
-    told_by="columns of time, metric (`metric_name`, `_field`) and value, and metrics of power or energy",
-    reads="power and energy, by the names of DCGM and others; GPU, host and model from their columns",
+    title="CSV in long form: a metric and a value in each row (DCGM's fields, InfluxDB, MLflow, TensorBoard)",
+    told_by="columns of time, metric (`metric_name`, `_field`, `key`, `tag`) and value, and metrics of power or energy",
+    reads="power and energy, by the names of DCGM and others; GPU, host and model from their columns, or the GPU from "
+    "the metric's name (`gpu/0/power`)",
     traps="other metrics beside them are passed over; `--where metric=NAME` picks one",
     tells=_tells,
     rows=_read,

@@ -111,4 +111,5 @@ FORMAT = Format(
     traps="series without a name (the query was an expression) are taken for watts",
     tells=_tells,
     rows=_rows,
+    by_series=True,
 )

@@ -89,4 +89,5 @@ FORMAT = Format(
     traps="series without a name (the query was an expression) are taken for watts",
     tells=_tells,
     rows=by_line(read_promtool),
+    by_series=True,
 )

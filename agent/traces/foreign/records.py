@@ -46,12 +46,13 @@ def _columns(value: Mapping[str, Any]) -> Mapping[str, Sequence[Any]]:
         fits = [row for row in rows if isinstance(row, list) and len(row) == len(names)]
         return dict(zip(map(str, names), zip(*fits, strict=True), strict=True)) if fits else {}
     time = value.get(guess(list(value)).get("time", ""))
-    if not isinstance(time, (list, dict)) or len(time) < 2:
+    if isinstance(time, list):
+        lists = {name: one for name, one in value.items() if isinstance(one, list) and len(one) == len(time)}
+        return lists if len(time) > 1 else {}
+    if not isinstance(time, dict) or len(time) < 2:
         return {}
-    alike = {name: one for name, one in value.items() if type(one) is type(time) and len(one) == len(time)}
-    if isinstance(time, dict):
-        alike = {name: list(one.values()) for name, one in alike.items() if one.keys() == time.keys()}
-    return alike
+    alike = {name: one for name, one in value.items() if isinstance(one, dict) and one.keys() == time.keys()}
+    return {name: list(one.values()) for name, one in alike.items()}
 
 
 @dataclass(slots=True)

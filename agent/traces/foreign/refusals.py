@@ -64,6 +64,26 @@ FIRST: tuple[Refusal, ...] = (
         _NO_GPU,
     ),
     Refusal(
+        "output of Intel PCM (the energy of processors)",
+        _has(r"Consumed energy units:|Proc Energy \(Joules\)|Intel\(R\) P(?:erformance|rocessor) Counter Monitor"),
+        _NO_GPU,
+    ),
+    Refusal(
+        "output of LIKWID (the energy of processors)",
+        _has(r"\bPWR_(?:PKG|DRAM|CORE)_|\b(?:RAPL|PWR)_(?:PKG|DRAM|PP0)\b|likwid-(?:powermeter|perfctr)"),
+        _NO_GPU,
+    ),
+    Refusal(
+        "a report of Scaphandre (the power of processors and hosts)",
+        _has(r"\"consumption\"\s*:", r"\"(?:sockets|consumers)\"\s*:|\"host\"\s*:"),
+        _NO_GPU,
+    ),
+    Refusal(
+        "a report of PowerAPI (the power of processors, by process)",
+        _has(r"^\"?timestamp\"?,\"?sensor\"?,\"?target\"?,|\"sensor\"\s*:.*\"target\"\s*:"),
+        _NO_GPU,
+    ),
+    Refusal(
         "a report of Nsight (`nsys`, `ncu`)",
         _has(r"==PROF==|^\s*\*\* .*\((?:cuda|nvtx|osrt)_\w+\)|^Time \(%\),\s*Total Time|^Generating '.*nsys-rep'"),
         f"it has no power over time; {_LOG}",

@@ -26,6 +26,7 @@ from wattshed.agent.traces.foreign import (
 )
 from wattshed.agent.traces.foreign.format import Head, LogFile
 from wattshed.agent.traces.foreign.gpus import Gpus
+from wattshed.agent.traces.foreign.spilling import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -57,6 +58,7 @@ FORMATS: tuple[Format, ...] = (
     tables.SMI,
     long_form.FORMAT,
     tables.PARQUET,
+    tables.ARROW,
     runs.CODECARBON,
     runs.ZEUS,
     runs.RUNS,
@@ -117,7 +119,9 @@ def rows_of(source: TraceFile, report: SourceReport, gpus: Gpus, options: Option
     """
     gpus.host = source.host
     report.boundary = _BY_NAME[source.format].boundary
-    yield from _BY_NAME[source.format].rows(LogFile(source, report, gpus, options))
+    found = _BY_NAME[source.format]
+    rows = found.rows(LogFile(source, report, gpus, options))
+    yield from in_order(rows) if found.by_series else rows
 
 
 def holds_runs(name: str) -> bool:

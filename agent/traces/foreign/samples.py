@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -156,7 +156,7 @@ class Samples:
         naive, times = columns[7].astype(bool), columns[1]
         if naive.any():
             times[naive] = self._clock.utc(times[naive])
-        found = {
+        found: dict[str, Any] = {
             name: column
             for name, column in zip(_NAMES, columns[2:7], strict=True)
             if int(column.max()) != MISSING  # what no row has is left out

@@ -21,6 +21,12 @@ class Meaning:
     kind: str
     factor: Fraction
 
+    @property
+    def unit(self) -> str:
+        """The unit by its name; empty for shares."""
+        units = ENERGY_MJ if self.kind == "energy" else POWER_MW
+        return next((unit for unit, factor in units.items() if factor == self.factor), "")
+
 
 _W, _MW = POWER_MW["W"], POWER_MW["mW"]
 MEANINGS: Mapping[str, Meaning] = {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.arrow import pa, pc
 from wattshed.agent.inputs.quantities import (
     COUNT,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from wattshed.agent.traces.foreign.round_times import RoundTimes
     from wattshed.agent.traces.foreign.table_layout import Quantity, TableLayout
 
+_CLOSE = 64  # between the numbers of a host's GPUs
 _MANY_NAMES = 1 << 16  # different names of GPUs that are counted in a table; more are sorted
 
 
@@ -105,7 +107,7 @@ class TableReader:
         keep = block.rows(layout.time or layout.names()[-1])
         if not keep.all():
             block = block.filter(keep)
-        time_us = self._times(block.columns)
+        time_us = self._times(block)
         self._report.rows += time_us.size
         timed = time_us != NO_TIME
         if not timed.all():
@@ -117,12 +119,14 @@ class TableReader:
             self._note_first(block)
             yield from self._wide(block, time_us) if layout.wide else self._long(block, time_us)
 
-    def _times(self, columns: dict[str, Any]) -> NDArray[np.int64]:
+    def _times(self, block: Block) -> NDArray[np.int64]:
         """Read the stamps of rows: int64[n], us; `NO_TIME` where there is none."""
-        layout = self._layout
+        layout, columns = self._layout, block.columns
         if layout.time:
             dated = "date" in layout.time.lower()
             time_us = self._clock.read(columns[layout.time], columns.get(layout.date), dated=dated)
+            if self._clock.unclear:
+                raise InputError(self._clock.unclear, self._report.path, block.line_of(0))
             if self._clock.assumed:
                 self._report.note(self._clock.assumed)
             return time_us
@@ -278,8 +282,15 @@ def _names_in(column: Any) -> tuple[list[str], NDArray[np.integer]]:
     """Return the different names in a column, and which of them each row has: int[n]."""
     if isinstance(column, Names):
         return column.texts, column.code
-    if pa.types.is_dictionary(column.type) and column.null_count:
-        column = column.dictionary_decode()
+    if pa.types.is_dictionary(column.type):
+        if not column.null_count and pa.types.is_string(column.type.value_type):
+            return [text or "" for text in column.dictionary.to_pylist()], column.indices.to_numpy()
+        column = column.dictionary_decode() if column.null_count else column
+    if pa.types.is_integer(column.type) and not column.null_count:
+        numbers = column.to_numpy()
+        low, high = int(numbers.min()), int(numbers.max())
+        if high - low < _CLOSE:
+            return [str(number) for number in range(low, high + 1)], (numbers - low).astype(np.int64)
     # Encoded as it is, since numbers are distinguished much faster than texts.
     encoded = pc.dictionary_encode(column, null_encoding="encode")
     values = pc.fill_null(pc.cast(encoded.dictionary, pa.string()), "").to_pylist()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs import columns as column_names
 from wattshed.agent.inputs import delimited
-from wattshed.agent.inputs.arrow import pa
-from wattshed.agent.inputs.delimited import Block
+from wattshed.agent.inputs.columnar import blocks_of, head_of_columns, open_columns
 from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.inputs.prefetch import ahead
 from wattshed.agent.inputs.text import head_of
@@ -30,37 +29,19 @@ if TYPE_CHECKING:
     from wattshed.agent.traces.foreign.rows import Rows
     from wattshed.agent.traces.foreign.table_layout import TableLayout
 
-_PARQUET_ROWS = 1 << 18
 
-
-def _read_parquet(log: LogFile) -> Iterator[Rows]:
-    import pyarrow.parquet as pq  # noqa: PLC0415 - a tenth of the start of a replay that needs none
-
+def _read_columns(log: LogFile) -> Iterator[Rows]:
     path = log.source.path
-    try:
-        with pq.ParquetFile(path) as file:
-            names = list(file.schema_arrow.names)
-            layout, unit = layout_of(log, names)
-            where = Where(log.options.where, names, str(path))
-            wanted = list(dict.fromkeys([*layout.names(), *where.columns()]))
-            batch = next(file.iter_batches(HEAD_ROWS, columns=layout.names()), None)
-            if batch is not None:
-                layout = named(log, layout, unit, {name: batch.column(name) for name in layout.names()})
-            blocks = ahead(_parquet_blocks(file, wanted))
-            reader = TableReader(layout, names, log.clock(unit), log.gpus, log.report, pace=pace_of(log))
-            yield from reader.rows(where.kept(blocks) if log.options.where else blocks)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"damaged Parquet ({str(error).splitlines()[0]})", str(path)) from error
-
-
-def _parquet_blocks(file: Any, names: Sequence[str]) -> Iterator[Block]:
-    line = 1
-    for group in range(file.num_row_groups):
-        # Row groups are decoded whole: bringing batches together across their bounds halves the speed.
-        table = file.read_row_group(group, list(names), use_threads=True).combine_chunks()
-        for batch in table.to_batches(max_chunksize=_PARQUET_ROWS):
-            yield Block(line, {name: batch.column(name) for name in names})
-            line += batch.num_rows
+    with open_columns(path) as table:
+        names = list(table.schema.names)
+        layout, unit = layout_of(log, names)
+        where = Where(log.options.where, names, str(path))
+        wanted = list(dict.fromkeys([*layout.names(), *where.columns()]))
+        if (head := head_of_columns(table, layout.names(), HEAD_ROWS)) is not None:
+            layout = named(log, layout, unit, head)
+        blocks = ahead(blocks_of(table, wanted, layout.time))
+        reader = TableReader(layout, names, log.clock(unit), log.gpus, log.report, pace=pace_of(log))
+        yield from reader.rows(where.kept(blocks) if log.options.where else blocks)
 
 
 def _read_table(log: LogFile) -> Iterator[Rows]:
@@ -183,7 +164,16 @@ PARQUET = Format(
     reads="as CSV",
     traps="",
     tells=lambda _: False,  # by its bytes, see `detect`
-    rows=_read_parquet,
+    rows=_read_columns,
+)
+ARROW = Format(
+    name="arrow",
+    title="Arrow files (Feather) of any tool",
+    told_by="its first six bytes",
+    reads="as CSV",
+    traps="a batch is decoded whole: write some 100,000 rows in each, as pandas does",
+    tells=lambda _: False,  # by its bytes, see `detect`
+    rows=_read_columns,
 )
 TABLE = Format(
     name="csv",
