@@ -8,8 +8,8 @@ from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattshed.agent.commands.amounts import Amounts, add_amount_flags
 from wattshed.agent.errors import InputError, counted
+from wattshed.agent.library.amounts import add_amount_flags, amounts_of
 from wattshed.agent.replay.boundaries import boundary_of
 from wattshed.agent.replay.given import quantity
 from wattshed.agent.replay.reading_flags import add_reading_flags, count, settings_of, watts
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
+    from wattshed.agent.library.amounts import Amounts
     from wattshed.agent.replay.books import Settings
     from wattshed.agent.replay.points import Points
     from wattshed.agent.replay.power import PowerOverTime
@@ -97,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         return _jobs_alone(args, settings)
     if args.emissions is not None:
         _rates(args)  # what it cannot do is refused before any work
-    amounts = Amounts(args)
+    amounts = amounts_of(args)
     picture = _picture(args, page=amounts.draws)
     refuse(vars(args))
     chains = find(args.trace, settings.options)
@@ -118,10 +119,10 @@ def _replay(
     amounts: Amounts,
 ) -> int:
     """Replay in this process."""
-    from wattshed.agent.replay.outlets import outlets_of  # noqa: PLC0415
+    from wattshed.agent.replay.outlets import open_outlets  # noqa: PLC0415
     from wattshed.agent.replay.running import replay  # noqa: PLC0415
 
-    outlets = outlets_of(args.openmetrics, args.remote_write)
+    outlets = open_outlets(args.openmetrics, args.remote_write, _say)
     history = None if amounts.history is None else Path(amounts.history)
     with _interruptible() as stopped, closing(_points()) if outlets else nullcontext() as points:
         done = replay(chains, settings, device=args.device, points=points, history=history, power=picture, stop=stopped)
@@ -136,7 +137,7 @@ def _replay(
         finally:  # the answer is known, whatever becomes of its copies
             _print(args, done, amounts, picture)
     if stopped():
-        print("wattshed: interrupted", file=sys.stderr)  # noqa: T201 - this is the command line
+        _say("interrupted")
         return _INTERRUPTED
     return 0
 
@@ -165,6 +166,10 @@ def _points() -> Points:
     return Points()
 
 
+def _say(text: str) -> None:
+    print(f"wattshed: {text}", file=sys.stderr)  # noqa: T201 - this is the command line
+
+
 def _print(
     args: argparse.Namespace, done: Replayed, amounts: Amounts | None = None, power: PowerOverTime | None = None
 ) -> None:
@@ -173,7 +178,7 @@ def _print(
 
     answer = done.document()
     for line in answer.get("notes", ()):
-        print(f"wattshed: {line}", file=sys.stderr)  # noqa: T201 - this is the command line
+        _say(line)
     boundary = boundary_of(answer["sources"])
     if amounts is not None and (report := amounts.report(answer, boundary)) is not None:
         answer["report"] = report

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing, nullcontext
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from wattshed.agent.errors import InputError
+from wattshed.agent.library.amounts import BY, Amounts
 from wattshed.agent.library.paths import texts_of
 from wattshed.agent.library.report import Report
 from wattshed.agent.replay.given import options_from, quantity, settings_from
+from wattshed.agent.replay.outlets import open_outlets
 from wattshed.agent.replay.picture import title_of
-from wattshed.agent.replay.power import PowerOverTime
+from wattshed.agent.replay.points import Points
+from wattshed.agent.replay.power import MOST_STEPS_OF_PAGE, PowerOverTime
 from wattshed.agent.replay.running import refuse, refuse_for_runs, replay_on_cluster
 from wattshed.agent.replay.running import replay as replay_here
+from wattshed.agent.reports.tariff_flags import tariffs_from
 from wattshed.agent.traces.sources import find
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wattshed.agent.library.paths import Path as AnyPath
     from wattshed.agent.library.paths import Paths
+    from wattshed.agent.replay.books import Settings
     from wattshed.agent.replay.given import Columns, Conditions
+    from wattshed.agent.replay.outlets import Outlet
+    from wattshed.agent.replay.running import Replayed
+    from wattshed.agent.traces.sources import Chain
+
+    By = Literal["job", "user", "account", "partition", "namespace", "qos", "host", "model", "day", "month"]
 
 
 def replay(
@@ -39,7 +53,18 @@ def replay(
     workers: int | None = None,
     scheduler: str | None = None,
     openmetrics: AnyPath | None = None,
+    remote_write: str | None = None,
     history: AnyPath | None = None,
+    by: By | None = None,
+    price: float | str | None = None,
+    currency: str | None = None,
+    carbon: float | str | None = None,
+    pue: float | str | None = None,
+    basis: Literal["lifecycle", "direct"] = "lifecycle",
+    sequence: str = "",
+    area: str = "",
+    tariff_columns: Columns | None = None,
+    html: AnyPath | None = None,
 ) -> Report:
     """Compute the energy of recorded GPUs, and of each job: what ``wattshed replay`` does.
 
@@ -75,8 +100,25 @@ def replay(
         Address of a running Dask scheduler (extra ``scale``).
     openmetrics : path, optional
         Also write the energies as a backfill for Prometheus.
+    remote_write : str, optional
+        Also send them by remote write, to an address such as ``http://HOST:9090/api/v1/write``.
     history : path, optional
         Also write a new history of the jobs, for ``wattshed jobs --store``.
+    by : {"job", "user", "account", "partition", "namespace", "qos", "host", "model", "day", "month"}, optional
+        What `Report.amounts` is added up by; by job, if only one of the next is given.
+    price, carbon, pue : float or str, optional
+        Price of a kWh, g of CO2e a kWh, energy at the wall over that of the boards: a number, or the path of a file of
+        values over time (docs/report.md).
+    currency : str, optional
+        Of prices, such as ``"EUR"``.
+    basis : {"lifecycle", "direct"}
+        Of carbon.
+    sequence, area : str
+        Which auction, and which bidding zone, of a file of day-ahead prices.
+    tariff_columns : str or mapping, optional
+        Columns of another table of values over time.
+    html : path, optional
+        Also write the amounts as a page.
 
     Returns
     -------
@@ -99,33 +141,68 @@ def replay(
     options = options_from(
         columns=columns, where=where, period=period, timezone=timezone, max_gap=max_gap, max_power=max_power
     )
-    table = None if jobs is None else os.fspath(jobs)
-    told = None if work is None else os.fspath(work)
-    settings = settings_from(options, jobs=table, job_columns=job_columns, idle_watts=idle_watts, work=told)
-    asked: dict[str, object] = {"jobs": jobs, "openmetrics": openmetrics, "history": history, "device": device}
-    asked |= {"workers": workers, "scheduler": scheduler}
+    settings = settings_from(
+        options, jobs=_text(jobs), job_columns=job_columns, idle_watts=idle_watts, work=_text(work)
+    )
+    asked: dict[str, object] = {"jobs": jobs, "work": work, "openmetrics": openmetrics, "remote_write": remote_write}
+    asked |= {"history": history, "device": device, "workers": workers, "scheduler": scheduler, "by": by}
+    asked |= {"price": price, "carbon": carbon, "pue": pue, "html": html}
     refuse(asked)
+    said = (by, html, price, carbon, pue, currency, tariff_columns)
+    tariffs = None if all(one is None for one in said) else tariffs_from(
+        price=price, currency=currency, carbon=carbon, pue=pue, basis=basis, sequence=sequence, area=area,
+        columns=tariff_columns,
+    )  # fmt: skip
     chains = find(traces, options)
     refuse_for_runs(asked, chains)
-
-    def power_over_time() -> PowerOverTime:
-        """Read the traces once more, which is what a picture takes."""
-        again = find(traces, options)
-        refuse_for_runs({"plot": True}, again)
-        replay_here(again, settings, device="cpu", power=(power := PowerOverTime()))
-        return power
-
+    power = partial(_power_over_time, traces, settings)
     if workers is not None or scheduler is not None:
         count = 0 if workers is None else int(quantity(workers, "number of workers", 1.0))
         done = replay_on_cluster(chains, settings, device=device, workers=count, scheduler=scheduler or "")
-        return Report(done, power_over_time, title_of(traces))
-    from wattshed.agent.replay.points import OpenMetricsFile, Points  # noqa: PLC0415 - for those who ask for it
+        return Report(done, power, title_of(traces))
+    with Amounts(tariffs, by=_checked(by), html=_text(html), history=_text(history)) as amounts:
+        sent: list[str] = []
+        outlets = open_outlets(_text(openmetrics), remote_write, sent.append)
+        of_page = PowerOverTime(MOST_STEPS_OF_PAGE) if amounts.draws else None
+        done = _replayed(chains, settings, device, outlets=outlets, history=amounts.history, power=of_page)
+        report = Report(done, power, title_of(traces), amounts, of_page)
+        report.notes += sent
+    return report
 
-    target = None if openmetrics is None else OpenMetricsFile(Path(openmetrics))
-    with closing(Points()) if target else nullcontext() as points:
-        done = replay_here(
-            chains, settings, device=device, points=points, history=None if history is None else Path(history)
-        )
-        if target is not None and points is not None:
-            target.write(points)
-    return Report(done, power_over_time, title_of(traces))
+
+def _text(path: AnyPath | None) -> str | None:
+    return None if path is None else os.fspath(path)
+
+
+def _checked(by: str | None) -> str | None:
+    if by is not None and by not in BY:
+        raise InputError(f"by: there is no {by!r}, only {', '.join(BY)}")
+    return by
+
+
+def _replayed(
+    chains: list[Chain],
+    settings: Settings,
+    device: str,
+    *,
+    outlets: Sequence[Outlet],
+    history: str | None,
+    power: PowerOverTime | None,
+) -> Replayed:
+    """Replay in this process, and hand the points on."""
+    kept = None if history is None else Path(history)
+    if not outlets:
+        return replay_here(chains, settings, device=device, history=kept, power=power)
+    with closing(Points()) as points:
+        done = replay_here(chains, settings, device=device, points=points, history=kept, power=power)
+        for outlet in outlets:
+            outlet(points, lambda: False)
+    return done
+
+
+def _power_over_time(traces: Sequence[str], settings: Settings) -> PowerOverTime:
+    """Read the traces once more, which is what a picture takes."""
+    chains = find(traces, settings.options)
+    refuse_for_runs({"plot": True}, chains)
+    replay_here(chains, settings, device="cpu", power=(power := PowerOverTime()))
+    return power

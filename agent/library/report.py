@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from wattshed.agent.errors import InputError, counted
-from wattshed.agent.library.tables import gpus_table, jobs_table, power_table, work_table
+from wattshed.agent.library.tables import amounts_table, gpus_table, jobs_table, power_table, work_table
 from wattshed.agent.printing.figures import energy
+from wattshed.agent.replay.boundaries import boundary_of
 from wattshed.agent.replay.emissions import write_emissions
 from wattshed.agent.replay.report import as_json, label_names
 from wattshed.agent.replay.tables import print_tables
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+    from wattshed.agent.library.amounts import Amounts
     from wattshed.agent.library.paths import Path
     from wattshed.agent.library.picture import Picture
     from wattshed.agent.replay.power import PowerOverTime
     from wattshed.agent.replay.running import Replayed
 
-    Name = Literal["gpus", "jobs", "work", "power"]
+    Name = Literal["gpus", "jobs", "work", "amounts", "power"]
 
 
 class Report:
@@ -46,10 +48,21 @@ class Report:
         What should be known about the files and the jobs.
     """
 
-    def __init__(self, done: Replayed, power_over_time: Callable[[], PowerOverTime], title: str) -> None:
+    def __init__(
+        self,
+        done: Replayed,
+        power_over_time: Callable[[], PowerOverTime],
+        title: str,
+        amounts: Amounts | None = None,
+        of_page: PowerOverTime | None = None,
+    ) -> None:
         self._done, self._title = done, title
         self._read_power = power_over_time
-        self._answer = done.document()
+        self._answer, self._amounts = done.document(), amounts
+        if amounts is not None:
+            report = amounts.report(self._answer, boundary_of(self._answer["sources"]))
+            self._answer |= {} if report is None else {"report": report}
+            amounts.write_page(self._answer, of_page)
         self.notes: list[str] = list(self._answer.get("notes", ()))
         accounts = done.part.accounts.gpus.values()
         self.total_hnj = sum(account.energy_hnj for account in accounts)
@@ -97,6 +110,24 @@ class Report:
             ``job, unit, source`` string; ``count`` int64; ``joules_per_unit, sigma_j`` float64, J, of one unit.
         """
         return work_table(self._answer)
+
+    @cached_property
+    def amounts(self) -> pa.Table:
+        """Energy, cost and emissions by what `replay` was asked for with ``by``, ``price``, ``carbon`` or ``pue``.
+
+        Returns
+        -------
+        pyarrow.Table
+            ``name`` string, also ``_idle`` and ``_unattributed``; ``jobs`` int64; ``energy_j, sigma_j`` float64, J; and
+            where they were asked for, float64, each with one sigma: ``wall_kwh``, ``cost`` in the currency of the
+            prices, ``co2e_g`` or ``marginal_co2_g``. What has no price or intensity is null.
+
+        Raises
+        ------
+        InputError
+            If none of them was asked for.
+        """
+        return amounts_table(self._answer)
 
     @cached_property
     def power(self) -> pa.Table:
@@ -158,8 +189,8 @@ class Report:
         return frame
 
     def _named(self, table: str) -> pa.Table:
-        if table not in {"gpus", "jobs", "work", "power"}:
-            raise InputError(f"there is no table {table!r}, only gpus, jobs, work and power")
+        if table not in {"gpus", "jobs", "work", "amounts", "power"}:
+            raise InputError(f"there is no table {table!r}, only gpus, jobs, work, amounts and power")
         return getattr(self, table)
 
     def emissions(self, path: Path, *, carbon: float | None = None, pue: float | None = None) -> None:
@@ -200,6 +231,8 @@ class Report:
         """Return the tables that ``wattshed replay`` prints."""
         out = io.StringIO()
         print_tables(self._answer, label_names(self._answer), out)
+        if self._amounts is not None:
+            self._amounts.print(out)
         return out.getvalue()
 
     def _energy(self) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from wattshed.agent.errors import InputError
 from wattshed.agent.replay.report import in_order, label_names
 from wattshed.agent.window import MISSING
 
@@ -16,8 +17,12 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.ledger import JobAccount
     from wattshed.agent.replay.books import Part
 
+_AMOUNTS = (
+    "wall_kwh", "wall_sigma_kwh", "cost", "cost_sigma", "co2e_g", "co2e_sigma_g", "marginal_co2_g",
+    "marginal_co2_sigma_g",
+)  # fmt: skip
 EXACT = pa.decimal128(38, 0)
-"""Of energies in hnj: a GPU of 700 W passes what an int64 holds in five months."""
+"""Of energies in hnj: a GPU of 700 W passes what an int64 holds in eleven weeks."""
 TIME = pa.timestamp("us", "UTC")
 _GPU = pa.schema(
     [
@@ -130,6 +135,23 @@ def work_table(answer: Mapping[str, Any]) -> pa.Table:
     """Lay out what the jobs of an answer did, unit by unit."""
     rows = [{"job": job["job"], **one} for job in answer["jobs"] for one in job["work"] or ()]
     return pa.Table.from_pylist(rows, _WORK)
+
+
+def amounts_table(answer: Mapping[str, Any]) -> pa.Table:
+    """Lay out the report of an answer: energy, cost and emissions.
+
+    Raises
+    ------
+    InputError
+        If it has none.
+    """
+    if "report" not in answer:
+        raise InputError("no amounts were asked for; give replay by, price, carbon or pue")
+    rows = answer["report"]["rows"]
+    numbers = ["energy_j", "sigma_j", *(name for name in _AMOUNTS if any(name in row for row in rows))]
+    columns = {name: [None if row[name] is None else float(row[name]) for row in rows] for name in numbers}
+    schema = pa.schema([("name", pa.string()), ("jobs", pa.int64()), *((name, pa.float64()) for name in numbers)])
+    return pa.table({"name": [row["name"] for row in rows], "jobs": [row["jobs"] for row in rows], **columns}, schema)
 
 
 def _with(labels: Iterable[str]) -> pa.Schema:

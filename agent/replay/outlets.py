@@ -1,14 +1,13 @@
-"""Where the points of a replay go: a backfill for Prometheus, a server that takes remote write."""
+"""Where the points of a replay go: a file for Prometheus, or a server that takes remote write."""
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.printing.progress import in_sight
-from wattshed.agent.replay.points import OpenMetricsFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     Outlet = Callable[[Points, Callable[[], bool]], None]
 
 
-def outlets_of(openmetrics: str | None, remote_write: str | None) -> list[Outlet]:
+def open_outlets(openmetrics: str | None, remote_write: str | None, say: Callable[[str], object]) -> list[Outlet]:
     """Open what the points go to, so that a wrong path or address is reported before the reading.
 
     Parameters
@@ -27,7 +26,9 @@ def outlets_of(openmetrics: str | None, remote_write: str | None) -> list[Outlet
     openmetrics : str or None
         Path of a backfill.
     remote_write : str or None
-        URL of a server.
+        Address of a server.
+    say : callable
+        Is told how many points a server took.
 
     Returns
     -------
@@ -37,22 +38,24 @@ def outlets_of(openmetrics: str | None, remote_write: str | None) -> list[Outlet
     Raises
     ------
     InputError
-        If one of them cannot be used.
+        If the file cannot be written, or the server does not answer.
     """
     outlets: list[Outlet] = []
     if remote_write is not None:
-        from wattshed.agent.wire.remote_write import RemoteWrite  # noqa: PLC0415 - a client that few need
+        from wattshed.agent.wire.remote_write import RemoteWrite  # noqa: PLC0415 - for those who ask for it
 
         remote = RemoteWrite(remote_write)
         remote.greet()
-        outlets.append(lambda points, stop: _send(remote, points, stop))
+        outlets.append(partial(_send, remote, say))
     if openmetrics is not None:
+        from wattshed.agent.replay.points import OpenMetricsFile  # noqa: PLC0415
+
         outlets.append(OpenMetricsFile(Path(openmetrics)).write)
     return outlets
 
 
-def _send(remote: RemoteWrite, points: Points, stop: Callable[[], bool]) -> None:
+def _send(remote: RemoteWrite, say: Callable[[str], object], points: Points, stop: Callable[[], bool]) -> None:
     """Send the points, with progress on a terminal, and say how many arrived."""
     with closing(remote), in_sight("sending points", len(points)) as line:
         sent = remote.send(points, progress=line.at, stop=stop)
-    print(f"wattshed: {sent} of {len(points)} points sent to {remote.url}", file=sys.stderr)  # noqa: T201
+    say(f"{sent} of {len(points)} points sent to {remote.url}")

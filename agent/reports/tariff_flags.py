@@ -8,6 +8,7 @@ from wattshed.agent.errors import InputError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from wattshed.agent.reports.amounts import Tariffs
 
@@ -40,7 +41,47 @@ def add_tariff_flags(parser: argparse.ArgumentParser, *, columns: str = "--colum
 
 
 def tariffs_of(args: argparse.Namespace) -> Tariffs:
-    """Read what the flags of money and carbon say.
+    """Read what the flags of money and carbon say, see `tariffs_from`.
+
+    Raises
+    ------
+    InputError
+        If one of them cannot be used.
+    """
+    names = ("price", "currency", "carbon", "pue", "basis", "sequence", "area")
+    said = {name: getattr(args, name) for name in names}
+    return tariffs_from(columns=args.tariff_columns, columns_flag=args.tariff_columns_flag, **said)
+
+
+def tariffs_from(
+    *,
+    price: float | str | None = None,
+    currency: str | None = None,
+    carbon: float | str | None = None,
+    pue: float | str | None = None,
+    basis: str = "lifecycle",
+    sequence: str = "",
+    area: str = "",
+    columns: str | Mapping[str, str] | None = None,
+    columns_flag: str = "--tariff-columns",
+) -> Tariffs:
+    """Read what is said about money and carbon.
+
+    Parameters
+    ----------
+    price, carbon, pue : float or str, optional
+        Of a kWh; g of CO2e a kWh; energy at the wall over that of the boards: a number, or the path of a file of values
+        over time.
+    currency : str, optional
+        Three capitals.
+    basis : {"lifecycle", "direct"}
+        Of carbon.
+    sequence, area : str
+        Which auction, and which bidding zone, of a file of day-ahead prices.
+    columns : str or mapping, optional
+        Of other tables.
+    columns_flag : str
+        What these are called in messages.
 
     Raises
     ------
@@ -49,24 +90,24 @@ def tariffs_of(args: argparse.Namespace) -> Tariffs:
     """
     from wattshed.agent.reports.amounts import Tariffs  # noqa: PLC0415
 
-    currency = args.currency or ""
+    currency = currency or ""
     if currency and not (len(currency) == 3 and currency.isascii() and currency.isalpha() and currency.isupper()):
         raise InputError(f"--currency: {currency!r} is not a currency's code; write three capitals such as EUR")
-    quantities = ("price", "carbon", "pue")
-    if not args.tariff_columns and all(getattr(args, quantity) is None for quantity in quantities):
+    given = {"price": price, "carbon": carbon, "pue": pue}
+    if not columns and all(value is None for value in given.values()):
         return Tariffs(currency=currency)
     from wattshed.agent.inputs.columns import parse_spec  # noqa: PLC0415 - what reads tables is slow to load
     from wattshed.agent.inputs.tariffs.reading import read_tariff  # noqa: PLC0415
     from wattshed.agent.inputs.tariffs.tables import Asked  # noqa: PLC0415
 
-    spec = parse_spec(args.tariff_columns, ("time", "end", *quantities)) if args.tariff_columns else {}
-    columns = {key: f"{name}:{unit}" if unit else name for key, (name, unit) in spec.items()}
-    if columns and not any(key in columns and getattr(args, key) for key in quantities):
-        raise InputError(f"{args.tariff_columns_flag}: names no column of a price, carbon or pue file that is given")
+    spec = parse_spec(columns, ("time", "end", *given)) if columns else {}
+    named = {key: f"{name}:{unit}" if unit else name for key, (name, unit) in spec.items()}
+    if named and not any(key in named and given[key] for key in given):
+        raise InputError(f"{columns_flag}: names no column of a price, carbon or pue file that is given")
     found = {}
-    for quantity in quantities:
-        if (text := getattr(args, quantity)) is None:
+    for quantity, value in given.items():
+        if value is None:
             continue
-        own = {key: columns[key] for key in ("time", "end", quantity) if quantity in columns and key in columns}
-        found[quantity] = read_tariff(text, Asked(quantity, args.basis, args.sequence, args.area, currency, own))
+        own = {key: named[key] for key in ("time", "end", quantity) if quantity in named and key in named}
+        found[quantity] = read_tariff(str(value), Asked(quantity, basis, sequence, area, currency, own))
     return Tariffs(**found, currency=found["price"].currency if "price" in found else currency)

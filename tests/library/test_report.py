@@ -128,7 +128,7 @@ def test_a_frame_of_polars_is_the_same_memory(minute):
 
 def test_there_is_no_other_table(minute):
     for frame in (minute.pandas, minute.polars):
-        with pytest.raises(wattshed.InputError, match="no table 'job', only gpus, jobs, work and power"):
+        with pytest.raises(wattshed.InputError, match="no table 'job', only gpus, jobs, work, amounts and power"):
             frame("job")
 
 
@@ -221,3 +221,26 @@ def test_an_emissions_csv_replays_to_the_same_joules_and_grows(minute, tmp_path,
     path.write_text("timestamp,emissions\n")
     with pytest.raises(wattshed.InputError, match=r"emissions\.csv:1: its columns are not those of CodeCarbon"):
         minute.emissions(path)
+
+
+def test_amounts_are_those_of_the_command(log, tmp_path, capsys):
+    power, jobs = log
+    prices = tmp_path / "prices.csv"
+    prices.write_text("start,end,price\n2026-03-01T00:00,2026-03-02T00:00,0.3\n")
+    flags = ("--by", "user", "--price", prices, "--currency", "EUR", "--carbon", "350", "--pue", "1.25")
+    asked = {"by": "user", "price": str(prices), "currency": "EUR", "carbon": 350, "pue": 1.25}
+    report = wattshed.replay(power, jobs, html=tmp_path / "a.html", **asked)
+    assert report.json() + "\n" == printed(capsys, power, "--jobs", jobs, *flags, "--format", "json")
+    assert str(report) == printed(capsys, power, "--jobs", jobs, *flags)
+    rows = {row["name"]: row for row in report.amounts.to_pylist()}
+    assert set(rows) >= {"ada", "grace", "_unattributed"}
+    kwh = report.total_j / 3.6e6 * 1.25
+    assert sum(row["cost"] for row in rows.values()) == pytest.approx(kwh * 0.3, abs=1e-6)
+    assert sum(row["co2e_g"] for row in rows.values()) == pytest.approx(kwh * 350, abs=1e-3)
+    assert report.polars("amounts")["jobs"].sum() == 2
+    assert "<html" in (tmp_path / "a.html").read_text()
+    for keywords, said in (({"by": "colour"}, "there is no 'colour', only job, user"), ({"price": "x.csv"}, "x.csv")):
+        with pytest.raises(wattshed.InputError, match=said):
+            wattshed.replay(power, **keywords)
+    with pytest.raises(wattshed.InputError, match="no amounts were asked for"):
+        wattshed.replay(power).amounts  # noqa: B018

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from wattshed.agent.replay.power import PowerOverTime
+    from wattshed.agent.reports.amounts import Tariffs
     from wattshed.agent.reports.power_plots import PowerPlot
 
 BY = ("job", "user", "account", "partition", "namespace", "qos", "host", "model", "day", "month")
@@ -35,39 +36,56 @@ def add_amount_flags(parser: argparse.ArgumentParser) -> None:
     money.add_argument("--html", metavar="FILE", help="also write that as a page to look at, with power over time")
 
 
-class Amounts:
-    """Where the history of a replay lies until its report is made.
-
-    Parameters
-    ----------
-    args : namespace
-        With the flags of `add_amount_flags`, and ``history``.
-
-    Attributes
-    ----------
-    wanted : bool
-        A report is asked for.
-    draws : bool
-        Its page shows power over time.
+def amounts_of(args: argparse.Namespace) -> Amounts:
+    """Read the flags of `add_amount_flags`, and ``history``.
 
     Raises
     ------
     InputError
         A tariff cannot be used.
     """
+    said = (args.by, args.html, args.price, args.carbon, args.pue, args.currency, args.tariff_columns)
+    tariffs = tariffs_of(args) if any(one is not None for one in said) else None  # else nothing of it is loaded
+    return Amounts(tariffs, by=args.by, html=args.html, history=args.history)
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self._html = args.html
-        self.draws = args.html is not None
-        given = (args.by, args.html, args.price, args.carbon, args.pue)
-        self.wanted = any(one is not None for one in given)
-        said = self.wanted or args.currency or args.tariff_columns
-        self._tariffs = tariffs_of(args) if said else None  # else nothing of it is loaded
-        self._by = args.by or "job"
+
+class Amounts:
+    """Where the history of a replay lies until its report is made.
+
+    Parameters
+    ----------
+    tariffs : Tariffs or None
+        None: nothing is said about money and carbon.
+    by : str, optional
+        One of `BY`.
+    html : str, optional
+        The page is written there.
+    history : str, optional
+        Where the user wants the history.
+
+    Attributes
+    ----------
+    draws : bool
+        Its page shows power over time.
+    """
+
+    def __init__(
+        self,
+        tariffs: Tariffs | None = None,
+        *,
+        by: str | None = None,
+        html: str | None = None,
+        history: str | None = None,
+    ) -> None:
+        self._tariffs, self._html = tariffs, html
+        self.draws = html is not None
+        rated = () if tariffs is None else (tariffs.price, tariffs.carbon, tariffs.pue)
+        self._wanted = any(one is not None for one in (by, html, *rated))
+        self._by = by or "job"
         self._cleanup = ExitStack()
         self._page: tuple[dict[str, Any], dict[str, Any]] | None = None
-        self.history: str | None = args.history
-        if self.wanted and self.history is None:
+        self.history = history
+        if self._wanted and history is None:
             folder = self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="wattshed-"))
             self.history = str(Path(folder) / _NAME)
 
@@ -96,7 +114,7 @@ class Amounts:
         dict
             ``wattshed.report/1`` with its notes, see `agent.reports.amounts.priced`.
         """
-        if not self.wanted or self.history is None or self._tariffs is None:
+        if not self._wanted or self.history is None or self._tariffs is None:
             return None
         from wattshed.agent.reports.amounts import priced  # noqa: PLC0415 - for those who ask for it
         from wattshed.agent.reports.notes import notes_of  # noqa: PLC0415
