@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PARQUET_MAGIC, ARROW_MAGIC = b"PAR1", b"ARROW1"
-_BLOCK_ROWS = 1 << 18
+BLOCK_ROWS = 1 << 18
 _FEW_BYTES, _NAMES = 2, 1 << 16
 """Of each value, and of all different names together, where few texts differ."""
-_LATE_ROWS, _MOST_RUNS = 1 << 20, 256
+LATE_ROWS, _MOST_RUNS = 1 << 20, 256
 """Rows that are late by more are read beside those before them, from so many places of a file at once."""
 _ORDERED = ("INT32", "INT64", "FLOAT", "DOUBLE")
 _BEFORE_ALL = float("-inf")
@@ -44,7 +44,7 @@ class ColumnTable(Protocol):
 
     schema: pa.Schema
 
-    def batches(self, wanted: Sequence[str], rows: int = _BLOCK_ROWS) -> Iterator[pa.RecordBatch]:
+    def batches(self, wanted: Sequence[str], rows: int = BLOCK_ROWS) -> Iterator[pa.RecordBatch]:
         """Read columns, so many rows at most at once."""
 
     def in_time(self, wanted: Sequence[str], time: str) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -107,7 +107,7 @@ class _ParquetTable(contextlib.ExitStack):
             )
         )  # fmt: skip
 
-    def batches(self, wanted: Sequence[str], rows: int = _BLOCK_ROWS) -> Iterator[pa.RecordBatch]:
+    def batches(self, wanted: Sequence[str], rows: int = BLOCK_ROWS) -> Iterator[pa.RecordBatch]:
         for groups in self._together(rows):
             yield from self._file.iter_batches(rows, row_groups=groups, columns=list(wanted))
 
@@ -116,7 +116,7 @@ class _ParquetTable(contextlib.ExitStack):
         if len(runs) < 2:
             yield from _numbered(self.batches(wanted))
             return
-        rows = max(_BLOCK_ROWS // len(runs), 1)
+        rows = max(BLOCK_ROWS // len(runs), 1)
         open_runs = [(_BEFORE_ALL, number, self._read(run, wanted, rows)) for number, run in enumerate(runs)]
         while open_runs:
             _, number, batches = heapq.heappop(open_runs)  # the one that is furthest behind
@@ -130,7 +130,7 @@ class _ParquetTable(contextlib.ExitStack):
         if not _goes_back(self._spans(time)):
             return []
         stretches: list[Stretch] = []
-        for first, batch in _numbered(self._file.iter_batches(_BLOCK_ROWS, columns=[time])):
+        for first, batch in _numbered(self._file.iter_batches(BLOCK_ROWS, columns=[time])):
             _extend(stretches, first, _numbers(batch.column(0)))
             if len(stretches) > _MOST_RUNS:
                 return []
@@ -198,11 +198,11 @@ class Stretch(NamedTuple):
 
 
 def _goes_back(spans: Sequence[Stretch]) -> bool:
-    """Return whether more than `_LATE_ROWS` rows may be out of order: in a row group, or with those it overlaps."""
+    """Return whether more than `LATE_ROWS` rows may be out of order: in a row group, or with those it overlaps."""
     reached: list[Stretch] = []
     for one in spans:
         above = next((other for other in reached if other.last > one.first), one)
-        if one.end_row - above.first_row > _LATE_ROWS:
+        if one.end_row - above.first_row > LATE_ROWS:
             return True
         if not reached or one.last > reached[-1].last:
             reached.append(one)
@@ -260,7 +260,7 @@ class _ArrowTable(contextlib.ExitStack):
     def in_time(self, wanted: Sequence[str], time: str) -> Iterator[tuple[int, pa.RecordBatch]]:  # noqa: ARG002
         yield from _numbered(self.batches(wanted))
 
-    def batches(self, wanted: Sequence[str], rows: int = _BLOCK_ROWS) -> Iterator[pa.RecordBatch]:
+    def batches(self, wanted: Sequence[str], rows: int = BLOCK_ROWS) -> Iterator[pa.RecordBatch]:
         own = sorted(self.schema.get_field_index(name) for name in wanted)
         reader = pa.ipc.open_file(self._source, options=pa.ipc.IpcReadOptions(included_fields=own))
         for number in range(reader.num_record_batches):

@@ -111,8 +111,8 @@ def test_batches_hold_all_rows_once(tmp_path, form, size):
 @pytest.mark.parametrize("group", [8, 13, 40, 1000])
 def test_what_goes_back_in_time_is_read_side_by_side(tmp_path, monkeypatch, group):
     """Each row comes once, with its line, and late by no more than a block."""
-    monkeypatch.setattr(columnar, "_LATE_ROWS", 30)
-    monkeypatch.setattr(columnar, "_BLOCK_ROWS", 6)
+    monkeypatch.setattr(columnar, "LATE_ROWS", 30)
+    monkeypatch.setattr(columnar, "BLOCK_ROWS", 6)
     by_gpu = pa.table({**PLAIN, "row": pa.array(range(STEPS * GPUS))}).sort_by([("gpu", "ascending")])
     pq.write_table(by_gpu, tmp_path / "log", row_group_size=group)
     with open_columns(tmp_path / "log") as table:
