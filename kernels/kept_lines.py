@@ -137,6 +137,31 @@ def report_lines(data, size, names, lengths, state, begins, lines):
     return kept
 
 
+@kernel(u8[:], i64[:], written(u8[:]), returns=i64)
+def gather_lines(data, begins, out):
+    """Copy lines one behind the other, each with its newline; returns how many bytes.
+
+    Parameters
+    ----------
+    data : uint8[any]
+        Whole lines.
+    begins : int64[n]
+        Where each begins.
+    out : uint8[any]
+        Gets them; no shorter than they are.
+    """
+    size = 0
+    for which in range(begins.size):
+        at = begins[which]
+        while data[at] != _NEWLINE:
+            out[size] = data[at]
+            size += 1
+            at += 1
+        out[size] = _NEWLINE
+        size += 1
+    return size
+
+
 @jit
 def _tag(data, begin, end):
     """Return where the name of a tag ends that begins here with its first letter; ``begin`` if it is no plain one."""

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import io
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from wattshed.agent.inputs.line_blocks import text_lines, whole_lines
 from wattshed.agent.inputs.text import CleanStream
 from wattshed.kernels import load
-from wattshed.kernels.kept_lines import DEEPEST, element_lines, report_lines
+from wattshed.kernels.kept_lines import DEEPEST, element_lines, gather_lines, report_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from wattshed.agent.inputs.report import SourceReport
 
-    Choice = tuple[Sequence[int], Sequence[int]]
+    Choice = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 BLOCK_BYTES = 1 << 20
 """Of a file that are read at once."""
@@ -55,7 +56,7 @@ class ReportChooser:
         """See `Chooser`."""
         begins, numbers = np.empty(lines + 1, np.int64), np.empty(lines + 1, np.int32)
         kept = report_lines(data, size, self._names.texts, self._names.lengths, self._state, begins, numbers)
-        return begins[:kept].tolist(), numbers[:kept].tolist()
+        return begins[:kept], numbers[:kept].astype(np.int64)
 
     def forget(self) -> None:
         """See `Chooser`."""
@@ -81,7 +82,7 @@ class ElementChooser:
         begins, numbers = np.empty(lines + 1, np.int64), np.empty(lines + 1, np.int32)
         held = np.empty((DEEPEST, 4), np.int64)
         kept = element_lines(data, size, self._names.texts, self._names.lengths, self._state, held, begins, numbers)
-        return begins[:kept].tolist(), numbers[:kept].tolist()
+        return begins[:kept], numbers[:kept].astype(np.int64)
 
     def forget(self) -> None:
         """See `Chooser`."""
@@ -99,8 +100,26 @@ class _Names:
             row[: len(text)] = np.frombuffer(text, np.uint8)
 
 
-def chosen_lines(path: Path, chooser: Chooser, report: SourceReport) -> Iterator[tuple[int, str]]:
-    """Read the lines of a file that say something, with their numbers; without compiled kernels, all of them.
+class Chosen(NamedTuple):
+    """Lines of a block that say something, one behind the other.
+
+    Attributes
+    ----------
+    text : str
+        Each ends in a newline, but perhaps the last of a file.
+    numbers : int64[n]
+        Which lines of the file they are, from 1.
+    certain : bool
+        The others were left out; else nobody looked, and these are all.
+    """
+
+    text: str
+    numbers: NDArray[np.int64]
+    certain: bool
+
+
+def chosen_blocks(path: Path, chooser: Chooser, report: SourceReport) -> Iterator[Chosen]:
+    """Read the lines of a file that say something, block by block; without compiled kernels, all of them.
 
     Raises
     ------
@@ -115,12 +134,19 @@ def chosen_lines(path: Path, chooser: Chooser, report: SourceReport) -> Iterator
             has_returns = b"\r" in text
             if by_bytes and not (has_returns and text.count(b"\r") > text.count(b"\r\n")):
                 lines = text.count(b"\n")
-                for begin, line in zip(*chooser.choose(block.data, ended, lines), strict=True):
-                    kept = text[begin : text.find(b"\n", begin) + 1].decode("utf-8", "replace")
-                    yield number + line, kept.replace("\r", "") if has_returns else kept
+                begins, numbers = chooser.choose(block.data, ended, lines)
+                kept = np.empty(ended, np.uint8)
+                kept_text = kept[: gather_lines(block.data, begins, kept)].tobytes().decode("utf-8", "replace")
+                yield Chosen(kept_text.replace("\r", "") if has_returns else kept_text, numbers + number, certain=True)
                 number, text = number + lines, text[ended:]
             else:
                 chooser.forget()
-            for other in text_lines(text):
-                yield number, other
-                number += 1
+            if others := list(text_lines(text)):
+                yield Chosen("".join(others), np.arange(number, number + len(others)), certain=False)
+                number += len(others)
+
+
+def chosen_lines(path: Path, chooser: Chooser, report: SourceReport) -> Iterator[tuple[int, str]]:
+    """Read the lines of `chosen_blocks` one by one, with their numbers."""
+    for block in chosen_blocks(path, chooser, report):
+        yield from zip(block.numbers.tolist(), io.StringIO(block.text, newline="\n"), strict=True)

@@ -188,3 +188,9 @@ def test_a_file_that_is_none_is_one_line(fleet, files, tmp_path):
 def test_series_have_the_names_that_the_accounts_have(files):
     named = recorded(files(s_csv="time,host,gpu,power\n0,a,GPU-1,5\n0,a,1,6\n")).series
     assert list(named) == [SeriesName(host="a", gpu="GPU-1"), SeriesName(host="a", gpu="1")]
+
+
+def test_a_load_without_a_name_is_no_gpu_without_one(fleet, files):
+    rows = "".join(f"{s},{9_500_000 if s % 60 < 50 else 2_500_000}\n" for s in range(600))
+    said = fleet("demand", files(load_csv="time,power\n" + rows), "--json").json["warnings"]
+    assert not [warning for warning in said if "which GPU" in warning]

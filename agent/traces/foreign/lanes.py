@@ -127,7 +127,8 @@ class _Open:
         if n == 1:
             numbers = [self.gpus.number(lane.host, model=lane.model)]
             doubt = f", and {rounds.doubt}; counted as one GPU ({WAY_OUT})" if rounds.doubt else ""
-            self.report.note(_NAMELESS + doubt)
+            if doubt or not self.gpus.loads:  # a load need not have a name
+                self.report.note(_NAMELESS + doubt)
         else:
             numbers = [self.gpus.number(lane.host, index=i, model=lane.model) for i in range(n)]
             order = (

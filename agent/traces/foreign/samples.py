@@ -106,7 +106,8 @@ class Samples:
         naive : bool
             Of all stamps.
         numbers : mapping of name -> int64[n]
-            ``power`` (mW), ``energy`` (mJ), ``util`` (ppm), ``pid``; below zero where `ABSENT` says what stands there.
+            ``power`` and ``instant`` (mW), ``energy`` (mJ), ``util`` (ppm), ``pid``; below zero where there is none: of
+            the first that is there, `ABSENT` says what stands in its place.
         """
         self._report.rows += gpu.size
         told = numbers.get("power", numbers.get("energy"))
@@ -118,7 +119,7 @@ class Samples:
             self._report.reject(reason_of(ABSENT[-1]), places.size - min(places.size, _TOLD))
         part = np.full((gpu.size, 8), MISSING, np.int64)
         part[:, 0], part[:, 1], part[:, 7] = gpu, time_us, naive
-        for place, name in ((2, "power"), (3, "energy"), (5, "util"), (6, "pid")):
+        for place, name in ((2, "power"), (3, "energy"), (4, "instant"), (5, "util"), (6, "pid")):
             if name in numbers:
                 np.maximum(numbers[name], MISSING, out=part[:, place])
         self._settle()
