@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.daemon.board import Board
 from wattshed.agent.daemon.keeping import kept_history, kept_recording, kept_state, recording_faults
-from wattshed.agent.daemon.loop import Daemon, LoopLimits
+from wattshed.agent.daemon.loop import Daemon
+from wattshed.agent.daemon.loop_parts import LoopLimits
 from wattshed.agent.daemon.questions import jobs_api, jobs_socket
 from wattshed.agent.daemon.signals import end_at_once, end_in_order, look_again, once
 from wattshed.agent.daemon.source import open_source

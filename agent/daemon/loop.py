@@ -10,12 +10,12 @@ import logging
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import counted
 from wattshed.agent.printing.figures import age
-from wattshed.agent.window import Event, Owner, Readings, Usage, Window
+from wattshed.agent.window import Event, Readings, Usage, Window
 from wattshed.exporters.snapshot import Tenancy, WorkStatus
 
 if TYPE_CHECKING:
@@ -27,83 +27,17 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.state import Restored, StateFile
     from wattshed.agent.daemon.board import Board
     from wattshed.agent.daemon.history_feed import HistoryFeed
+    from wattshed.agent.daemon.loop_parts import Callers, LoopLimits, Resolver, WindowSink, WindowStream
     from wattshed.agent.daemon.systemd import Notifier
     from wattshed.agent.errors import Faults
-    from wattshed.agent.jobs.processes import Process
-    from wattshed.agent.window import Device, ProcessObservation
+    from wattshed.agent.window import ProcessObservation
     from wattshed.agent.work.inbox import WorkInbox
-    from wattshed.exporters.snapshot import FleetFacts, GpuFacts, Histogram, KernelFacts
+    from wattshed.exporters.snapshot import FleetFacts, GpuFacts, KernelFacts
 
 LOG = logging.getLogger(__name__)
 NO_WORK = WorkStatus()
 SLOW_US = 5_000_000
 """Windows without any reading say nothing about GPUs that did not fail, for so long after the start."""
-
-
-class WindowStream(Protocol):
-    """Where windows come from: the sampler, or a trace that is played back."""
-
-    @property
-    def late_s(self) -> float:
-        """Seconds by which readings began after their deadline, in all."""
-
-    @property
-    def duty(self) -> float:
-        """Share of the time spent inside the driver."""
-
-    def next(self) -> tuple[Window, list[ProcessObservation]]:
-        """Wait for the next window; raises `StopIteration` subclasses or errors that end the run."""
-
-    def calls(self) -> Mapping[str, Histogram]:
-        """Seconds per driver call, by name."""
-
-
-class Resolver(Protocol):
-    """Names the owners of what the sampler saw."""
-
-    def ready(self, observations: Sequence[ProcessObservation], end_us: int) -> bool:
-        """Return whether the owners of a window that ended then are known as well as they will be soon."""
-
-    def resolve(
-        self, observations: Sequence[ProcessObservation], devices: Sequence[Device], start_us: int, end_us: int
-    ) -> tuple[tuple[Owner, ...], Usage]:
-        """Return the owners of one window and their usage."""
-
-    def owner_of(self, process: Process) -> Owner:
-        """Return whose a process is that may be on no GPU, as of the last window."""
-
-
-class Callers(Protocol):
-    """Answers processes of jobs in a thread of its own, by what it hears here."""
-
-    def settle(self, resolver: Resolver, window: Window) -> None:
-        """Decide whose those are who called, as of a window whose owners are resolved, and that is not recorded yet."""
-
-    def follow(self, accounts: Accounts, window: Window) -> None:
-        """Note what every job has used by the end of a window that is attributed."""
-
-
-class WindowSink(Protocol):
-    """Keeps windows on disk."""
-
-    def append(self, window: Window) -> object:
-        """Write one window; never raises for a full or broken disk, but counts and says what is lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoopLimits:
-    """How long the loop keeps what.
-
-    Attributes
-    ----------
-    keep_ended_us : int, us
-        An ended job's series stays this long, whoever reads it.
-    run_us : int, us
-        Stop when so much was measured after the first window was shown; 0 runs until stopped.
-    """
-
-    keep_ended_us: int = 300_000_000
-    run_us: int = 0
 
 
 class Daemon:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.config.settings import Config, Sampling
-    from wattshed.agent.daemon.loop import Resolver, WindowStream
+    from wattshed.agent.daemon.loop_parts import Resolver, WindowStream
     from wattshed.agent.jobs.kubernetes import Pods
     from wattshed.agent.jobs.slurm import Slurm
     from wattshed.agent.meters.meter import NvmlMeter

@@ -15,7 +15,8 @@ from wattshed.agent.accounts.publishing import Publisher
 from wattshed.agent.accounts.state import StateFile
 from wattshed.agent.daemon.board import Board
 from wattshed.agent.daemon.history_feed import HistoryFeed
-from wattshed.agent.daemon.loop import Daemon, LoopLimits
+from wattshed.agent.daemon.loop import Daemon
+from wattshed.agent.daemon.loop_parts import LoopLimits
 from wattshed.agent.daemon.systemd import Notifier
 from wattshed.agent.errors import Faults
 from wattshed.agent.history import writer

@@ -11,7 +11,8 @@ from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.ledger import Ledger
 from wattshed.agent.accounts.publishing import Publisher
 from wattshed.agent.daemon.board import Board
-from wattshed.agent.daemon.loop import Daemon, LoopLimits
+from wattshed.agent.daemon.loop import Daemon
+from wattshed.agent.daemon.loop_parts import LoopLimits
 from wattshed.agent.daemon.systemd import Notifier
 from wattshed.agent.errors import Faults
 from wattshed.agent.jobs.mapping import MappingDirectory
