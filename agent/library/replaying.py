@@ -141,9 +141,8 @@ def replay(
     options = options_from(
         columns=columns, where=where, period=period, timezone=timezone, max_gap=max_gap, max_power=max_power
     )
-    settings = settings_from(
-        options, jobs=_text(jobs), job_columns=job_columns, idle_watts=idle_watts, work=_text(work)
-    )
+    given = {"jobs": _text(jobs), "work": _text(work)}
+    settings = settings_from(options, job_columns=job_columns, idle_watts=idle_watts, **given)
     asked: dict[str, object] = {"jobs": jobs, "work": work, "openmetrics": openmetrics, "remote_write": remote_write}
     asked |= {"history": history, "device": device, "workers": workers, "scheduler": scheduler, "by": by}
     asked |= {"price": price, "carbon": carbon, "pue": pue, "html": html}

@@ -77,7 +77,17 @@ def samples(snapshot):
     yield {"__name__": PROCESS_START}, snapshot.started_us / 1e6
 
 
+WORKER = "4101"
 PROCESS_START = next(name for name, *_ in PROCESS if name == "process_start_time_seconds")
+
+
+def working(one):
+    """Let an agent meter a window, and hear of the work of one job in it."""
+    one.daemon.step()
+    window = one.windows[-1] if one.windows else None
+    for place in set(window.usage.owner.tolist()) if window else ():
+        if WORKER in window.owners[place].key:
+            one.inbox.add(window.owners[place], "output_tokens", 900, window.end_us)
 
 
 def life(home, name, script, minutes, restart_minute=None):
@@ -89,9 +99,10 @@ def life(home, name, script, minutes, restart_minute=None):
         home,
         script,
         range(START_S + SCRAPE_S, START_S + minutes * 60 + 1, SCRAPE_S),
-        lambda node, clock: agent(node, clock, state=home / "state", rates=CALM, host=name),
+        lambda node, clock: agent(node, clock, state=home / "state", rates=CALM, host=name, inbox=True),
         restart_s=None if restart_minute is None else START_S + restart_minute * 60,
         lead_s=5,
+        step=working,
     )
     return [(at_s, None if one is None else list(samples(one.board.current()))) for at_s, one in scrapes]
 
