@@ -27,6 +27,8 @@ RULE_TESTS = sorted((Path(__file__).parent / "rules").glob("*.test.yml"))
 VALUES = ALL | {"__rate_interval": "6s", "__range": "6s", "__interval": "5s", "__from": "0", "nodes": ".*"}
 RARE = ("held back B",)
 """What no simulated board has: throttling."""
+OF_WORK = ("Energy per unit of work A",)
+"""What jobs show that tell of work."""
 
 
 def generator():
@@ -172,15 +174,15 @@ def daemon(tmp_path_factory):
     pytest.fail(f"the agent did not become ready: {(home / 'log').read_text()[-2000:]}")
 
 
-def until_complete(url, values, seconds):
-    """Wait until every panel returns data; gives those that do not."""
+def until_complete(url, values, seconds, rare=RARE):
+    """Wait until every panel returns data but for some; gives those that do not."""
     deadline, missing = time.monotonic() + seconds, []
     while time.monotonic() < deadline:
         time.sleep(1)
         missing = [
             (where, expr)
             for where, expr in panels(**values)
-            if not where.endswith(RARE) and not ask(url, "query", query=expr)["result"]
+            if not where.endswith(rare) and not ask(url, "query", query=expr)["result"]
         ]
         if not missing:
             break
@@ -198,7 +200,7 @@ def test_every_panel_returns_data_from_the_agent_itself(daemon, serve, real_prom
 
     _, port = serve(fleet)
     url = real_prometheus([("wattshed", daemon, "/metrics"), ("fleet", port, "/metrics")])
-    assert until_complete(url, VALUES | {"instance": f"127.0.0.1:{daemon}", "nodes": "1"}, 40) == []
+    assert until_complete(url, VALUES | {"instance": f"127.0.0.1:{daemon}", "nodes": "1"}, 40, RARE + OF_WORK) == []
     parts, whole = (
         {s["metric"]["gpu_uuid"]: float(s["value"][1]) for s in ask(url, "query", query=query)["result"]}
         for query in (
@@ -216,9 +218,13 @@ def test_every_panel_returns_data_from_victoria_metrics(serve, tmp_path):
 
     def living():
         seconds = 100 + int((time.monotonic() - begin) * 2)
+
+        def aged(job):
+            work = tuple(dataclasses.replace(one, count=one.count + seconds) for one in job.work)
+            return dataclasses.replace(job, held_us=seconds * 1_000_000, work=work)
+
         made = snapshots.rich(seq=seconds, seconds=seconds)
-        held = tuple(dataclasses.replace(job, held_us=seconds * 1_000_000) for job in made.jobs)
-        return dataclasses.replace(made, jobs=held)
+        return dataclasses.replace(made, jobs=tuple(map(aged, made.jobs)))
 
     _, target = serve(living)
     job = {"job_name": "wattshed", "honor_labels": True, "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}

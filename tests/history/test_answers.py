@@ -49,7 +49,7 @@ def test_a_job(new_place):
         "sigma_j": pytest.approx(288), "boundary": "board", "active_s": 3600.0, "held_s": 3600.0, "mean_w": 2.0,
         "covered_s": 7200.0, "coverage": 1.0,
         "peak_w": 1.5, "held_idle": 0.5, "method": "alone+utilisation", "flags": [], "by_gpu": 0, "power": 0,
-        "work": None,
+        "work": None, "waiting_j": None,
     }  # fmt: skip
     assert [(gpu["host"], gpu["gpu"], gpu["model"], gpu["energy_j"], gpu["peak_w"]) for gpu in one["by_gpu"]] == [
         ("n1", "GPU-0", "H100", "3600", 1.5), ("n1", "GPU-2", "L40S", "3600", None),

@@ -28,7 +28,7 @@ def answer(key, flags=()):
     job = {
         "job": key, "hosts": ["node0"], "gpus": ["node0/0"], "energy_j": Joules(629_928_000_000), "sigma_j": 25_588.0,
         "static_j": Joules(0), "dynamic_j": Joules(629_928_000_000), "gpu_s": 1800.0, "mean_w": math.nan,
-        "method": "alone", "user": "ada", "account": "physics",
+        "method": "alone", "work": None, "waiting_j": None, "user": "ada", "account": "physics",
     }  # fmt: skip
     sources = [{"path": "log.csv", "boundary": "GPU board"}]
     return {

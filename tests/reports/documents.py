@@ -53,7 +53,7 @@ def jobs_document(*jobs, cursor="", **more):
 
 
 def job_document(one=None, earlier=(), gpus=(), power=(), work=None, **more):
-    whole = (one or job()) | {"by_gpu": list(gpus), "power": list(power), "work": work}
+    whole = {"waiting_j": None} | (one or job()) | {"by_gpu": list(gpus), "power": list(power), "work": work}
     return {
         "schema": "wattshed.job/1",
         "host": "n1",
