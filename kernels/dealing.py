@@ -49,7 +49,7 @@ def whole_numbers(values, times, over, out):
     return _scale(values, times, over, out)
 
 
-def _lay_out(gpu, time_us, power_mw, place, edges_us, offsets, _last_us, at, times, powers):
+def _lay_out(gpu, time_us, power_mw, place, edges_us, offsets, last_us, at, times, powers):
     """Do what `_deal` does."""
     windows, gpus = at.shape
     own = place[gpu]
@@ -58,9 +58,12 @@ def _lay_out(gpu, time_us, power_mw, place, edges_us, offsets, _last_us, at, tim
     same = own[by_gpu][1:] == own[by_gpu][:-1]
     if (power_mw < 0).any() or (same & (np.diff(time_us[by_gpu]) <= 0)).any():
         return -1
+    last_us[own] = time_us  # of several rows the last one's stays
     there = window < windows
     task = window[there] * gpus + own[there]
-    offsets[:, 1:] = np.cumsum(np.bincount(task, minlength=windows * gpus).reshape(windows, gpus), axis=1)
+    counts = np.bincount(task, minlength=windows * gpus)
+    offsets[:, 1:] = np.cumsum(counts.reshape(windows, gpus), axis=1)
+    at[:] = np.cumsum(counts).reshape(windows, gpus)
     order = np.flatnonzero(there)[np.argsort(task, kind="stable")]
     times[: len(order)], powers[: len(order)] = time_us[order], power_mw[order]
     return len(order)

@@ -57,7 +57,8 @@ def newlines(data, size):
 
 def _search(data, size, word, known, found):
     """Do what `_find` does."""
-    text, mark = data[:size].tobytes(), int(word).to_bytes(_WORD, "little")[: int(known).bit_length() // 8]
+    mark = int(word).to_bytes(_WORD, "little")[: int(known).bit_length() // 8]
+    text = data[: size + len(mark) - 1].tobytes()  # what begins within the text counts
     count, at = 0, text.find(mark)
     while at >= 0:
         if count == len(found):

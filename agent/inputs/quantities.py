@@ -69,21 +69,32 @@ COUNT: Mapping[str, Fraction] = {"": Fraction(1)}
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """A column of whole numbers: ``value`` int64[n] (-1 where there is none), ``reason`` uint8[n] (see `REASONS`)."""
+    """A column of whole numbers.
+
+    Attributes
+    ----------
+    value : int64[n]
+        -1 where there is none.
+    reason : uint8[n]
+        See `REASONS`.
+    united : bool
+        Its cells were seen to say their unit.
+    """
 
     value: NDArray[np.int64]
     reason: NDArray[np.uint8]
+    united: bool = False
 
     def __len__(self) -> int:
         return self.value.size
 
     def __getitem__(self, rows: slice) -> Scaled:
-        return Scaled(self.value[rows], self.reason[rows])
+        return Scaled(self.value[rows], self.reason[rows], self.united)
 
     def filter(self, mask: Any) -> Scaled:
         """Select rows by a pyarrow array of truths, as a column of pyarrow does."""
         chosen = np.asarray(mask.to_numpy(zero_copy_only=False), bool)
-        return Scaled(self.value[chosen], self.reason[chosen])
+        return Scaled(self.value[chosen], self.reason[chosen], self.united)
 
 
 def reason_of(text: str) -> str:

@@ -245,4 +245,4 @@ def _amounts(table: _Table, at: int, kind: QuantityCells) -> Scaled | None:
     word = int.from_bytes(unit, "little")
     scale = (float(factor.numerator), float(factor.denominator))
     read = cells.quantities(*table.arguments(at), word, len(unit), *scale, out)
-    return Scaled(out, np.zeros(table.rows, np.uint8)) if read == table.rows else None
+    return Scaled(out, np.zeros(table.rows, np.uint8), united=bool(unit)) if read == table.rows else None

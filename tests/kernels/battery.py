@@ -7,7 +7,19 @@ import numpy as np
 
 from tests.kernels.processes import let_threads_run
 from tests.kernels.recordings import columns, node
-from wattshed.kernels import cells, energy, ensemble, jobs, quantiles, windows
+from wattshed.kernels import (
+    cells,
+    dealing,
+    energy,
+    ensemble,
+    jobs,
+    kept_lines,
+    lines,
+    quantiles,
+    windows,
+    word_rows,
+)
+from wattshed.kernels.words import PAD
 
 GAP = 5_000_000
 
@@ -63,6 +75,58 @@ def table():
     return [read, following[:count], first, places, others, *out.values(), decimals, found[:3], codes, offsets, cut]
 
 
+def padded(text):
+    """The bytes of a text, and zeros behind them that may be read."""
+    return np.frombuffer(text + bytes(PAD), np.uint8)
+
+
+def stacked(*texts):
+    """Texts below each other, and how long each is."""
+    longest = max(map(len, texts))
+    table = np.frombuffer(b"".join(text.ljust(longest, b"\0") for text in texts), np.uint8)
+    return table.reshape(len(texts), longest), np.array([len(text) for text in texts], np.int64)
+
+
+def reports():
+    """Which lines of two reports are kept, and where a word stands in them."""
+    text = b"Time : now\nGPU 0\n    Fan : 3\n    Clocks\n        SM : 5\n    Power\n        Draw : 7 W\n        X : y\n"
+    xml = b"<log>\n<gpu>\n<fan>\n<rpm>3</rpm>\n</fan>\n<clocks>\n<power>70 W</power>\n</clocks>\n</gpu>\n</log>\n"
+    wanted = stacked(b"power", b"draw"), stacked(b"log", b"gpu", b"power")
+    held, out = np.zeros((kept_lines.DEEPEST, 4), np.int64), []
+    for data, names, choose, state, *room in (
+        (text, wanted[0], kept_lines.report_lines, 2),
+        (xml, wanted[1], kept_lines.element_lines, 0, held),
+    ):
+        count, of = data.count(b"\n"), np.array([state], np.int64)
+        begins, numbers, kept = np.zeros(count, np.int64), np.zeros(count, np.int32), np.zeros(len(data), np.uint8)
+        chosen = choose(padded(data), len(data), *names, of, *room, begins, numbers)
+        size = kept_lines.gather_lines(padded(data), begins[:chosen], kept)
+        out += [begins, numbers, kept, [chosen, size, int(of[0]), lines.newlines(padded(data), len(data))]]
+        out.append(lines.places(padded(data), len(data), b"7", 9))
+    return out
+
+
+def monitor():
+    """Rows of a monitor with a stamp before each line, and their rounds, as if they had none."""
+    text = b"01:02 # gpu pwr\n01:02 0 70.5\n01:03 1 -\n01:04 0 9\n01:04 x 9\n"
+    values, numbers, reached = np.zeros((9, 3), np.int64), np.zeros(9, np.int32), np.zeros(3, np.int64)
+    forms = np.array([(5, 0, 0, 0, 1_000_000, 1, -1), (0, 0, 0, 0, 1, 1, -1)], np.int64)
+    written = np.array([[1, 2], [0, 1000]], np.int64), forms, stacked(b"00:00", b"", b"")[0], *stacked(b"# gpu pwr")
+    rows = word_rows.word_rows(padded(text), 0, len(text), ord(" "), 0, *written, values, numbers, reached)
+    last, rounds = np.full(word_rows.LARGEST_INDEX + 1, -1, np.int64), np.zeros(rows, np.int64)
+    count = word_rows.count_rounds(np.ascontiguousarray(values[:rows, 1]), -1, last, rounds)
+    return [values, numbers, reached, last[:3], rounds, [rows, count]]
+
+
+def laid_out():
+    """Columns as they lie in a file, made whole and laid out window by window."""
+    whole = np.zeros(7, np.int64)
+    wrong = dealing.whole_numbers(np.array([70.5, 0.0005, -1.0, np.nan, 1e300, 3.0, 4.0]), 1000.0, 1.0, whole)
+    gpu, time = np.array([0, 1, 0, 1, 1, 0, 0], np.int32), np.array([10, 10, 11, 12, 15, 16, 40])
+    place, edges = np.array([1, 0], np.int32), np.array([10, 12, 12, 30])
+    return [whole, [wrong], *dealing.deal_windows(gpu, time, np.abs(whole).astype(np.int32), place, edges)]
+
+
 def battery(*, device="cpu", rows=150):
     """Name of a kernel and recording -> its integers."""
     out = {}
@@ -75,7 +139,7 @@ def battery(*, device="cpu", rows=150):
     out["counts"] = [ensemble.draw_counts(5, 3, 11, first=2, device=device)]
     out["windows"] = windows.windows(*ordinary, 7_000_000, GAP, device=device)
     out["jobs"] = jobs.job_energy(*ordinary, GAP, *usage(ordinary), device=device)
-    out["cells"] = table()
+    out |= {"cells": table(), "reports": reports(), "monitor": monitor(), "laid out": laid_out()}
     totals = np.random.default_rng(3).integers(0, 2**35, (11, 9))
     out["bootstrap"] = [ensemble.bootstrap(one, 5, 6, device=device) for one in (totals, totals << 20)]
     return {name: [np.asarray(part).tolist() for part in answer] for name, answer in out.items()}

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from wattshed.kernels import columns, jit
+from wattshed.kernels import columns, dealing, jit, lines
 from wattshed.kernels.billing import histogram, power_only
+from wattshed.kernels.words import PAD
 
 I64 = np.iinfo(np.int64)
 PAIRS = {
@@ -16,7 +17,12 @@ PAIRS = {
     power_only.pour_block: power_only._pour_block_by_rows,
     histogram._weights: histogram._weights_by_rows,
     histogram._pour_touching: histogram._pour_touching_by_rows,
+    histogram._look_through: histogram._look_through_by_bins,
     columns._count: columns._count_by_rows,
+    dealing._scale: dealing._scale_by_rows,
+    dealing._lay_out: dealing._lay_out_by_rows,
+    lines._count: lines._count_by_bytes,
+    lines._search: lines._search_by_words,
 }
 BINS = 50
 
@@ -103,6 +109,59 @@ def test_weights_of_any_size_are_poured(poured, bins):
         histogram._pour_touching, histogram._pour_touching_by_rows,
         level, weight, histogram._BEGINNING.copy(), bins, written=(2, 3),
     )  # fmt: skip
+
+
+@given(
+    arrays(np.uint32, (2, BINS), elements=st.sampled_from([0, 0, 1, 2**31, 2**32 - 1])),
+    st.integers(0, BINS - 1), st.integers(-1, BINS - 1),
+)  # fmt: skip
+def test_bins_that_hold_something_are_found(bins, lowest, highest):
+    room = [np.full(BINS, -1, np.int64) for _ in range(2)]
+    same(histogram._look_through, histogram._look_through_by_bins, bins, lowest, highest, *room, written=(3, 4))
+
+
+@given(
+    arrays(np.float64, st.integers(0, 20), elements=st.one_of(st.floats(), st.floats(-1, 1e6))),
+    st.sampled_from([1.0, 1000.0, 3_600_000.0]), st.sampled_from([1.0, 1000.0]),
+)  # fmt: skip
+def test_numbers_are_made_whole(values, factor, over):
+    room = np.full(len(values), -7, np.int64)
+    same(dealing._scale, dealing._scale_by_rows, values, factor, over, room, written=(3,))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 60), st.integers(0, 9)), max_size=40), st.booleans(),
+    st.lists(st.integers(1, 50), min_size=1, max_size=5, unique=True),
+)  # fmt: skip
+def test_rows_are_laid_out_window_by_window(listed, as_they_are, ends):
+    if not as_they_are:  # each GPU's times rise, so that there is something to lay out
+        listed = sorted({(gpu, time): (gpu, time, power) for gpu, time, power in listed}.values(), key=lambda r: r[1])
+    gpu, time, power = (np.array([one[i] for one in listed], dtype) for i, dtype in enumerate(("i4", "i8", "i4")))
+    place, edges = np.array([1, 0, 2, 1 if as_they_are else 3], np.int32), np.array([0, *sorted(ends)])
+    windows, gpus = len(ends), int(place.max()) + 1
+    room = (
+        np.zeros((windows, gpus + 1), np.int64), np.full(gpus, I64.min), np.zeros((windows, gpus), np.int64),
+        np.zeros(len(gpu), np.int64), np.zeros(len(gpu), np.int32),
+    )  # fmt: skip
+    what = gpu, time, power, place, edges, *room
+    laid = dealing._lay_out(*(one.copy() for one in what)) >= 0  # where not, nobody looks at the room
+    assert laid or as_they_are
+    same(dealing._lay_out, dealing._lay_out_by_rows, *what, written=(5, 6, 7, 8, 9) if laid else ())
+
+
+TEXT = st.lists(st.sampled_from(b"ab\n"), max_size=200).map(lambda text: np.array(text, np.uint8))
+
+
+@given(TEXT, st.sampled_from(b"ab\n"))
+def test_newlines_are_counted(text, behind):
+    same(lines._count, lines._count_by_bytes, np.append(text, np.full(PAD, behind, np.uint8)), len(text))
+
+
+@given(TEXT, st.sampled_from(b"ab\n"), st.text("ab", min_size=1, max_size=8).map(str.encode), st.integers(0, 99))
+def test_a_word_is_found(text, behind, mark, most):
+    data, known = np.append(text, np.full(PAD, behind, np.uint8)), np.uint64(2 ** (8 * len(mark)) - 1)
+    word, found = np.uint64(int.from_bytes(mark, "little")), np.zeros(most, np.int64)
+    same(lines._search, lines._search_by_words, data, len(text), word, known, found, written=(4,))
 
 
 @given(st.integers(1, 9).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.integers(0, n - 1), max_size=40))))

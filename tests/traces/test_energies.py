@@ -79,7 +79,7 @@ def test_energies_of_intervals_beside_power_are_summed(replayed, used):
     assert answer is not None, err
     assert totals(answer)[0] in (pytest.approx(sum(joules)), pytest.approx(trapezoid(times, watts)))
     assert "energy_j is energy per interval" in err
-    assert answer["gpus"][0]["flags"] == []
+    assert set(answer["gpus"][0]["flags"]) <= {"frozen_sensor"}  # made-up watts may stand still for a minute
 
 
 @given(uses())

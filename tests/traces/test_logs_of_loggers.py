@@ -37,6 +37,7 @@ def comma(number):
 READ = {
     "the index of pandas": (rounds(",timestamp,gpu_id,power_draw_W\n", lambda t, g, w: f"7,{t:%F %T},{g},{w}"), TWO),
     "an index of times": (wide(",gpu_0,gpu_1\n", lambda t, a, b: f"{t:%F %T},{a},{b}"), TWO),
+    "watts below one that say so": (alone("time,power\n", lambda t, a: f"{t:%FT%T},{a / 250} W"), [ONE[0] / 250]),
     "kilowatts": (alone("time,gpu_power_kW\n", lambda t, a: f"{t:%FT%T},{a / 1000}"), ONE),
     "a total beside its parts": (
         wide("time,cpu_power,gpu0_power,gpu1_power,total_power\n",

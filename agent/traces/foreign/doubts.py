@@ -124,7 +124,11 @@ def _doubtful_power(layout: TableLayout, columns: Mapping[str, Any], told: Colle
 
 
 def _is_bare(column: Any) -> bool:
-    """Return whether cells are numbers without a unit, as far as it is still known."""
-    if isinstance(column, Scaled) or not pa.types.is_string(column.type):
+    """Return whether cells are numbers without a unit."""
+    if isinstance(column, Scaled):
+        return not column.united
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary
+    if not pa.types.is_string(column.type):
         return True
     return not pc.any(pc.match_substring_regex(column, r"\d\s*[A-Za-z]")).as_py()

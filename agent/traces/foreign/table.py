@@ -112,7 +112,8 @@ class TableReader:
         timed = time_us != NO_TIME
         if not timed.all():
             first = int(np.flatnonzero(~timed)[0])
-            text = str(block.columns[layout.time][first].as_py())
+            cell = block.columns[layout.time][first].as_py()
+            text = str(cell).removesuffix(".0") if isinstance(cell, float) else str(cell)
             self._reject("no_time", int((~timed).sum()), block.line_of(first), layout.time, text)
             block, time_us = block.filter(timed), time_us[timed]
         if time_us.size:
@@ -223,11 +224,14 @@ class TableReader:
         for name in named:
             keys, code = _told_apart(keys, code, *_names_in(columns[name]))
         numbers = np.zeros(len(keys), np.int32)
-        for row in np.flatnonzero(np.bincount(code, minlength=len(keys))).tolist():
-            key = keys[row]
+        there: NDArray[np.integer] = np.flatnonzero(np.bincount(code, minlength=len(keys)))
+        if any(keys[one] not in self._numbers for one in there.tolist()):
+            there = _as_they_appear(code, len(keys))
+        for one in there.tolist():
+            key = keys[one]
             if key not in self._numbers:
                 self._numbers[key] = self._new_gpu(dict(zip(named, key, strict=True)))
-            numbers[row] = self._numbers[key]
+            numbers[one] = self._numbers[key]
         of_rows: NDArray[np.int32] = numbers[code]
         return of_rows
 
@@ -276,6 +280,13 @@ def _told_apart(
         code = rank[both]
     pairs = (divmod(one, len(names)) for one in unique.tolist())
     return [(*keys[above], names[place]) for above, place in pairs], code
+
+
+def _as_they_appear(code: NDArray[np.integer], count: int) -> NDArray[np.integer]:
+    """Return which of the numbers below ``count`` the rows have, in the order of their first rows."""
+    first = np.full(count, code.size)
+    first[code[::-1]] = np.arange(code.size)[::-1]  # of several rows the one assigned last stays
+    return np.argsort(first, kind="stable")[: np.count_nonzero(first < code.size)]
 
 
 def _names_in(column: Any) -> tuple[list[str], NDArray[np.integer]]:
