@@ -149,7 +149,7 @@ def _assemble(about: _About, opened: ExitStack) -> tuple[Daemon, Callable[[], No
     inbox = open_inbox(source)
     told = inbox if config.work.told else None
     served = about.server is not None
-    callers = open_callers(config, source, about.host, about.version, opened, told) if served else None
+    callers, unheard = open_callers(config, source, about.host, about.version, opened, told) if served else (None, "")
     servers = open_servers(config, source, inbox, about.board, faults, opened)
     daemon = _daemon(about, source, accounts, calibrator, recorder, state, history, faults, between, callers, inbox)
     end_in_order(about.board, daemon, close_source)
@@ -157,7 +157,7 @@ def _assemble(about: _About, opened: ExitStack) -> tuple[Daemon, Callable[[], No
     daemon.restore()
     if servers is not None:
         servers.start()
-    _tell_of_another(about, daemon)
+    _tell_of_another(about, daemon, unheard)
     if (push := _push(config, about.board, faults)) is not None:
         opened.callback(push.stop)
     return daemon, RunSummary(accounts, simulated=source.kind == "simulated").log
@@ -178,19 +178,21 @@ def _told(line: ProgressLine, between: Callable[[Window], None]) -> Callable[[Wi
     return each
 
 
-def _tell_of_another(about: _About, daemon: Daemon) -> None:
-    """Say in one line what this agent goes without because another one on this host has it."""
-    trouble = about.server.jobs_trouble if about.server is not None else ""
+def _tell_of_another(about: _About, daemon: Daemon, unheard: str) -> None:
+    """Say what this agent goes without because another one on this host has it: in one line if that has its totals."""
+    unasked = about.server.jobs_trouble if about.server is not None else ""
     if daemon.other_owner:
-        beside = f"; {trouble}" if trouble else ""
         LOG.warning(
             "another agent (%s) keeps its totals in %s: this one's start at zero and are not kept%s",
             daemon.other_owner,
             about.config.state_dir,
-            beside,
+            "".join(f"; {trouble}" for trouble in (unasked, unheard) if trouble),
         )
-    elif trouble:
-        LOG.warning("%s; `wattshed jobs` does not find this agent there", trouble)
+        return
+    if unasked:
+        LOG.warning("%s; `wattshed jobs` does not find this agent there", unasked)
+    if unheard:
+        LOG.warning("%s; jobs that measure themselves do not find this agent", unheard)
 
 
 def _daemon(  # noqa: PLR0917 - called once, just above

@@ -7,7 +7,6 @@ on: what a window could not be recorded, named or saved for is stated, and the j
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import Counter
 from dataclasses import replace
@@ -116,7 +115,7 @@ class Daemon:
         self._extra_faults, self._notes, self._fleet = extra_faults, notes, fleet
         self._history, self._kernels, self._between, self._tenancy = history, kernels, between, tenancy
         self._callers, self._work = callers, work
-        self._stop = threading.Event()
+        self._stopped = False
         self._restored: Restored | None = None
         self._first_us: int | None = None
         self._last: Window | None = None
@@ -128,11 +127,11 @@ class Daemon:
     @property
     def stopped(self) -> bool:
         """Whether the run was told to end."""
-        return self._stop.is_set()
+        return self._stopped
 
     def stop(self) -> None:
-        """End the run after the window at hand; may be called from a signal handler."""
-        self._stop.set()
+        """End the run after the window at hand; may be called from signal handlers, one within another."""
+        self._stopped = True  # not a threading.Event: the second handler would wait for the lock of the first
 
     def restore(self) -> None:
         """Continue from the state on disk, if there is one that can be trusted."""
@@ -166,7 +165,7 @@ class Daemon:
         """Process windows until stopped; then save the state and close the recording."""
         since_us: int | None = None
         try:
-            while not self._stop.is_set():
+            while not self._stopped:
                 window = self.step()
                 if since_us is None:
                     since_us = None if self._held else window.end_us

@@ -102,7 +102,8 @@ def _simulated(config: Config, host: str, script: str, why: str = "") -> Source:
     clock = RealClock()
     with ExitStack() as around:
         folder = Path(around.enter_context(tempfile.TemporaryDirectory(prefix="wattshed-simulated-")))
-        node = SimulatedNode(clock, folder, script, kept=Path(config.state_dir))
+        kept = Path(config.state_dir) if config.state_dir else None
+        node = SimulatedNode(clock, folder, script, kept=kept)
         around.callback(node.close)
         meter = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=True, proc_root=node.proc_root)
         with ExitStack() as opened:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ASYNCHRONOUS = ("torch", "jax", "cupy", "tensorflow", "numba.cuda", "pycuda")
-"""Modules that leave work to the GPU and go on."""
+DRIVER = "libcuda.so.1"
+_NOT_STARTED = 3  # CUDA_ERROR_NOT_INITIALIZED
 
 
 def synchroniser(sync: str | bool | Callable[[], object]) -> Callable[[], object] | None:
@@ -37,6 +39,13 @@ def synchroniser(sync: str | bool | Callable[[], object]) -> Callable[[], object
     return wait
 
 
-def leaves_work() -> bool:
-    """Tell whether a module is loaded that may have left work to the GPU."""
-    return any(name in sys.modules for name in ASYNCHRONOUS)
+def leaves_work(driver: str = DRIVER) -> bool:
+    """Tell whether the program may have left work to a GPU: by whatever module, it has started the driver of CUDA.
+
+    A module that is only imported starts nothing, and asking loads and starts nothing either.
+    """
+    try:
+        cuda = ctypes.CDLL(driver, mode=os.RTLD_NOW | os.RTLD_NOLOAD)
+    except OSError:
+        return False
+    return bool(cuda.cuDeviceGetCount(ctypes.byref(ctypes.c_int())) != _NOT_STARTED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -112,7 +113,7 @@ def set_up_log(level: str, form: str, environ: Mapping[str, str], stream: TextIO
     """
     if form == "auto":
         form = "journald" if _is_journal(environ.get("JOURNAL_STREAM", ""), stream) else "text"
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(_unbuffered(stream))
     handler.setFormatter(Lines(form))
     handler.addFilter(AtARate())
     log = logging.getLogger("wattshed")
@@ -121,6 +122,14 @@ def set_up_log(level: str, form: str, environ: Mapping[str, str], stream: TextIO
     log.addHandler(handler)
     log.setLevel(level.upper())
     log.propagate = False
+
+
+def _unbuffered(stream: TextIO) -> TextIO:
+    """Return the stream without its buffer, which refuses a signal handler's line while another one is written."""
+    if not (isinstance(stream, io.TextIOWrapper) and isinstance(stream.buffer, io.BufferedWriter)):
+        return stream
+    raw = io.FileIO(stream.fileno(), "w", closefd=False)
+    return io.TextIOWrapper(raw, stream.encoding, stream.errors, write_through=True)
 
 
 def _is_journal(named: str, stream: TextIO) -> bool:

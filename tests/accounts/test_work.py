@@ -1,5 +1,6 @@
 """Work of jobs beside their energy: it moves no joule, waits for the energy of its time, and outlives a restart."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -96,8 +97,10 @@ def test_what_is_in_doubt_cancels_between_pages_and_stays_where_counting_begins(
     ]
     accounts = booked([second(i, [row for row in rows if row.end_us == (i + 1) * S]) for i in range(5)])
     accounts.finish()
-    assert unit_of(accounts).relative_sigma(0.0) == pytest.approx(50 / 200)
-    assert unit_of(accounts).relative_sigma(0.3) == pytest.approx((0.25**2 + 0.3**2) ** 0.5)
+    job = accounts.ledger.jobs[A]
+    for of_energy in (0.0, 0.3):
+        (told,) = job.work.facts(job.energy_hnj, of_energy * job.energy_hnj / HNJ)
+        assert told.sigma == pytest.approx(math.hypot(50 / 200, of_energy))
 
 
 def test_work_of_nobody_and_of_too_many_units_is_refused():

@@ -10,7 +10,8 @@ from contextlib import nullcontext
 import pytest
 
 from wattshed.agent.accounts.state import StateFile
-from wattshed.agent.config.settings import Config, Export
+from wattshed.agent.clock import RealClock
+from wattshed.agent.config.settings import Config, Export, WorkSettings
 from wattshed.agent.daemon import assembly, source
 from wattshed.agent.errors import InputError
 from wattshed.agent.meters import sampler
@@ -19,8 +20,7 @@ from wattshed.agent.meters.meter import NvmlMeter
 from wattshed.agent.traces.native import recorder
 from wattshed.exporters.formats import otlp
 
-PARTS = ("server", "source", "recorder", "state", "push")
-CLOSE = {"server": "stop", "source": "close", "recorder": "close", "state": "release", "push": "stop"}
+PARTS = ("server", "source", "recorder", "state", "callers", "servers", "push")
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +35,7 @@ def _process_as_it_was(monkeypatch, tmp_path):
     before = log.handlers[:], log.level, log.propagate
     monkeypatch.setenv("WATTSHED_JIT", "off")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
@@ -59,6 +60,7 @@ def life(monkeypatch, tmp_path):
                     self.windows, self.resolver, self.kind, self.library = self, None, "simulated", ""
                     self.notes, self.faults, self.look, self.tenancy = (), dict, lambda: None, dict
                     self.addresses, self.jobs_trouble = (), ""
+                    self.clock, self.proc_root, self.refresh = RealClock(), tmp_path, lambda: None
 
                 def start(self):
                     pass
@@ -85,13 +87,13 @@ def life(monkeypatch, tmp_path):
         monkeypatch.setattr(assembly, "open_source", part("source"))
         monkeypatch.setattr(recorder, "Recorder", part("recorder"))
         monkeypatch.setattr("wattshed.agent.accounts.state.StateFile", part("state"))
+        monkeypatch.setattr("wattshed.agent.daemon.callers.opening.CallersServer", part("callers"))
+        monkeypatch.setattr("wattshed.agent.daemon.work.WorkServers", part("servers"))
         monkeypatch.setattr(otlp, "Push", part("push"))
         ended = "in order"
         try:
-            config = Config(
-                meter="simulated", record=str(tmp_path / "r"), host="h", export=Export(otlp_endpoint="http://nowhere")
-            )
-            code = assembly.serve(config, "0")
+            parts = {"export": Export(otlp_endpoint="http://nowhere"), "work": WorkSettings(servers="auto")}
+            code = assembly.serve(Config(meter="simulated", record=str(tmp_path / "r"), host="h", **parts), "0")
         except (InputError, OSError) as error:
             ended = str(error)
         else:

@@ -122,7 +122,8 @@ def test_a_life_serves_at_once_obeys_the_law_records_and_ends_cleanly(tmp_path):
 
 
 def test_two_agents_do_not_share_their_totals(tmp_path):
-    """Nor their socket; the second says so in one line."""
+    """Nor their sockets; the second says so in one line."""
+    sockets = ("api.sock", "agent.sock")
     first = Running(tmp_path)
     first.wait("/-/ready")
     second = Running(tmp_path)
@@ -133,12 +134,12 @@ def test_two_agents_do_not_share_their_totals(tmp_path):
     for word in (
         f"pid {first.process.pid}, http://127.0.0.1:{first.port}",
         f"keeps its totals in {tmp_path}/state/wattshed: this one's start at zero and are not kept",
-        f"cannot listen on unix:{tmp_path}/api.sock",
+        *(f"cannot listen on unix:{tmp_path}/{name}" for name in sockets),
     ):
         assert word in line
-    assert (tmp_path / "api.sock").is_socket(), "it was not the second one's to remove"
+    assert all((tmp_path / name).is_socket() for name in sockets), "they were not the second one's to remove"
     assert first.stop()[0] == 0
-    assert not (tmp_path / "api.sock").exists()
+    assert not any((tmp_path / name).exists() for name in sockets)
 
 
 def test_auto_falls_back_to_the_simulated_node_and_says_so(tmp_path):

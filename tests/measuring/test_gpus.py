@@ -1,6 +1,10 @@
 """Which GPUs count: what CUDA would use, by number, UUID or instance; and who waits for them."""
 
+import ctypes
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +20,7 @@ from wattshed.agent.meters.nvml import Nvml
 from wattshed.agent.simulation.node import SimulatedNode
 from wattshed.agent.simulation.scenario import Gpu, NodeScenario
 
+COMPILER = shutil.which("gcc") or shutil.which("cc")
 ALIKE = [ListedGpu(f"GPU-{n}0000000-aaaa", "H100") for n in range(4)]
 MIXED = [*ALIKE[:3], ListedGpu("GPU-30000000-bbbb", "A100")]
 MIG = {"MIG-5f0000": 2}
@@ -95,13 +100,26 @@ def test_why_nothing_can_be_measured_is_said_in_one_line():
     assert session.why == "/no/such/agent.sock: No such file or directory"
 
 
+@pytest.mark.skipif(not COMPILER, reason="makes a library")
+def test_work_is_left_to_gpus_only_by_who_has_started_the_driver(tmp_path):
+    """Whatever is imported; asking does not even load it."""
+    source, driver = tmp_path / "cuda.c", tmp_path / "libcuda.so.1"
+    source.write_text("int answer = 3; int cuDeviceGetCount(int *count) { *count = 1; return answer; }")
+    subprocess.run([COMPILER, "-shared", "-fPIC", "-o", driver, source], check=True)
+    assert not leaves_work(str(driver))
+    assert str(driver) not in Path("/proc/self/maps").read_text()
+    loaded = ctypes.CDLL(str(driver))
+    assert not leaves_work(str(driver)), "it is imported, and not started"
+    ctypes.c_int.in_dll(loaded, "answer").value = 0
+    assert leaves_work(str(driver))
+
+
 def test_torch_is_waited_for_where_it_was_started_and_never_started(monkeypatch):
     waited = []
     cuda = SimpleNamespace(is_initialized=lambda: True, synchronize=lambda: waited.append(1))
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
     synchroniser("auto")()
     assert waited == [1]
-    assert leaves_work()
     assert synchroniser(False) is None
     cuda.is_initialized = lambda: False
     assert synchroniser("auto") is None

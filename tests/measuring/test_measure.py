@@ -97,6 +97,15 @@ def test_a_window_has_joules_seconds_and_what_goes_with_them(process):
         _ = window(process()).joules
 
 
+def test_work_that_nobody_waited_for_is_flagged(process, monkeypatch):
+    monkeypatch.setattr("wattshed.agent.measuring.measurement.leaves_work", lambda: True)
+    here = process()
+    with window(here) as m, window(here, sync=lambda: None) as waited:
+        pass
+    assert "no-sync" in m.flags
+    assert "no-sync" not in waited.flags
+
+
 def test_threads_and_tasks_give_the_same_numbers(process):
     here, found = process(), []
 

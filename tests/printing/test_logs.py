@@ -1,12 +1,14 @@
 """A line that repeats is written a few times, and then once in ten minutes with how often it came."""
 
 import io
+import itertools
 import logging
+import signal
 
 import pytest
 
 from tests.exporters import snapshots
-from wattshed.agent.printing.logs import FEW, REPEAT_S, AtARate
+from wattshed.agent.printing.logs import FEW, REPEAT_S, AtARate, set_up_log
 from wattshed.exporters.web.http import Server
 
 
@@ -100,3 +102,24 @@ def test_a_server_that_is_out_of_descriptors_all_day_fills_no_disk_and_counts_ea
     assert len(caplog.records) == FEW + 5
     assert caplog.records[-1].getMessage().endswith("(59 more in the last 10 min)")
     assert server.site.snapshot().faults["http"] == 360
+
+
+def test_a_signal_handlers_line_is_written_while_another_one_is(tmp_path, capsys):
+    """Nor is either cut: the agent says that it was told to end wherever it is."""
+    log, numbers = logging.getLogger("wattshed"), itertools.count()
+    before = log.handlers[:], log.level, log.propagate
+    was = signal.signal(signal.SIGALRM, lambda *_: log.info("inner %d", next(numbers)))
+    try:
+        with (tmp_path / "log").open("w") as stream:
+            set_up_log("info", "text", {}, stream)
+            for n in range(2000):
+                signal.setitimer(signal.ITIMER_REAL, 1e-6 + n % 50 * 1e-6)
+                log.info("outer %d", n)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.signal(signal.SIGALRM, was)
+        log.handlers[:], log.level, log.propagate = before
+    lines = [line.split()[-2:] for line in (tmp_path / "log").read_text().splitlines()]
+    assert [n for name, n in lines if name == "outer"] == [str(n) for n in range(2000)]
+    assert sorted(int(n) for name, n in lines if name == "inner") == list(range(next(numbers))) != []
+    assert capsys.readouterr().err == ""

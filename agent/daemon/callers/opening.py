@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from typing import TYPE_CHECKING
@@ -23,13 +22,13 @@ if TYPE_CHECKING:
     from wattshed.agent.daemon.callers.desk import WorkDesk
     from wattshed.agent.daemon.source import Source
 
-LOG = logging.getLogger("wattshed")
-
 
 def open_callers(  # noqa: PLR0917 - called once
     config: Config, source: Source, host: str, version: str, opened: ExitStack, work: WorkDesk | None = None
-) -> CallersDesk | None:
+) -> tuple[CallersDesk | None, str]:
     """Listen for processes of jobs; None where there shall be no socket, where it cannot be had, and in a playback.
+
+    Also returns why it cannot be had, or nothing.
 
     Parameters
     ----------
@@ -44,10 +43,10 @@ def open_callers(  # noqa: PLR0917 - called once
     """
     clock = source.clock
     if clock is None:
-        return None
+        return None, ""
     path = socket_path(config.socket, NAME, "no socket for `wattshed.measure`", "socket", os.environ)
     if not path:
-        return None
+        return None, ""
     about = {"wattshed": version, "host": host, "simulated": source.kind == "simulated"}
     offset_us = clock.now_us() - time.monotonic_ns() // 1000
     desk = CallersDesk(about, JobEnergies(), offset_us, work, refresh=source.refresh)
@@ -55,7 +54,6 @@ def open_callers(  # noqa: PLR0917 - called once
     try:
         server = CallersServer(path, desk, Senders(processes, clock.now_us), clock.now_us)
     except ListenError as error:
-        LOG.warning("%s; jobs that measure themselves do not find this agent", error)
-        return None
+        return None, str(error)
     opened.callback(server.close)
-    return desk
+    return desk, ""
