@@ -245,6 +245,8 @@ class PendingUsage:
 
     def moved(self, place: Mapping[int, int]) -> PendingUsage:
         """Renumber the GPUs by ``place`` (old to new); rows on GPUs that are gone are dropped."""
+        if not len(self.gpu):
+            return self
         kept = self.keep(np.isin(self.gpu, list(place)))
         return replace(kept, gpu=np.array([place[int(gpu)] for gpu in kept.gpu], np.int64))
 

@@ -134,12 +134,13 @@ class Amounts:
 
     def print(self, out: TextIO) -> None:
         """Print the report that was made, as a table."""
-        from wattshed.agent.reports.sheet import print_sheet, sheet_of  # noqa: PLC0415
+        if self._page is None:
+            return
+        from wattshed.agent.reports.sheet import print_sheet, sheet_of  # noqa: PLC0415 - for those who ask for it
 
-        if self._page is not None:
-            out.write(f"\nBy {self._by}\n")
-            sheet = sheet_of(self._page[0])
-            print_sheet(replace(sheet, notes=sheet.notes[1:]), out)  # the first says what the tables above said
+        out.write(f"\nBy {self._by}\n")
+        sheet = sheet_of(self._page[0])
+        print_sheet(replace(sheet, notes=sheet.notes[1:]), out)  # the first says what the tables above said
 
     def write_page(self, answer: Mapping[str, Any], power: PowerOverTime | None) -> None:
         """Write the page that is asked for, of the report that was made.
