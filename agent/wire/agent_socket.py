@@ -8,6 +8,7 @@ known yet, and ``again`` where the kernel did not tell who asks for certain.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -148,12 +149,21 @@ def ask(path: str, message: Mapping[str, Any], patience_s: float = _PATIENCE_S) 
 def _exchanged(sock: socket.socket, packet: bytes) -> dict[str, Any] | None:
     """Send a packet until the kernel has told for certain who sent it; see `agent.daemon.callers.senders`."""
     for _ in range(_TRIES):
-        sock.send(packet)
-        answer = unpacked(sock.recv(MOST_BYTES + 1))
+        with contextlib.suppress(BrokenPipeError):  # an agent that takes no more connections said so, and hung up
+            sock.send(packet)
+        answer = unpacked(_received(sock))
         if answer is None or "again" not in answer:
             return answer
         time.sleep(_AGAIN_S)
     return answer
+
+
+def _received(sock: socket.socket) -> bytes:
+    """Receive an answer; also one given before the agent hung up on a question that it did not read."""
+    try:
+        return sock.recv(MOST_BYTES + 1)
+    except ConnectionResetError:  # told once, and before what has arrived
+        return sock.recv(MOST_BYTES + 1)
 
 
 def _is_believed(uid: int, folder: Path) -> bool:

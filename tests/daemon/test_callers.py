@@ -3,8 +3,10 @@
 import array
 import json
 import os
+import select
 import socket
 import struct
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -189,6 +191,24 @@ def test_a_user_has_so_many_connections_and_packets(socket_of):
         answers.append(ask(agent.path, {"op": "hello"}))
     assert answers[-1]["reason"] == "packets"
     assert len(answers) > 5
+
+
+def test_a_refusal_is_heard_although_the_question_was_not(tmp_path):
+    """The kernel resets a connection that is closed with a packet unread, but what was sent before arrives."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(tmp_path / "agent.sock"))
+        listener.listen()
+
+        def hang_up():
+            connection, _ = listener.accept()
+            select.select([connection], [], [], 5)
+            connection.send(b'{"error": "too many", "reason": "connections"}')
+            connection.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        assert ask(str(tmp_path / "agent.sock"), {"op": "hello"})["reason"] == "connections"
+        thread.join()
 
 
 def test_budgets_are_each_users_own():
