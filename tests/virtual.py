@@ -27,7 +27,7 @@ from wattshed.agent.meters.nvml import Nvml
 from wattshed.agent.meters.sampler import Sampler
 from wattshed.agent.meters.schedule import Rates
 from wattshed.agent.simulation.node import SimulatedNode
-from wattshed.agent.work.inbox import WorkInbox
+from wattshed.agent.work_units.inbox import WorkInbox
 
 
 @dataclass

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from wattshed.agent.work.counting import Baseline
-    from wattshed.agent.work.servers import WorkServer
+    from wattshed.agent.work_units.counting import Baseline
+    from wattshed.agent.work_units.servers import WorkServer
 
 _EXAMPLES = """examples:
   wattshed work --scrape http://127.0.0.1:8000     beside a server, in its job
@@ -56,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
     from wattshed.agent.errors import InputError  # noqa: PLC0415 - a command imports its parts when it runs
     from wattshed.agent.wire.agent_socket import agent_socket  # noqa: PLC0415
     from wattshed.agent.wire.http import Address  # noqa: PLC0415
-    from wattshed.agent.work.kinds import KINDS  # noqa: PLC0415
-    from wattshed.agent.work.servers import WorkServer  # noqa: PLC0415
+    from wattshed.agent.work_units.kinds import KINDS  # noqa: PLC0415
+    from wattshed.agent.work_units.servers import WorkServer  # noqa: PLC0415
 
     if args.kind and args.kind not in KINDS:
         raise InputError(f"{args.kind!r} is none of {', '.join(KINDS)}", "--kind")
@@ -100,9 +100,9 @@ class Telling:
     def once(self) -> None:
         """Read the page, and tell what was done since the one before."""
         from wattshed.agent.wire.http import NoAnswerError  # noqa: PLC0415 - as above
-        from wattshed.agent.work.counting import Baseline, count  # noqa: PLC0415
-        from wattshed.agent.work.page import PageRefusedError  # noqa: PLC0415
-        from wattshed.agent.work.servers import read_server  # noqa: PLC0415
+        from wattshed.agent.work_units.counting import Baseline, count  # noqa: PLC0415
+        from wattshed.agent.work_units.page import PageRefusedError  # noqa: PLC0415
+        from wattshed.agent.work_units.servers import read_server  # noqa: PLC0415
 
         url = self._server.address.url
         trouble = ""

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from wattshed.agent.daemon.source import Source
     from wattshed.agent.traces.native.recorder import Recorder
     from wattshed.agent.window import Window
-    from wattshed.agent.work.inbox import WorkInbox
+    from wattshed.agent.work_units.inbox import WorkInbox
     from wattshed.exporters.formats.otlp import Push
     from wattshed.exporters.snapshot import FleetFacts, GpuFacts
     from wattshed.exporters.web.jobs_api import JobsApi

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from wattshed.agent.daemon.systemd import Notifier
     from wattshed.agent.errors import Faults
     from wattshed.agent.window import ProcessObservation
-    from wattshed.agent.work.inbox import WorkInbox
+    from wattshed.agent.work_units.inbox import WorkInbox
     from wattshed.exporters.snapshot import FleetFacts, GpuFacts, KernelFacts
 
 LOG = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from wattshed.agent.errors import InputError
 from wattshed.agent.jobs.cgroup_ids import CgroupNumbers
 from wattshed.agent.window import JobKey, Owner
 from wattshed.agent.wire.http import Address
-from wattshed.agent.work.inbox import WorkInbox
-from wattshed.agent.work.peers import cgroup_of_peer
-from wattshed.agent.work.servers import WorkServer, WorkServers
+from wattshed.agent.work_units.inbox import WorkInbox
+from wattshed.agent.work_units.peers import cgroup_of_peer
+from wattshed.agent.work_units.servers import WorkServer, WorkServers
 
 if TYPE_CHECKING:
     import socket

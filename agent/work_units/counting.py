@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wattshed.agent.work.kinds import OUTPUT, PREFILL, PROMPT, REQUESTS, with_prefill
+from wattshed.agent.work_units.kinds import OUTPUT, PREFILL, PROMPT, REQUESTS, with_prefill
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from wattshed.agent.work.page import ServerPage
+    from wattshed.agent.work_units.page import ServerPage
 
 
 @dataclass(frozen=True, slots=True)

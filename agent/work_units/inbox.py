@@ -12,15 +12,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.window import SCRAPED, TOLD, JobKey, Owner, WorkRow
-from wattshed.agent.work.counting import Baseline, count
+from wattshed.agent.work_units.counting import Baseline, count
 from wattshed.exporters.snapshot import WorkStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from wattshed.agent.window import Window
-    from wattshed.agent.work.counting import Done
-    from wattshed.agent.work.page import ServerPage
+    from wattshed.agent.work_units.counting import Done
+    from wattshed.agent.work_units.page import ServerPage
 
 MOST_UNITS = 8
 """Units of a job that it may tell of."""

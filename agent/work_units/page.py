@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from wattshed.agent.work.kinds import KINDS, RUNNING, with_prefill
+from wattshed.agent.work_units.kinds import KINDS, RUNNING, with_prefill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from wattshed.agent.work.kinds import ServerKind, WorkMetric
+    from wattshed.agent.work_units.kinds import ServerKind, WorkMetric
 
 LARGEST = 1 << 53
 """Servers count in doubles: above this they do not count one by one any more."""

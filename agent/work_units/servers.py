@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Protocol
 
 from wattshed.agent.window import JobKey, Owner
 from wattshed.agent.wire.http import Address, Client, NoAnswerError
-from wattshed.agent.work.kinds import KINDS, PATHS
-from wattshed.agent.work.page import PageRefusedError, read_page
-from wattshed.agent.work.peers import NoPeerError
+from wattshed.agent.work_units.kinds import KINDS, PATHS
+from wattshed.agent.work_units.page import PageRefusedError, read_page
+from wattshed.agent.work_units.peers import NoPeerError
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping, Sequence
 
     from wattshed.agent.errors import Faults
-    from wattshed.agent.work.counting import Done
-    from wattshed.agent.work.inbox import WorkInbox
-    from wattshed.agent.work.page import ServerPage
+    from wattshed.agent.work_units.counting import Done
+    from wattshed.agent.work_units.inbox import WorkInbox
+    from wattshed.agent.work_units.page import ServerPage
 
 TIMEOUT_S = 2.0
 MOST_BYTES = 4 << 20

@@ -9,9 +9,9 @@ from wattshed.agent.__main__ import main
 from wattshed.agent.commands.work import Telling
 from wattshed.agent.wire import agent_socket
 from wattshed.agent.wire.http import Address
-from wattshed.agent.work.servers import WorkServer
+from wattshed.agent.work_units.servers import WorkServer
 
-PAGES = Path(__file__).parents[1] / "work/pages"
+PAGES = Path(__file__).parents[1] / "work_units/pages"
 
 
 def page(name):

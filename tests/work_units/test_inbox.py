@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from tests.traces.windows_made_up import plain_window
 from wattshed.agent.window import JobKey, Owner
-from wattshed.agent.work.inbox import MOST_UNITS, WorkInbox
-from wattshed.agent.work.page import read_page
+from wattshed.agent.work_units.inbox import MOST_UNITS, WorkInbox
+from wattshed.agent.work_units.page import read_page
 
 JOB = Owner(JobKey("slurm:7"), {"user": "ada"})
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wattshed.agent.work.counting import Baseline, count
-from wattshed.agent.work.kinds import KINDS, RUNNING
-from wattshed.agent.work.page import LARGEST, PageRefusedError, ServerPage, WorkCounter, read_page
+from wattshed.agent.work_units.counting import Baseline, count
+from wattshed.agent.work_units.kinds import KINDS, RUNNING
+from wattshed.agent.work_units.page import LARGEST, PageRefusedError, ServerPage, WorkCounter, read_page
 
 PAGES = Path(__file__).parent / "pages"
 EXPECTED = json.loads((PAGES / "expected.json").read_text())

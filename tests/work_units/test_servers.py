@@ -12,10 +12,10 @@ from tests.wire.servers import serving
 from wattshed.agent.errors import Faults
 from wattshed.agent.window import JobKey, Owner
 from wattshed.agent.wire.http import Address
-from wattshed.agent.work import servers as servers_room
-from wattshed.agent.work.inbox import WorkInbox
-from wattshed.agent.work.peers import NoPeerError, cgroup_of_peer
-from wattshed.agent.work.servers import MOST_BYTES, NOT_ONE_ROUNDS, WorkServer, WorkServers
+from wattshed.agent.work_units import servers as servers_room
+from wattshed.agent.work_units.inbox import WorkInbox
+from wattshed.agent.work_units.peers import NoPeerError, cgroup_of_peer
+from wattshed.agent.work_units.servers import MOST_BYTES, NOT_ONE_ROUNDS, WorkServer, WorkServers
 
 PAGE = (Path(__file__).parent / "pages/vllm-0.33-a.prom").read_bytes()
 IDLE = (Path(__file__).parent / "pages/vllm-0.33-b.prom").read_bytes()
