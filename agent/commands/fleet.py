@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from wattshed.agent.commands.fleet_decisions import add_decisions
 from wattshed.agent.fleet.flags import fraction, fraction_or_whole, fraction_or_zero, positive, variation, whole
 from wattshed.agent.replay.reading_flags import add_reading_flags, options_of
 
@@ -83,6 +84,7 @@ def add_parser(subparsers: Any, open_trace: OpenAny) -> None:
     _node(commands, open_trace)
     _scenario(commands)
     _demand(commands, open_trace)
+    add_decisions(commands, open_trace)
     _serve(commands)
     _simulate(commands)
 
