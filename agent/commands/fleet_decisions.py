@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from wattshed.agent.fleet.demand.series import PowerTrace
+    from wattshed.agent.fleet.demand.series import OpenTrace, PowerTrace
     from wattshed.agent.traces.options import Options
 
     OpenAny = Callable[[Sequence[str], Options], PowerTrace]
@@ -97,6 +97,11 @@ def _run_headroom(args: argparse.Namespace) -> int:
     return headroom.headroom(args, _opener(args))
 
 
-def _opener(args: argparse.Namespace) -> Callable[[Sequence[str]], PowerTrace]:
+def _opener(args: argparse.Namespace) -> OpenTrace:
     options = replace(options_of(args), loads=True)
-    return lambda paths: args.open_trace(paths, options)
+
+    def opened(paths: Sequence[str]) -> PowerTrace:
+        trace: PowerTrace = args.open_trace(paths, options)
+        return trace
+
+    return opened

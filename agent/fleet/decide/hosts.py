@@ -60,7 +60,7 @@ class HostPowers:
     @property
     def span_s(self) -> float:
         """Length of the stretch."""
-        return self.gpu_w.shape[1] * self.step_s
+        return float(self.gpu_w.shape[1] * self.step_s)
 
     @property
     def boundary(self) -> str:
