@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from wattshed.agent.commands.fleet_decisions import add_decisions
 from wattshed.agent.fleet.flags import (
     fraction,
     fraction_or_whole,
@@ -92,6 +93,7 @@ def add_parser(subparsers: Any, open_trace: OpenAny) -> None:
     _node(commands, open_trace)
     _scenario(commands)
     _demand(commands, open_trace)
+    add_decisions(commands, open_trace)
     _serve(commands)
     _simulate(commands)
 
