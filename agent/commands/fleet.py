@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from wattshed.agent.fleet.flags import fraction, fraction_or_whole, fraction_or_zero, positive, variation, whole
+from wattshed.agent.commands.fleet_decisions import add_decisions
+from wattshed.agent.fleet.flags import (
+    fraction,
+    fraction_or_whole,
+    fraction_or_zero,
+    note_given,
+    positive,
+    runs,
+    variation,
+    whole,
+)
 from wattshed.agent.replay.reading_flags import add_reading_flags, options_of
 
 if TYPE_CHECKING:
@@ -83,6 +93,7 @@ def add_parser(subparsers: Any, open_trace: OpenAny) -> None:
     _node(commands, open_trace)
     _scenario(commands)
     _demand(commands, open_trace)
+    add_decisions(commands, open_trace)
     _serve(commands)
     _simulate(commands)
 
@@ -111,6 +122,7 @@ def _estimate(commands: Any) -> None:
         help="power of the whole fleet from a sample, or from a Prometheus-compatible server",
         epilog=_EXAMPLES["estimate"],
     )
+    note_given(p)
     p.add_argument("--sample", metavar="S.csv", help="stratum,host[,unit],value[,size][,units][,job]")
     p.add_argument("--population", metavar="P.csv", help="stratum,hosts[,size]")
     p.add_argument(
@@ -137,11 +149,21 @@ def _estimate(commands: Any) -> None:
     p.add_argument("--plan", type=fraction, metavar="E", help="also say how many hosts an interval of +-E needs")
     _server(p, required=False)
     _json(p)
-    p.set_defaults(run=_run_estimate)
+    of_files = ("--method", "--unit", "--bootstrap", "--plan")
+    runs(
+        p,
+        _run_estimate,
+        needs={
+            **dict.fromkeys(of_files, ("--sample",)),
+            "--resample": ("--bootstrap",),
+            "--timeout": ("--prometheus",),
+        },
+    )
 
 
 def _plan(commands: Any) -> None:
     p = commands.add_parser("plan", help="how many hosts to measure for a wanted error", epilog=_EXAMPLES["plan"])
+    note_given(p)
     p.add_argument(
         "--cv", type=variation, required=True, help="standard deviation over mean of a host's power: 0.4, or 40%%"
     )
@@ -159,13 +181,14 @@ def _plan(commands: Any) -> None:
         "--confidence", type=fraction, default=0.95, metavar="C", help="confidence level (default %(default)s)"
     )
     _json(p)
-    p.set_defaults(run=_run_plan)
+    runs(p, _run_plan)
 
 
 def _node(commands: Any, open_trace: OpenAny) -> None:
     p = commands.add_parser(
         "node", help="fit a node's power to its GPUs', from a recording of both", epilog=_EXAMPLES["node"]
     )
+    note_given(p)
     p.add_argument("--gpu", required=True, metavar="GPU.csv", help="power of the node's GPUs over time")
     p.add_argument("--node", required=True, metavar="BMC.csv", help="power of the node over time")
     p.add_argument(
@@ -176,7 +199,7 @@ def _node(commands: Any, open_trace: OpenAny) -> None:
         help="average over this many seconds (default %(default)s)",
     )
     _json(p)
-    p.set_defaults(run=_run_node, open_trace=open_trace)
+    runs(p, _run_node, open_trace=open_trace)
 
 
 def _scenario(commands: Any) -> None:
@@ -185,16 +208,18 @@ def _scenario(commands: Any) -> None:
         help="recompute and judge a public claim; without a name, list them",
         epilog=_EXAMPLES["scenario"],
     )
+    note_given(p)
     p.add_argument("name", nargs="?", metavar="NAME|FILE.toml")
     p.add_argument("--explain", action="store_true", help="every number with its source, every formula")
     _json(p)
-    p.set_defaults(run=_run_scenario)
+    runs(p, _run_scenario)
 
 
 def _demand(commands: Any, open_trace: OpenAny) -> None:
     p = commands.add_parser(
         "demand", help="peaks, ramps, frequency bands and transformers of a load", epilog=_EXAMPLES["demand"]
     )
+    note_given(p)
     p.add_argument("source", nargs="+", metavar="TRACE|SERIES.csv", help="files or folders; FILE@HOST names its host")
     add_reading_flags(p)
     p.add_argument(
@@ -224,11 +249,13 @@ def _demand(commands: Any, open_trace: OpenAny) -> None:
     )
     p.add_argument("--plot", metavar="FILE.png|FILE.svg", help="draw the load, its duration curve and its spectrum")
     _json(p)
-    p.set_defaults(run=_run_demand, open_trace=open_trace)
+    of_fleets = dict.fromkeys(("--resample", "--replicates", "--seed", "--device"), ("--scale", "--limit"))
+    runs(p, _run_demand, needs={**of_fleets, "--checkpoint": ("--scale",)}, open_trace=open_trace)
 
 
 def _serve(commands: Any) -> None:
     p = commands.add_parser("serve", help="publish wattshed_fleet_* metrics", epilog=_EXAMPLES["serve"])
+    note_given(p)
     _server(p, required=True)
     p.add_argument("--listen", action="append", metavar="ADDR:PORT", help="default 127.0.0.1:9961 (repeatable)")
     p.add_argument(
@@ -245,7 +272,7 @@ def _serve(commands: Any) -> None:
         help="query the server this often (default %(default)s)",
     )
     p.add_argument("--for", dest="duration", type=positive, metavar="S", help="stop after this long")
-    p.set_defaults(run=_run_serve)
+    runs(p, _run_serve)
 
 
 def _simulate(commands: Any) -> None:
@@ -254,6 +281,7 @@ def _simulate(commands: Any) -> None:
         help="send the recorded series of a simulated fleet to a server, to try estimates at scale",
         epilog=_EXAMPLES["simulate"],
     )
+    note_given(p)
     p.add_argument("--inventory", metavar="FLEET.toml", required=True)
     p.add_argument(
         "--to",
@@ -276,7 +304,7 @@ def _simulate(commands: Any) -> None:
     p.add_argument(
         "--for", dest="duration", type=positive, metavar="S", help="keep sending for this long (default: once)"
     )
-    p.set_defaults(run=_run_simulate)
+    runs(p, _run_simulate, needs={"--interval": ("--for",)})
 
 
 def _run_estimate(args: argparse.Namespace) -> int:

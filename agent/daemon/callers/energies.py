@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wattshed.agent.accounts.uncertainty import estimated_w, gain_j
 from wattshed.agent.meters.load_change import part_before, sigma_of_moment
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

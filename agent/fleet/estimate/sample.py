@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wattshed.agent.inputs.tables import Row
 
 
+SAMPLE_COLUMNS = ("stratum", "host", "unit", "value", "size", "units", "job", "cluster")
 MEASURES = frozenset(("mw", "w", "kw", "gw", "j", "kj", "mj", "gj", "wh", "kwh", "mwh", "gwh"))
 """Units of measurement, case folded, that a column ``unit`` may hold instead of the name of a GPU."""
 
@@ -109,7 +110,7 @@ def read_population(path: str | Path) -> Population:
         For a stratum that appears twice, a count that is not a whole number, a negative size.
     """
     strata: dict[str, tuple[int, float]] = {}
-    for row in read_table(path, ("stratum", "hosts")):
+    for row in read_table(path, ("stratum", "hosts"), used=("stratum", "hosts", "size")):
         name = row.name("stratum")
         if name in strata:
             raise row.error("stratum", f"{name!r} appears twice; give each stratum one row")
@@ -140,7 +141,7 @@ def read_sample(path: str | Path, population: Population, *, cluster: bool = Fal
         number, a negative size, more measured units than the host has.
     """
     gathered = _Gathered(population)
-    for row in read_table(path, ("stratum", "host", "value")):
+    for row in read_table(path, ("stratum", "host", "value"), used=SAMPLE_COLUMNS):
         gathered.take(row, next((c for c in ("cluster", "job") if cluster and row.text(c)), "host"))
     if not gathered.value:
         raise InputError("contains no measurement; add a row per measured host or GPU", str(path), 2)
