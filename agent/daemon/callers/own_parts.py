@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from wattshed.agent.accounts.uncertainty import idle_sigma_mw, split_spread
 from wattshed.agent.window import MISSING, Owner, uid_of
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
