@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from wattshed.exporters.units import HNJ_PER_JOULE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-MICRO = 1_000_000  # us in a second
-HNJ_PER_JOULE = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

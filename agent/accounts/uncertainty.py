@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.inputs.boards import likely_limit_mw
 from wattshed.agent.wire.parts import Doubt
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.commands import fleet_estimate
 from wattshed.agent.commands.fleet_estimate import add_json, add_server
-from wattshed.agent.fleet.flags import fraction_or_whole, positive, whole
+from wattshed.agent.fleet.flags import fraction_or_whole, note_given, positive, runs, whole
 from wattshed.agent.replay.reading_flags import add_reading_flags, options_of
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def _node(commands: Any, open_trace: OpenAny) -> None:
     p = commands.add_parser(
         "node", help="fit a node's power to its GPUs', from a recording of both", epilog=_EXAMPLES["node"]
     )
+    note_given(p)
     p.add_argument("--gpu", required=True, metavar="GPU.csv", help="power of the node's GPUs over time")
     p.add_argument("--node", required=True, metavar="BMC.csv", help="power of the node over time")
     p.add_argument(
@@ -91,7 +92,7 @@ def _node(commands: Any, open_trace: OpenAny) -> None:
         help="average over this many seconds (default %(default)s)",
     )
     add_json(p)
-    p.set_defaults(run=_run_node, open_trace=open_trace)
+    runs(p, _run_node, open_trace=open_trace)
 
 
 def _scenario(commands: Any) -> None:
@@ -100,16 +101,18 @@ def _scenario(commands: Any) -> None:
         help="recompute and judge a public claim; without a name, list them",
         epilog=_EXAMPLES["scenario"],
     )
+    note_given(p)
     p.add_argument("name", nargs="?", metavar="NAME|FILE.toml")
     p.add_argument("--explain", action="store_true", help="every number with its source, every formula")
     add_json(p)
-    p.set_defaults(run=_run_scenario)
+    runs(p, _run_scenario)
 
 
 def _demand(commands: Any, open_trace: OpenAny) -> None:
     p = commands.add_parser(
         "demand", help="peaks, ramps, frequency bands and transformers of a load", epilog=_EXAMPLES["demand"]
     )
+    note_given(p)
     p.add_argument("source", nargs="+", metavar="TRACE|SERIES.csv", help="files or folders; FILE@HOST names its host")
     add_reading_flags(p)
     p.add_argument(
@@ -139,11 +142,13 @@ def _demand(commands: Any, open_trace: OpenAny) -> None:
     )
     p.add_argument("--plot", metavar="FILE.png|FILE.svg", help="draw the load, its duration curve and its spectrum")
     add_json(p)
-    p.set_defaults(run=_run_demand, open_trace=open_trace)
+    of_fleets = dict.fromkeys(("--resample", "--replicates", "--seed", "--device"), ("--scale", "--limit"))
+    runs(p, _run_demand, needs={**of_fleets, "--checkpoint": ("--scale",)}, open_trace=open_trace)
 
 
 def _serve(commands: Any) -> None:
     p = commands.add_parser("serve", help="publish wattshed_fleet_* metrics", epilog=_EXAMPLES["serve"])
+    note_given(p)
     add_server(p, required=True)
     p.add_argument("--listen", action="append", metavar="ADDR:PORT", help="default 127.0.0.1:9961 (repeatable)")
     p.add_argument(
@@ -160,7 +165,7 @@ def _serve(commands: Any) -> None:
         help="query the server this often (default %(default)s)",
     )
     p.add_argument("--for", dest="duration", type=positive, metavar="S", help="stop after this long")
-    p.set_defaults(run=_run_serve)
+    runs(p, _run_serve)
 
 
 def _simulate(commands: Any) -> None:
@@ -169,6 +174,7 @@ def _simulate(commands: Any) -> None:
         help="send the recorded series of a simulated fleet to a server, to try estimates at scale",
         epilog=_EXAMPLES["simulate"],
     )
+    note_given(p)
     p.add_argument("--inventory", metavar="FLEET.toml", required=True)
     p.add_argument(
         "--to",
@@ -191,7 +197,7 @@ def _simulate(commands: Any) -> None:
     p.add_argument(
         "--for", dest="duration", type=positive, metavar="S", help="keep sending for this long (default: once)"
     )
-    p.set_defaults(run=_run_simulate)
+    runs(p, _run_simulate, needs={"--interval": ("--for",)})
 
 
 def _run_node(args: argparse.Namespace) -> int:

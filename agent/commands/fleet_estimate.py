@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wattshed.agent.fleet.flags import fraction, fraction_or_zero, positive, variation, whole
+from wattshed.agent.fleet.flags import fraction, fraction_or_zero, note_given, positive, runs, variation, whole
 
 if TYPE_CHECKING:
     import argparse
@@ -60,6 +60,7 @@ def _estimate(commands: Any) -> None:
         help="power of the whole fleet from a sample, or from a Prometheus-compatible server",
         epilog=_EXAMPLES["estimate"],
     )
+    note_given(p)
     p.add_argument("--sample", metavar="S.csv", help="stratum,host[,unit],value[,size][,units][,job]")
     p.add_argument("--population", metavar="P.csv", help="stratum,hosts[,size][,limit]")
     p.add_argument(
@@ -97,7 +98,26 @@ def _estimate(commands: Any) -> None:
     p.add_argument("--plan", type=fraction, metavar="E", help="also say how many hosts an interval of +-E needs")
     add_server(p, required=False)
     add_json(p)
-    p.set_defaults(run=_run_estimate)
+    of_files = (
+        "--method",
+        "--interval",
+        "--by",
+        "--calibrate",
+        "--joint",
+        "--against",
+        "--unit",
+        "--boundary",
+        "--span",
+    )
+    runs(
+        p,
+        _run_estimate,
+        needs={
+            **dict.fromkeys((*of_files, "--bootstrap", "--plan"), ("--sample",)),
+            "--resample": ("--bootstrap",),
+            "--timeout": ("--prometheus",),
+        },
+    )
 
 
 def _known(p: argparse.ArgumentParser) -> None:
@@ -115,6 +135,7 @@ def _known(p: argparse.ArgumentParser) -> None:
 
 def _plan(commands: Any) -> None:
     p = commands.add_parser("plan", help="how many hosts to measure for a wanted error", epilog=_EXAMPLES["plan"])
+    note_given(p)
     p.add_argument("--cv", type=variation, help="standard deviation over mean of a host's power: 0.4, or 40%%")
     p.add_argument("--error", type=fraction, help="wanted half-width of the interval over the total: 0.02, or 2%%")
     p.add_argument("--hosts", type=whole, help="hosts in the fleet (default: very many)")
@@ -137,7 +158,8 @@ def _plan(commands: Any) -> None:
     p.add_argument("--draw", type=whole, metavar="N", help="number of jobs, instead of --cv and --error")
     p.add_argument("--seed", type=int, default=1, help="random seed of the draw (default %(default)s)")
     add_json(p)
-    p.set_defaults(run=_run_plan)
+    needs = dict.fromkeys(("--jobs", "--draw"), ("--unit",))
+    runs(p, _run_plan, needs={**needs, "--seed": ("--jobs",)})
 
 
 def _run_estimate(args: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
@@ -11,6 +11,7 @@ from wattshed.agent.fleet.claims.scenario import load, read, shipped
 from wattshed.agent.fleet.demand.series import read_series
 from wattshed.agent.fleet.estimate.action import estimate_sample
 from wattshed.agent.fleet.estimate.node_model import fit
+from wattshed.agent.fleet.flags import is_given
 from wattshed.agent.fleet.live.inventory import read_inventory
 from wattshed.agent.fleet.live.site import ask, extrapolate
 from wattshed.agent.fleet.printing import answer
@@ -33,9 +34,9 @@ def estimate_fleet(args: argparse.Namespace) -> int:
     """``fleet estimate``, from files or from a server."""
     live, filed = (args.prometheus, args.inventory), (args.sample, args.population)
     if all(live) and not any(filed):
-        if args.method != "stratified":
-            raise InputError(f"--method {args.method} needs --sample; hosts of a server are estimated by strata")
         inventory = read_inventory(args.inventory)
+        if is_given(args, "--meter-sigma"):
+            inventory = replace(inventory, meter_gain_sigma=args.meter_sigma)
         measured = ask(Prometheus(args.prometheus, timeout_s=args.timeout), inventory)
         fleet = extrapolate(inventory, measured, confidence=args.confidence)
         return answer(fleet_json(fleet), fleet_parts(fleet), as_json=args.json)

@@ -20,7 +20,7 @@ from wattshed.agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
 from wattshed.agent.replay.nothing import flags_of_nothing
 from wattshed.agent.wire.parts import method_name
 from wattshed.exporters.numbers import plain
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from wattshed.exporters.snapshot import HNJ_PER_JOULE, WorkFacts
+from wattshed.exporters.snapshot import WorkFacts
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

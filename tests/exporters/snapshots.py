@@ -4,7 +4,6 @@ import math
 from dataclasses import replace
 
 from wattshed.exporters.snapshot import (
-    HNJ_PER_JOULE,
     EnergyShare,
     FleetFacts,
     GpuFacts,
@@ -14,6 +13,7 @@ from wattshed.exporters.snapshot import (
     WorkFacts,
     WorkStatus,
 )
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 T0 = 1_760_000_000_000_000
 UUIDS = [f"GPU-{i:08x}-1111-2222-3333-44445555666{i}" for i in range(8)]

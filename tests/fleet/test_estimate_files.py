@@ -56,7 +56,6 @@ def test_rows_of_a_host_are_its_gpus(estimate):
         S.replace("train", '"train"').replace(",b,", ',"b",'),
         "\n" + S.replace("\n", "\n\n") + "\n",
         S.replace("stratum,host,value", " Stratum , HOST ,Value"),
-        "".join(line + ",note\n" for line in S.splitlines()).replace(",note", ",comment", 1),
         gzip.compress(S.encode()),
         S.replace("\n", ",,\n"),
         S.encode("utf-16"),
@@ -74,7 +73,6 @@ def test_rows_of_a_host_are_its_gpus(estimate):
         "quotes",
         "blank lines",
         "header case",
-        "further column",
         "gzip",
         "empty columns",
         "utf-16",
@@ -88,6 +86,20 @@ def test_rows_of_a_host_are_its_gpus(estimate):
 )
 def test_files_as_people_write_them(estimate, changed):
     assert estimate(changed).json == estimate(S).json
+
+
+@pytest.mark.parametrize(
+    ("s", "p", "said"),
+    [
+        (S.replace("value", "value,weight").replace("0\n", "0,1\n"), P, "S.csv:1:4: column 'weight' is not used"),
+        (S.replace("value", "value,sizes"), P, "did you mean size?"),
+        (S, "stratum,hosts,note\ntrain,40,\nserve,25,x\n", "P.csv:1:3: column 'note' is not used"),
+    ],
+)
+def test_a_column_that_is_not_used_is_refused(estimate, s, p, said):
+    found = estimate(s, p)
+    assert found.code == 2
+    assert said in found.err
 
 
 def test_a_unit_of_measurement_names_no_gpu(estimate):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wattshed.agent.accounts.uncertainty import gain_j
 from wattshed.agent.meters.load_change import part_before, sigma_of_moment
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from wattshed.agent.accounts.account import GpuAccount

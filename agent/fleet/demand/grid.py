@@ -75,8 +75,8 @@ def on_grid(
     recording : LoadRecording
     step_s : float, optional
         Default: the longest median period of the series.
-    unit : {"job", "host"}, optional
-        Also keep the sum of each of these apart, as far as the recording knows them.
+    unit : {"job", "host", "gpu"}, optional
+        Also keep the sum of each of these apart, as far as the recording knows them; "gpu": each series.
     max_gap_s : float, optional, s
         What is known that close between two readings is no hole.
 
@@ -118,6 +118,8 @@ def on_grid(
 
 def _key(recording: LoadRecording, unit: str) -> Callable[[SeriesName], str] | None:
     """Return what names the unit of a series; None where the whole recording is one unit."""
+    if unit == "gpu":
+        return str
     if unit == "host" and recording.kind != "total" and all(name.host for name in recording.series):
         return lambda name: name.host
     return (lambda name: name.job) if unit and recording.kind == "job" else None

@@ -125,10 +125,8 @@ def estimate_sample(args: argparse.Namespace) -> int:
 
 
 def _resampled(args: argparse.Namespace) -> str:
-    """Say what the bootstrap draws; refuse an option without it, or one that contradicts the method."""
+    """Say what the bootstrap draws; refuse what contradicts the method."""
     if not args.bootstrap:
-        if args.resample:
-            raise InputError("--resample needs --bootstrap")
         return ""
     own = "job" if args.method == "cluster" else "host"
     resample: str = args.resample or own

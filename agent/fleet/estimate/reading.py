@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from wattshed.agent.inputs.tables import Row
 
 
+SAMPLE_COLUMNS = ("stratum", "host", "unit", "value", "size", "units", "job", "cluster")
+"""Columns that every sample may have; any other must be asked for."""
+
 MEASURES = frozenset(("mw", "w", "kw", "gw", "j", "kj", "mj", "gj", "wh", "kwh", "mwh", "gwh"))
 """Units of measurement, case folded, that a column ``unit`` may hold instead of the name of a GPU."""
 
@@ -36,7 +39,7 @@ def read_population(path: str | Path) -> Population:
         For a stratum that appears twice, a count that is not a whole number, a negative size or limit.
     """
     strata: dict[str, tuple[int, float, float]] = {}
-    for row in read_table(path, ("stratum", "hosts")):
+    for row in read_table(path, ("stratum", "hosts"), used=("stratum", "hosts", "size", "limit")):
         name = row.name("stratum")
         if name in strata:
             raise row.error("stratum", f"{name!r} appears twice; give each stratum one row")
@@ -99,9 +102,10 @@ def read_sample(
     gathered: _Gathered | None = None
     needed = dict.fromkeys((*wanted, *numbers, *([design] if design else [])))
     positive = {design} - {""}
-    for row in read_table(path, ("stratum", "host", "value")):
+    used = (*SAMPLE_COLUMNS, *DESIGN_COLUMNS, *needed, *also)
+    for row in read_table(path, ("stratum", "host", "value", *needed), used=used):
         if gathered is None:
-            check_columns(row, needed, design)
+            refuse_unused_design(row, design)
             names = (*(("cluster",) if "cluster" in row.columns else ()), *(("job",) if cluster else ()))
             primary = next((name for name in names if name in row.columns), "host")
             kept = needed | dict.fromkeys(name for name in also if name in row.columns)
@@ -117,22 +121,18 @@ def read_sample(
     return gathered.sample()
 
 
-def check_columns(row: Row, needed: Mapping[str, None], design: str) -> None:
-    """Refuse a table without a needed column, or with one that would be left out and must not be.
+def refuse_unused_design(row: Row, design: str) -> None:
+    """Refuse a table that says how hosts were drawn, if that would be left out.
 
     Raises
     ------
     InputError
     """
-    for name in needed:
-        if name not in row.columns:
-            raise InputError(f"has no column {name!r} (it has {', '.join(row.columns)})", row.path, 1)
     for name in DESIGN_COLUMNS:
         if name in row.columns and name != design:
-            what = "weights" if name == "weight" else "probabilities"
             raise InputError(
-                f"{name}: this method does not use the {what} with which hosts were drawn; give --method pi, or remove "
-                "the column",
+                f"column {name!r} is not used by this method, and says how hosts were drawn; give --method pi, or leave it "
+                "out",
                 row.path,
                 1,
                 row.columns[name],
