@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wattshed.agent.commands import fleet_estimate
+from wattshed.agent.commands.fleet_decisions import add_decisions
 from wattshed.agent.commands.fleet_estimate import add_json, add_server
 from wattshed.agent.fleet.flags import fraction_or_whole, note_given, positive, runs, whole
 from wattshed.agent.replay.reading_flags import add_reading_flags, options_of
@@ -73,6 +74,7 @@ def add_parser(subparsers: Any, open_trace: OpenAny) -> None:
     _node(commands, open_trace)
     _scenario(commands)
     _demand(commands, open_trace)
+    add_decisions(commands, open_trace)
     _serve(commands)
     _simulate(commands)
 

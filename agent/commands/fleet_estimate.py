@@ -69,22 +69,7 @@ def _estimate(commands: Any) -> None:
         default="stratified",
         help="estimator (default %(default)s)",
     )
-    p.add_argument(
-        "--confidence", type=fraction, default=0.95, metavar="C", help="confidence level (default %(default)s)"
-    )
-    p.add_argument(
-        "--interval",
-        choices=("auto", "t", "hall", "bounded"),
-        default="auto",
-        help="kind of interval (default auto: t, or hall if the sample is skewed)",
-    )
-    p.add_argument(
-        "--meter-sigma",
-        type=fraction_or_zero,
-        default=0.0,
-        metavar="F",
-        help="one sigma of the gain error all meters share, such as 0.02",
-    )
+    _doubted(p)
     _known(p)
     p.add_argument("--unit", default="", help="unit of the values, for the table")
     p.add_argument(
@@ -117,6 +102,26 @@ def _estimate(commands: Any) -> None:
             "--resample": ("--bootstrap",),
             "--timeout": ("--prometheus",),
         },
+    )
+
+
+def _doubted(p: argparse.ArgumentParser) -> None:
+    """Add how the interval is made."""
+    p.add_argument(
+        "--confidence", type=fraction, default=0.95, metavar="C", help="confidence level (default %(default)s)"
+    )
+    p.add_argument(
+        "--interval",
+        choices=("auto", "t", "hall", "bounded"),
+        default="auto",
+        help="kind of interval (default auto: t, or hall if the sample is skewed)",
+    )
+    p.add_argument(
+        "--meter-sigma",
+        type=fraction_or_zero,
+        default=0.0,
+        metavar="F",
+        help="one sigma of the gain error all meters share, such as 0.02",
     )
 
 

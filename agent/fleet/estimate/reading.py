@@ -131,8 +131,8 @@ def refuse_unused_design(row: Row, design: str) -> None:
     for name in DESIGN_COLUMNS:
         if name in row.columns and name != design:
             raise InputError(
-                f"column {name!r} is not used by this method, and says how hosts were drawn; give --method pi, or leave it "
-                "out",
+                f"column {name!r} is not used by this method, and says how hosts were drawn; give --method pi, or "
+                "leave it out",
                 row.path,
                 1,
                 row.columns[name],

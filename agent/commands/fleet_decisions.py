@@ -1,0 +1,107 @@
+"""Parsers of what a planner asks of a fleet; numpy and the rest are imported only when a command runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from wattshed.agent.fleet.decide.given import duration, durations, power, powers
+from wattshed.agent.fleet.flags import fraction, positive, whole
+from wattshed.agent.replay.reading_flags import add_reading_flags, options_of
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from wattshed.agent.fleet.demand.series import OpenTrace, PowerTrace
+    from wattshed.agent.traces.options import Options
+
+    OpenAny = Callable[[Sequence[str], Options], PowerTrace]
+
+_EXAMPLES = {
+    "headroom": """examples:
+  wattshed fleet headroom gpus.csv --feed 10MW --nameplate 10.2kW
+  wattshed fleet headroom gpus.csv --feed 10MW --job-hosts 64 --horizon 1y
+  wattshed fleet headroom gpus.csv --feed 10MW --cap 500,400 --node node.toml
+      also how many GPUs a megawatt carries with a power limit
+""",
+}
+
+
+def add_decisions(commands: Any, open_trace: OpenAny) -> None:
+    """Add the planner's commands to ``fleet``, in the order in which a site comes about.
+
+    Parameters
+    ----------
+    commands
+        What ``ArgumentParser.add_subparsers`` returned.
+    open_trace : callable
+        Opens traces of any known format.
+    """
+    _headroom(commands, open_trace)
+
+
+def _answer_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--plot", metavar="FILE.png|FILE.svg", help="draw the answer")
+    p.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def _trace_flags(p: argparse.ArgumentParser) -> None:
+    p.add_argument("source", nargs="+", metavar="TRACE|SERIES.csv", help="files or folders; FILE@HOST names its host")
+    add_reading_flags(p)
+    p.add_argument(
+        "--step", type=positive, metavar="S", help="step of the time grid (default: the recording's own period)"
+    )
+    p.add_argument(
+        "--node",
+        metavar="N.toml",
+        help="power of a node from that of its GPUs, as fleet node prints it (default: assumed)",
+    )
+
+
+def _headroom(commands: Any, open_trace: OpenAny) -> None:
+    p = commands.add_parser(
+        "headroom", help="how many hosts a feed carries at a risk of exceeding it", epilog=_EXAMPLES["headroom"]
+    )
+    _trace_flags(p)
+    p.add_argument("--feed", type=power, required=True, metavar="POWER", help="what the feed carries, such as 10MW")
+    p.add_argument(
+        "--exceed", type=fraction, default=0.01, metavar="P", help="allowed probability (default %(default)s)"
+    )
+    p.add_argument(
+        "--horizon", type=duration, default="1y", metavar="TIME", help="within which it counts (default %(default)s)"
+    )
+    p.add_argument(
+        "--window",
+        type=durations,
+        default="1s,1m,15m",
+        metavar="TIME,...",
+        help="means over which the feed is judged (default %(default)s)",
+    )
+    jobs = p.add_mutually_exclusive_group()
+    jobs.add_argument("--job-hosts", type=whole, metavar="M", help="hosts of a job, in lockstep (default 1)")
+    jobs.add_argument("--jobs", metavar="J.csv", help="a row for each job, with a column hosts")
+    p.add_argument("--jobs-last", type=duration, metavar="TIME", help="after which jobs are others (default: horizon)")
+    p.add_argument("--one-job", action="store_true", help="the recorded hosts are of one job (default: each a kind)")
+    p.add_argument("--cap", type=powers, metavar="W,...", help="also with these power limits of a GPU")
+    p.add_argument("--nameplate", type=power, metavar="POWER", help="of a host, to compare with")
+    p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
+    _answer_flags(p)
+    p.set_defaults(run=_run_headroom, open_trace=open_trace)
+
+
+def _run_headroom(args: argparse.Namespace) -> int:
+    from wattshed.agent.fleet.decide import headroom  # noqa: PLC0415  (numpy only when a command runs)
+
+    return headroom.headroom(args, _opener(args))
+
+
+def _opener(args: argparse.Namespace) -> OpenTrace:
+    options = replace(options_of(args), loads=True)
+
+    def opened(paths: Sequence[str]) -> PowerTrace:
+        trace: PowerTrace = args.open_trace(paths, options)
+        return trace
+
+    return opened
