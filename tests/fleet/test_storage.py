@@ -132,13 +132,13 @@ def test_a_floor_of_gpus_spares_a_battery_and_costs_energy(fleet, files):
 
 
 def test_a_band(fleet, files):
-    rows = "".join(f"{i / 10},a,{1e6 + 1e5 * math.cos(2 * math.pi * i / 10):.0f}\n" for i in range(3000))
+    rows = "".join(f"{i / 10},a,{1e6 + 1e5 * math.cos(0.194 * math.pi * i):.0f}\n" for i in range(3000))
     trace = files(t_csv="time,host,power\n" + rows)
     found = fleet("storage", trace, "--band", "0.5-5Hz:5kW", "--json").json
     assert found["limits"][0]["kept_in_operation"]
     assert found["limits"][0]["limit"] == "5 kW rms in 0.5-5 Hz"
     assert found["with_foresight"]["rms_w"] == pytest.approx(1e5 / math.sqrt(2), rel=1e-3)
-    assert found["with_foresight"]["energy_wh"] * 3600 == pytest.approx(0.929 * 1e5 / math.pi, rel=0.03)
+    assert found["with_foresight"]["energy_wh"] * 3600 == pytest.approx(0.929 * 1e5 / (0.97 * math.pi), rel=0.03)
     assert "show swings up to 5 Hz" in fleet("storage", trace, "--band", "6-9Hz:1kW").err
     beyond = fleet("storage", trace, "--band", "0.5-9Hz:5kW", "--json").json
     assert "swings above 5 Hz are not in the recording, and not in the size" in beyond["warnings"]
