@@ -32,6 +32,10 @@ _EXAMPLES = {
       one job of 10,000 hosts that all do what the recorded one does
   wattshed fleet storage gpus.csv --hosts 10000 --band 0.1-0.4Hz:50kW
 """,
+    "path": """examples:
+  wattshed fleet path plan.toml
+  wattshed fleet path plan.toml --plot path.svg
+""",
 }
 
 
@@ -47,6 +51,7 @@ def add_decisions(commands: Any, open_trace: OpenAny) -> None:
     """
     _headroom(commands, open_trace)
     _storage(commands, open_trace)
+    _path(commands)
 
 
 def _answer_flags(p: argparse.ArgumentParser) -> None:
@@ -121,6 +126,16 @@ def _storage(commands: Any, open_trace: OpenAny) -> None:
     runs(p, _run_storage, needs={"--floor": ("--tmp",), "--tmp": ("--floor",)}, open_trace=open_trace)
 
 
+def _path(commands: Any) -> None:
+    p = commands.add_parser(
+        "path", help="when a growing fleet runs out of power, and what to order by when", epilog=_EXAMPLES["path"]
+    )
+    p.add_argument("plan", metavar="PLAN.toml", help="GPUs by month, watts of each, and supplies (docs/planning.md)")
+    p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
+    _answer_flags(p)
+    p.set_defaults(run=_run_path)
+
+
 def _run_headroom(args: argparse.Namespace) -> int:
     from wattshed.agent.fleet.decide import headroom  # noqa: PLC0415  (numpy only when a command runs)
 
@@ -131,6 +146,12 @@ def _run_storage(args: argparse.Namespace) -> int:
     from wattshed.agent.fleet.decide import storage  # noqa: PLC0415  (numpy only when a command runs)
 
     return storage.storage(args, _opener(args))
+
+
+def _run_path(args: argparse.Namespace) -> int:
+    from wattshed.agent.fleet.decide import path  # noqa: PLC0415  (numpy only when a command runs)
+
+    return path.path(args)
 
 
 def _opener(args: argparse.Namespace) -> OpenTrace:
