@@ -198,6 +198,26 @@ def disagrees(account: GpuAccount) -> bool:
     return off is not None and account.totals.compared_us >= 30_000_000 and not -0.25 <= off <= 0.2
 
 
+def gpu_flags(account: GpuAccount, longest_run_us: int) -> tuple[str, ...]:
+    """Name what is doubtful about a GPU's energy.
+
+    Parameters
+    ----------
+    account : GpuAccount
+    longest_run_us : int, us
+        How long its power stood at the very same value.
+    """
+    totals = account.totals
+    checks = {
+        "frozen_sensor": longest_run_us > FROZEN_US,
+        "counter_reset": totals.resets > 0,
+        "counter_stuck": totals.stuck > 0,
+        "counter_rejected": totals.rejected_step + totals.rejected_dip > 0,
+        "disagreement": disagrees(account),
+    }
+    return (*account.device.flags, *(name for name, so in checks.items() if so))
+
+
 def job_sigma_j(job: JobAccount, gpus: Mapping[GpuKey, GpuAccount]) -> float:
     """Return one sigma (J) of a job's energy.
 
