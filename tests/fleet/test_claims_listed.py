@@ -67,6 +67,9 @@ def test_in_full(fleet):
         assert f"{name}: {c.text}\n    {c.verdict.upper()}: {c.reason}\n    claimed by: {c.source}" in out
         for number in c.rests_on:
             assert f"        {number.source}\n" in out
+        assert (c.computed_by in c.formulas) or [g.name for g in c.rests_on] == [n for n in (c.computed_by,) if n]
+    assert "\n    article: Davos 2026; as of: 2026\n    needed_2026_w = 21 GW (" in out
+    assert "\n        = stock_w * (growth_2026 - 1) * utilisation\n" in out
 
 
 def test_a_name_or_all_of_them(fleet):

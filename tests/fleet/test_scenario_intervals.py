@@ -14,6 +14,7 @@ from wattshed.agent.fleet.claims.scenario import load, shipped
 from wattshed.agent.fleet.claims.verdict import judge
 
 DRAWS = 10_000
+SAYS_LESS = "Tariffs make solar power in the United States at least 5 % dearer"  # docs/fleet.md names it
 Z = 1.959964  # 97.5 % of a normal
 FUNCTIONS = {
     "sum": lambda a: np.sum(a, axis=0), "mean": lambda a: np.mean(a, axis=0), "min": np.minimum, "max": np.maximum,
@@ -71,4 +72,5 @@ def test_stated_intervals_hold_95_of_100_draws_and_say_no_more_than_these(name, 
         low, high = np.quantile(figures, (0.025, 0.975))
         propagated = Range(claim.computed.value, min(low, claim.computed.value), max(high, claim.computed.value))
         again = judge(claim.claimed, claim.relation, claim.tolerance, propagated, claim.unit)
-        assert str(claim.verdict).startswith(("undetermined", str(again.verdict))), claim.text
+        if not str(claim.verdict).startswith(str(again.verdict)):
+            assert (claim.text, claim.verdict) == (SAYS_LESS, "undetermined")

@@ -158,15 +158,15 @@ def _explained(s: Scenario, c: Claim) -> Iterator[str]:
     """Tell everything about a claim: who says it, the verdict, each figure and number that it rests on."""
     yield f"{s.name}: {c.text}"
     yield f"    {c.verdict.upper()}: {c.reason}"
-    of = "".join(f", {told}" for told in (c.article, c.stated.as_of and c.stated.as_of.text, c.stated.boundary) if told)
-    yield f"    claimed by: {c.source}{of}"
-    numbers = {g.name for g in c.rests_on}
+    yield f"    claimed by: {c.source}"
+    of = {"article": c.article, "as of": c.stated.as_of and c.stated.as_of.text, "boundary": c.stated.boundary}
+    if any(of.values()):
+        yield f"    {'; '.join(f'{name}: {told}' for name, told in of.items() if told)}"
     for f in s.figures:
-        if f.name == c.computed_by:
+        if f.name in c.formulas:
             yield from (f"    {line}" for line in _figure_lines(f))
-    for g in s.given:
-        if g.name in numbers:
-            yield from (f"    {line}" for line in _given_lines(g))
+    for g in c.rests_on:
+        yield from (f"    {line}" for line in _given_lines(g))
 
 
 def _figure_lines(f: Figure) -> Iterator[str]:

@@ -95,6 +95,8 @@ class Claim:
     tolerance : float
     computed_by : str
         Name of the figure, or of the given number, that is compared.
+    formulas : tuple of str
+        Names of the formulas by which it is computed, in the order of the file.
     rests_on : tuple of Given
         The given numbers from which it follows.
     """
@@ -112,6 +114,7 @@ class Claim:
     unit: str = ""
     computed: Range | None = None
     computed_by: str = ""
+    formulas: tuple[str, ...] = ()
     rests_on: tuple[Given, ...] = ()
 
 
@@ -236,6 +239,11 @@ class _Reader:
 
     def _inputs(self, name: str, table: Table, key: str) -> list[str]:
         """Given numbers that a figure rests on, in the order of the file."""
+        found = self._beneath(name, table, key)
+        return [each for each in self._given if each in found]
+
+    def _beneath(self, name: str, table: Table, key: str) -> set[str]:
+        """Whatever a figure follows from, itself as well; complaints are about the key that asked for it."""
         found: set[str] = set()
         pending = [name]
         while pending:
@@ -251,7 +259,7 @@ class _Reader:
                     f"there is nothing named {current!r}{near or f'; add [given.{current}] or [formula.{current}]'}",
                     key,
                 )
-        return [each for each in self._given if each in found]
+        return found
 
     def _of(self, name: str) -> list[Stated]:
         """Of when and where the numbers are on which a figure rests; what a formula says of itself goes before."""
@@ -288,7 +296,7 @@ class _Reader:
         unit, name = table.text("unit"), table.text("computed")
         computed = self._figure(name, table, "computed")
         part = table.text("part", "", empty=True)
-        differs = mismatch(stated, self._of(name))
+        beneath, differs = self._beneath(name, table, "computed"), mismatch(stated, self._of(name))
         judged = judge(claimed, relation, tolerance, computed, unit, part=part, mismatch=differs)
         because = table.text("because", "", empty=True).rstrip(".")
         return Claim(
@@ -296,7 +304,7 @@ class _Reader:
             article,
             stated,
             judged.verdict,
-            f"{judged.reason}{': ' + because if because else ''}.",
+            f"{judged.reason}{('; ' if differs else ': ') + because if because else ''}.",
             judged.at_the_edge,
             relation,
             claimed,
@@ -304,7 +312,8 @@ class _Reader:
             unit,
             computed,
             name,
-            tuple(self._given[each] for each in self._inputs(name, table, "computed")),
+            tuple(each for each in self._formulas if each in beneath),
+            tuple(given for each, given in self._given.items() if each in beneath),
         )
 
 
