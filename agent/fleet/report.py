@@ -6,38 +6,16 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.fleet.boundary.units import between, shown
+from wattshed.agent.fleet.estimate.told import estimate_json, warned
 from wattshed.agent.printing.paragraphs import TableRows, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from wattshed.agent.fleet.claims.scenario import BoundaryPower, Claim, Figure, Given, Scenario
-    from wattshed.agent.fleet.estimate.estimators import Estimate
     from wattshed.agent.fleet.live.site import FleetEstimate
 
-FLEET_SCHEMA = "wattshed.fleet/1"
 SCENARIO_SCHEMA = "wattshed.scenario/1"
-
-
-def estimate_json(found: Estimate, unit: str = "") -> dict[str, Any]:
-    """Lay an estimate out as ``wattshed.fleet/1``."""
-    return {
-        "schema": FLEET_SCHEMA,
-        "total": found.total,
-        "se": found.se,
-        "df": found.df,
-        "lower": found.lower,
-        "upper": found.upper,
-        "confidence": found.confidence,
-        "method": found.method,
-        "unit": unit,
-        "strata": [asdict(s) for s in found.strata],
-        "deff": found.deff,
-        "sampling_se": found.sampling_se,
-        "meter_se": found.meter_se,
-        "measured_total": found.measured_total,
-        "warnings": list(found.warnings),
-    }
 
 
 def fleet_json(fleet: FleetEstimate) -> dict[str, Any]:
@@ -51,41 +29,6 @@ def fleet_json(fleet: FleetEstimate) -> dict[str, Any]:
         "headroom_w": dict(fleet.headroom_w),
         "per_day": {name: asdict(b) for name, b in fleet.bills.items()},
     }
-
-
-def _number(value: float | None, unit: str) -> str:
-    return "-" if value is None else shown(value, unit)
-
-
-def estimate_parts(found: Estimate, unit: str = "") -> list[str | TableRows]:
-    """Lay an estimate out for a terminal."""
-    percent = f"{found.confidence:.0%}"
-    if found.total is None:
-        head = f"total unknown; the measured strata add up to {shown(found.measured_total, unit)}"
-    elif found.lower is None or found.upper is None:
-        head = f"total {shown(found.total, unit)}, no {percent} interval"
-    else:
-        head = (
-            f"total {shown(found.total, unit)}, {percent} interval {between(found.lower, found.upper, unit)} "
-            f"({found.method}, standard error {_number(found.se, unit)}, {found.df} degrees of freedom)"
-        )
-    rows = [
-        (
-            s.stratum,
-            f"{s.sampled} of {s.hosts}{' (all)' if s.take_all else ''}",
-            _number(s.mean, unit),
-            _number(s.sd, unit),
-            _number(s.total, unit),
-            _number(s.se, unit),
-        )
-        for s in found.strata
-    ]
-    columns = table(("stratum", "hosts", "mean", "sd", "total", "se"), rows)
-    said = ["", "Columns: sd, standard deviation between hosts; se, standard error of the total."]
-    if found.deff is not None:
-        simple = "the variance of this total over that of a simple random sample of its size"
-        said.append(f"Design effect {found.deff:.3g}: {simple}.")
-    return [head, "", columns, *said, *_warned(found.warnings)]
 
 
 def fleet_parts(fleet: FleetEstimate) -> list[str | TableRows]:
@@ -109,11 +52,7 @@ def fleet_parts(fleet: FleetEstimate) -> list[str | TableRows]:
         parts += [] if bill.carbon_kg is None else [f"{bill.carbon_kg / 1000:,.1f} t CO2e"]
         parts += [] if bill.carbon_free_share is None else [f"{bill.carbon_free_share:.1%} carbon-free by the hour"]
         lines.append(f"site {name}, at this power over its hours (a day): {', '.join(parts)}")
-    return [*lines, *_warned(fleet.warnings)]
-
-
-def _warned(warnings: Iterable[str]) -> list[str]:
-    return [f"warning: {w}" for w in warnings]
+    return [*lines, *warned(fleet.warnings)]
 
 
 def scenario_json(found: Scenario) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wattshed.agent.fleet.claims.scenario import load, shipped
 from wattshed.agent.fleet.estimate import estimators
-from wattshed.agent.fleet.estimate.sample import read_population, read_sample
+from wattshed.agent.fleet.estimate.reading import read_population, read_sample
 from wattshed.agent.fleet.live.inventory import read_inventory
 from wattshed.agent.fleet.live.simulate import SimulatedFleet
 

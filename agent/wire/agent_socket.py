@@ -3,7 +3,7 @@
 A packet is one question, its answer one packet more: ``{"op": "hello"}``, ``{"op": "add", "unit": "steps", "count":
 1}``, ``{"op": "energy", "start_ns": ..., "end_ns": ...}`` with times of CLOCK_MONOTONIC. Who asks is what the kernel
 says of each packet, never what is in it. Answers have ``error`` where something is refused, ``wait`` where it is not
-known yet, and ``again`` where the kernel did not tell who asks for certain.
+known yet (with an estimate, where there is one), and ``again`` where the kernel did not tell who asks for certain.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 NAME = "agent.sock"
 SCHEMA = "wattshed.agent/1"
 VARIABLE = "WATTSHED_SOCKET"
+JOB, PROCESS = "job", "process"
+"""Whose joules an answer tells: those of the job of whoever asks; or, outside of jobs, its own and those of what it
+started."""
 MOST_BYTES = 4096
 """Of a packet, in either direction."""
 MOST_COUNT = 1 << 53

@@ -16,8 +16,10 @@ import pytest
 from wattshed.agent.daemon.callers.desk import CallersDesk
 from wattshed.agent.daemon.callers.energies import JobEnergies
 from wattshed.agent.daemon.callers.limits import Budgets, CallLimits
+from wattshed.agent.daemon.callers.own_parts import OwnParts
 from wattshed.agent.daemon.callers.senders import Senders
 from wattshed.agent.daemon.callers.server import CallersServer
+from wattshed.agent.jobs.ancestry import Ancestry
 from wattshed.agent.jobs.processes import Processes
 from wattshed.agent.window import JobKey, Owner
 from wattshed.agent.wire.agent_socket import MOST_BYTES, AgentAbsentError, agent_socket, ask, wrong_work
@@ -55,7 +57,9 @@ def socket_of(tmp_path):
     def open_(limits=None, refuses=()):
         tmp_path.chmod(0o755)
         work = Noted(refuses)
-        desk = CallersDesk({"wattshed": "1", "simulated": False}, JobEnergies(), 0, work)
+        desk = CallersDesk(
+            {"wattshed": "1", "simulated": False}, JobEnergies(), OwnParts(Ancestry(Path("/proc"))), 0, work
+        )
         senders = Senders(Processes(Path("/proc"), now_us, await_exits=False), now_us)
         server = CallersServer(str(tmp_path / "agent.sock"), desk, senders, now_us, limits)
         opened.append(server)

@@ -11,20 +11,20 @@ def variance(values):
 
 
 def stratified(strata):
-    """[(N, [y, ...]), ...] -> total, variance, degrees of freedom over the strata that are not taken whole."""
-    total = var = 0.0
-    df = 0
-    for size, values in strata:
-        n = len(values)
-        total += size * sum(values) / n
-        if n < size:
-            var += size**2 * (1 - n / size) * variance(values) / n
-            df += n - 1
-    return total, var, df
+    """[(N, [y, ...]), ...] -> total, variance, Satterthwaite's degrees of freedom."""
+    total = sum(size * sum(values) / len(values) for size, values in strata)
+    parts = [
+        (size**2 * (1 - len(values) / size) * variance(values) / len(values), len(values) - 1)
+        for size, values in strata
+        if len(values) < size
+    ]
+    var = sum(v for v, _ in parts)
+    below = sum(v**2 / n for v, n in parts)
+    return total, var, var**2 / below if below > 0 else sum(n for _, n in parts)
 
 
 def ratio(strata, known):
-    """[(N, [y, ...], [x, ...]), ...] and the known total of x -> total, variance (combined ratio estimator)."""
+    """[(N, [y, ...], [x, ...]), ...] and the known total of x -> total, variance given the sizes drawn (combined)."""
     above = sum(size / len(y) * v for size, y, _ in strata for v in y)
     below = sum(size / len(x) * v for size, _, x in strata for v in x)
     r = above / below
@@ -32,7 +32,7 @@ def ratio(strata, known):
     for size, y, x in strata:
         d = [a - r * b for a, b in zip(y, x, strict=True)]
         var += size**2 * (1 - len(d) / size) * variance(d) / len(d)
-    return r * known, var
+    return r * known, var * (known / below) ** 2
 
 
 def two_stage(size, hosts):

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 from tests.daemon.test_callers import ByPid, Noted, now_us
 from wattshed.agent.daemon.callers.desk import CallersDesk
 from wattshed.agent.daemon.callers.energies import JobEnergies
+from wattshed.agent.daemon.callers.own_parts import OwnParts
 from wattshed.agent.daemon.callers.senders import Senders
 from wattshed.agent.daemon.callers.server import CallersServer
+from wattshed.agent.jobs.ancestry import Ancestry
 from wattshed.agent.jobs.processes import Processes
 from wattshed.agent.measuring.process import WorkTeller
 
@@ -23,7 +25,7 @@ def test_sums_are_told_and_kept_until_an_agent_is_there(tmp_path):
     assert time.perf_counter() - begun < 1
     teller.flush()
     work = Noted()
-    desk = CallersDesk({}, JobEnergies(), 0, work)
+    desk = CallersDesk({}, JobEnergies(), OwnParts(Ancestry(Path("/proc"))), 0, work)
     senders = Senders(Processes(Path("/proc"), now_us, await_exits=False), now_us)
     server = CallersServer(str(path), desk, senders, now_us)
     for _ in range(12):
