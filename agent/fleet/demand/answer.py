@@ -280,8 +280,16 @@ def _swings(found: Findings) -> list[str | TableRows]:
 
 
 def _lines(found: Findings) -> list[str | TableRows]:
-    rows = [(line.frequency, shown(line.rms_w, "W"), between(line.lower_w, line.upper_w, "W")) for line in found.lines]
-    head = ("line of the recording", "root mean square", "95 % interval")
+    rows = [
+        (
+            line.frequency,
+            shown(line.rms_w, "W"),
+            between(line.lower_w, line.upper_w, "W"),
+            "" if line.in_step is None else f"{line.in_step:.0%}",
+        )
+        for line in found.lines
+    ]
+    head = ("line of the recording", "root mean square", "95 % interval", "in step")
     return [table(head, rows, left=(0,))] if rows else []
 
 
