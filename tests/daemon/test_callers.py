@@ -8,78 +8,24 @@ import socket
 import struct
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from wattshed.agent.daemon.callers.desk import CallersDesk
-from wattshed.agent.daemon.callers.energies import JobEnergies
+from tests.daemon.callers import connected, listening, now_us
 from wattshed.agent.daemon.callers.limits import Budgets, CallLimits
-from wattshed.agent.daemon.callers.own_parts import OwnParts
 from wattshed.agent.daemon.callers.senders import Senders
 from wattshed.agent.daemon.callers.server import CallersServer
-from wattshed.agent.jobs.ancestry import Ancestry
 from wattshed.agent.jobs.processes import Processes
-from wattshed.agent.window import JobKey, Owner
 from wattshed.agent.wire.agent_socket import MOST_BYTES, AgentAbsentError, agent_socket, ask, wrong_work
-
-
-def now_us():
-    return time.monotonic_ns() // 1000
-
-
-class Noted:
-    """Takes work down as it comes."""
-
-    def __init__(self, refuses=()):
-        self.work, self.reasons, self._refuses = [], [], refuses
-
-    def add(self, owner, unit, count, time_us):
-        self.work.append((owner.key, unit, count))
-        return "no more units" if unit in self._refuses else ""
-
-    def refuse(self, reason):
-        self.reasons.append(reason)
-
-
-class ByPid:
-    """Every process is a job of its own."""
-
-    def owner_of(self, process):
-        return Owner(JobKey(f"job:{process.pid}"))
 
 
 @pytest.fixture
 def socket_of(tmp_path):
-    opened = []
-
-    def open_(limits=None, refuses=()):
-        tmp_path.chmod(0o755)
-        work = Noted(refuses)
-        desk = CallersDesk(
-            {"wattshed": "1", "simulated": False}, JobEnergies(), OwnParts(Ancestry(Path("/proc"))), 0, work
-        )
-        senders = Senders(Processes(Path("/proc"), now_us, await_exits=False), now_us)
-        server = CallersServer(str(tmp_path / "agent.sock"), desk, senders, now_us, limits)
-        opened.append(server)
-        return SimpleNamespace(
-            path=server.path,
-            work=work,
-            desk=desk,
-            settle=lambda: desk.settle(ByPid(), SimpleNamespace(end_us=now_us() + 1)),
-        )
-
-    yield open_
-    for server in opened:
-        server.close()
-
-
-def connected(path):
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    sock.settimeout(5)
-    sock.connect(path)
-    return sock
+    with ExitStack() as opened:
+        yield lambda limits=None, refuses=(): opened.enter_context(listening(tmp_path, limits, refuses))
 
 
 def in_a_child(what, uid=65534):
