@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.accounts.ledger import GpuKey, JobAccount
     from wattshed.agent.accounts.pending_usage import PendingUsage
-    from wattshed.exporters.snapshot import WorkFacts
+    from wattshed.exporters.work_facts import WorkFacts
     from wattshed.kernels.billing.layout import EnergyIntervals
     from wattshed.kernels.billing.split import Split
 

@@ -18,6 +18,7 @@ from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.dialect import PACKED, sniff
 from wattshed.agent.inputs.quantities import decimal_of
 from wattshed.agent.inputs.text import HEAD_BYTES, decoded
+from wattshed.agent.inputs.toml import meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -147,7 +148,9 @@ class Row:
         return int(value)
 
 
-def read_table(path: str | Path, required: Sequence[str], *, lower: bool = True) -> Iterator[Row]:
+def read_table(
+    path: str | Path, required: Sequence[str], *, used: Sequence[str] | None = None, lower: bool = True
+) -> Iterator[Row]:
     """Rows of a CSV file with a header line.
 
     Parameters
@@ -156,13 +159,17 @@ def read_table(path: str | Path, required: Sequence[str], *, lower: bool = True)
         A file, or an http(s) URL; cells are separated by comma, semicolon, tab or bar.
     required : sequence of str
         Columns that must be there.
+    used : sequence of str, optional
+        All columns that the caller uses: any other is refused, for what it says would be ignored. By default any may
+        be there.
     lower : bool
         Whether column names are folded to lower case.
 
     Raises
     ------
     InputError
-        Naming the file, line and column, if a column is missing or doubled, or a row has another number of cells.
+        Naming the file, line and column, if a column is missing, doubled or not used, or a row has another number of
+        cells.
     """
     where = str(path)
     text = decoded(read_bytes(path), where)
@@ -206,7 +213,7 @@ def read_rows(
                 continue
             if not columns:
                 columns = _header(
-                    where, reader.line_num, [c.strip().lower() if lower else c.strip() for c in cells], required
+                    where, reader.line_num, [c.strip().lower() if lower else c.strip() for c in cells], required, used
                 )
                 continue
             if len(cells) != len(columns):
@@ -224,7 +231,9 @@ def read_rows(
         raise InputError(f"is empty; expected a header with {', '.join(required)}", where, 1)
 
 
-def _header(path: str, line: int, names: list[str], required: Sequence[str]) -> dict[str, int]:
+def _header(
+    path: str, line: int, names: list[str], required: Sequence[str], used: Sequence[str] | None
+) -> dict[str, int]:
     columns: dict[str, int] = {}
     for position, written in enumerate(names, 1):
         # Spreadsheets leave empty columns at the end of every line.
@@ -235,4 +244,9 @@ def _header(path: str, line: int, names: list[str], required: Sequence[str]) -> 
     for name in required:
         if name not in columns:
             raise InputError(f"has no column {name!r} (it has {', '.join(columns)})", path, line)
+    if used is not None:
+        for name, position in columns.items():
+            if names[position - 1] and name not in used:
+                use = f"leave it out (used: {', '.join(used)})"
+                raise InputError(f"column {name!r} is not used here{meant(name, used)}; {use}", path, line, position)
     return columns

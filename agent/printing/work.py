@@ -22,7 +22,7 @@ WORK_COLUMNS = (
 
 
 def work_row(one: Mapping[str, Any]) -> dict[str, str]:
-    """Write one unit of a job's work, as a document has it (`exporters.snapshot.WorkFacts.plain`)."""
+    """Write one unit of a job's work, as a document has it (`exporters.work_facts.WorkFacts.plain`)."""
     joules, doubt = joules_per_unit(one)
     return {
         "unit": printable(one["unit"]),

@@ -7,7 +7,8 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from wattshed.exporters.snapshot import HNJ_PER_JOULE, WorkFacts
+from wattshed.exporters.units import HNJ_PER_JOULE
+from wattshed.exporters.work_facts import WorkFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

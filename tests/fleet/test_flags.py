@@ -52,3 +52,28 @@ def test_a_plan_for_a_variation_of_40_says_what_was_meant(fleet):
     )
     plans = [fleet("plan", "--cv", cv, "--error", e).out for cv, e in ((0.4, 0.02), ("40%", "2%"))]
     assert plans == ["an interval of ±2% takes 1,537 hosts\n"] * 2
+
+
+LIVE = ("--prometheus", "http://127.0.0.1:9", "--inventory", "FLEET.toml")
+FILES = ("--sample", "S.csv", "--population", "P.csv")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("estimate", *LIVE, "--plan", "2%"), "--plan needs --sample"),
+        (("estimate", *LIVE, "--bootstrap", 100), "--bootstrap needs --sample"),
+        (("estimate", *LIVE, "--method", "ratio"), "--method needs --sample"),
+        (("estimate", *LIVE, "--unit", "W"), "--unit needs --sample"),
+        (("estimate", *FILES, "--resample", "job"), "--resample needs --bootstrap"),
+        (("estimate", *FILES, "--timeout", 3), "--timeout needs --prometheus"),
+        (("demand", "load.csv", "--replicates", 9), "--replicates needs --scale or --limit"),
+        (("demand", "load.csv", "--limit", 9, "--checkpoint", 60), "--checkpoint needs --scale"),
+        (("simulate", "--inventory", "F", "--to", "http://127.0.0.1:9", "--interval", 2), "--interval needs --for"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(fleet, words, said):
+    found = fleet(*words)
+    assert found.code == 2
+    assert f"wattshed: {said}, and would be ignored" in found.err
+    assert found.err.count("\n") == 1

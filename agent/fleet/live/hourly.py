@@ -60,7 +60,7 @@ def read_hours(path: str | Path) -> Hours:
     """
     columns: dict[str, list[float]] = {name: [] for name in COLUMNS}
     expected = 0
-    for row in read_table(path, ("hour",)):
+    for row in read_table(path, ("hour",), used=("hour", *COLUMNS)):
         if row.count("hour") != expected:
             raise row.error("hour", f"expected hour {expected}; give one row for each hour, from 0")
         expected += 1
