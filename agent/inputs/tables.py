@@ -177,7 +177,7 @@ def read_table(
     if dialect.delimiter == PACKED:
         text = text.replace(", ", PACKED)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=dialect.delimiter, skipinitialspace=True, strict=True)
-    return read_rows(reader, where, required, lower=lower, decimal_comma=dialect.delimiter != ",")
+    return read_rows(reader, where, required, used=used, lower=lower, decimal_comma=dialect.delimiter != ",")
 
 
 class RowsOfCells(Protocol):
@@ -192,7 +192,13 @@ class RowsOfCells(Protocol):
 
 
 def read_rows(
-    reader: RowsOfCells, where: str, required: Sequence[str], *, lower: bool = True, decimal_comma: bool = False
+    reader: RowsOfCells,
+    where: str,
+    required: Sequence[str],
+    *,
+    used: Sequence[str] | None = None,
+    lower: bool = True,
+    decimal_comma: bool = False,
 ) -> Iterator[Row]:
     """Rows of a table that is cells already, see `read_table`.
 
@@ -201,7 +207,7 @@ def read_rows(
     reader : RowsOfCells
     where : str
         What it is, for messages.
-    required : sequence of str
+    required, used : sequence of str
     lower : bool
     decimal_comma : bool
         Whether a comma within a number is a point.
