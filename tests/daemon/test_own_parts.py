@@ -78,6 +78,7 @@ def test_parts_of_all_processes_sum_to_the_owners_energy_and_a_parent_has_what_i
     told = parts.book(accounts(line, known_us, plain_window(0).devices[0]), known_us)
     shell, first, second = (told[process(pid).key][1].get(GPU) for pid in (SHELL, FIRST, SECOND))
     assert shell.energy_hnj == first.energy_hnj + second.energy_hnj == line_hnj
+    assert parts.owner_of(process(SHELL).key) == OWNER, "what the shell tells is work of what it started"
     assert shell.doubt_j == 0.0, "all of it is the shell's, however it is divided below"
 
 
