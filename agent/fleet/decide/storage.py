@@ -12,7 +12,7 @@ from wattshed.agent.errors import InputError, counted
 from wattshed.agent.fleet.boundary.units import between, shown
 from wattshed.agent.fleet.decide.answer import Basis, Decision, give, ready
 from wattshed.agent.fleet.decide.battery import in_band, operate, settled, sized, slew, smoothed, within_band
-from wattshed.agent.fleet.decide.hosts import read_hosts
+from wattshed.agent.fleet.decide.hosts import read_hosts, reading_of
 from wattshed.agent.fleet.demand.spectrum import observable_up_to
 from wattshed.agent.printing.paragraphs import table
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wattshed.agent.fleet.decide.given import BandLimit
     from wattshed.agent.fleet.decide.hosts import HostPowers
     from wattshed.agent.fleet.demand.series import OpenTrace
+    from wattshed.agent.printing.paragraphs import TableRows
 
     _Follow = Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
 
@@ -46,7 +47,7 @@ class Sizing:
 def storage(args: argparse.Namespace, open_trace: OpenTrace) -> int:
     """``fleet storage``."""
     ready(args)
-    hosts = read_hosts(args, open_trace, each_gpu=args.floor is not None)
+    hosts = read_hosts(open_trace, args.source, reading_of(args), each_gpu=args.floor is not None)
     said = list(hosts.said)
     bought_w = 0.0
     if args.floor is not None:
@@ -146,26 +147,12 @@ def _decision(
     said += [f"{s.limit} is not kept in operation: {s.reached}" for s in sizings if not s.kept]
     if args.hosts:
         assumed.append(f"all {counted(args.hosts, 'host')} do at each moment what the mean recorded host does")
-    parts = [
-        table(
-            ("limit", "power", "energy", "lost", "grid, in operation", "kept"),
-            [
-                (
-                    s.limit, shown(s.battery.power_w, "W"), shown(s.battery.energy_j / 3600.0, "Wh"),
-                    shown(s.battery.loss_w, "W"), s.reached, "yes" if s.kept else "no",
-                )
-                for s in sizings
-            ],
-            left=(0, 4, 5),
-        )
-    ]  # fmt: skip
+    parts: list[str | TableRows] = [_table(sizings)]
     if args.band is not None:
         foresight = _with_foresight(load_w, hosts.step_s, args.band)
         figures["with_foresight"] = foresight
         told = f"{shown(foresight['power_w'], 'W')} and {shown(foresight['energy_wh'], 'Wh')}"
-        parts_text = f"with perfect foresight, the band alone would take {told}"
-    else:
-        parts_text = ""
+        parts.append(f"with perfect foresight, the band alone would take {told}")
     if args.floor is not None:
         figures["floor"] = {"share": args.floor.share, "tmp_w": args.tmp, "bought_w": bought_w}
         assumed.append(
@@ -176,10 +163,28 @@ def _decision(
         "none: the size follows from the extremes of one recording"
     )  # fmt: skip
     return Decision(
-        "storage", sentence, (*parts, parts_text) if parts_text else tuple(parts), figures,
+        "storage", sentence, tuple(parts), figures,
         Basis(hosts.boundary, "the recording as a whole", interval, None, hosts.span_s),
         _drawing(hosts.step_s, first), tuple(assumed), tuple(said),
     )  # fmt: skip
+
+
+def _table(sizings: list[Sizing]) -> TableRows:
+    return table(
+        ("limit", "power", "energy", "lost", "grid, in operation", "kept"),
+        [
+            (
+                s.limit,
+                shown(s.battery.power_w, "W"),
+                shown(s.battery.energy_j / 3600.0, "Wh"),
+                shown(s.battery.loss_w, "W"),
+                s.reached,
+                "yes" if s.kept else "no",
+            )
+            for s in sizings
+        ],
+        left=(0, 4, 5),
+    )
 
 
 def _within(sizing: Sizing) -> str:
