@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import io
 import os
 import signal
@@ -317,6 +318,8 @@ def main(argv: list[str] | None = None) -> int:
             _kernels(os.environ)
             return int(arguments.run(arguments))
         finally:
+            if argv is not None:  # a process that goes on
+                gc.unfreeze()
             sys.stdout.flush()  # here its failure can still be reported in one line
     except InputError as error:
         print(f"wattshed: {error}", file=sys.stderr)

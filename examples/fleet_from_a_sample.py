@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from wattshed.agent.fleet.estimate.estimators import estimate
-from wattshed.agent.fleet.estimate.sample import read_population, read_sample
+from wattshed.agent.fleet.estimate.reading import read_population, read_sample
 
 FLEET = """\
 stratum,hosts

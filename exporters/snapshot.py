@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MICRO = 1_000_000  # us in a second
-HNJ_PER_JOULE = 2_000_000_000
+    from wattshed.exporters.work_facts import WorkFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,33 +56,6 @@ class EnergyShare:
     gpu_uuid: str
     static_hnj: int
     dynamic_hnj: int
-
-
-@dataclass(frozen=True, slots=True)
-class WorkFacts:
-    """How much of one unit a job did: its own word (``told``), or its server's pages (``scraped``).
-
-    ``energy_hnj`` is what the job used from where counting began to where it stands; ``sigma`` is one standard
-    deviation of the energy of a unit, relative; None: nothing was done, and there is no such energy.
-    """
-
-    unit: str
-    source: str
-    count: int
-    energy_hnj: int
-    sigma: float | None
-
-    @property
-    def joules(self) -> float | None:
-        """Energy of one unit, J; None if nothing was done."""
-        return self.energy_hnj / self.count / HNJ_PER_JOULE if self.count else None
-
-    def plain(self) -> dict[str, str | int | float | None]:
-        """Lay it out for JSON; ``joules_per_unit`` and its sigma are null where nothing was done."""
-        joules = self.joules
-        sigma = joules * self.sigma if joules is not None and self.sigma is not None else None
-        about: dict[str, str | int | float | None] = {"unit": self.unit, "source": self.source, "count": self.count}
-        return about | {"joules_per_unit": joules, "sigma_j": sigma}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, replace
-from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -145,7 +144,7 @@ class Calibrator:
         bound = device.limit_mw * BOUND_SHARE_OF_LIMIT if device.limit_mw > 0 else device.ceiling_mw
         powers = [power for power in window.readings.power_mw[lo:hi].tolist() if 0 < power <= bound]
         if powers and device.uuid not in self.learned_mw:
-            self.learned_mw[device.uuid] = float(median(powers))  # of the first window, at once
+            self.learned_mw[device.uuid] = float(np.median(powers))  # of the first window, at once
             return
         for power in powers:
             self.learned_mw[device.uuid] += SMOOTHING * (power - self.learned_mw[device.uuid])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from wattshed.agent.accounts.uncertainty import FROZEN_US, disagrees, gpu_sigma_j, job_sigma_j
+from wattshed.agent.accounts.uncertainty import gpu_flags, gpu_sigma_j, job_sigma_j
 from wattshed.agent.window import HISTORY_LABELS, IDLE, UNATTRIBUTED
 from wattshed.agent.wire.parts import method_name
 from wattshed.exporters.snapshot import (
@@ -33,26 +33,6 @@ ENDED_US = 2_000_000  # a job that was not seen for so long has ended: windows o
 
 NOBODY_SEEN = Tenancy()
 NO_WORK = WorkStatus()
-
-
-def gpu_flags(account: GpuAccount, longest_run_us: int) -> tuple[str, ...]:
-    """Name what is doubtful about a GPU's energy.
-
-    Parameters
-    ----------
-    account : GpuAccount
-    longest_run_us : int, us
-        How long its power stood at the very same value.
-    """
-    totals = account.totals
-    checks = {
-        "frozen_sensor": longest_run_us > FROZEN_US,
-        "counter_reset": totals.resets > 0,
-        "counter_stuck": totals.stuck > 0,
-        "counter_rejected": totals.rejected_step + totals.rejected_dip > 0,
-        "disagreement": disagrees(account),
-    }
-    return (*account.device.flags, *(name for name, so in checks.items() if so))
 
 
 class Publisher:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.inputs.boards import likely_limit_mw
 from wattshed.agent.wire.parts import Doubt
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -196,6 +196,26 @@ def disagrees(account: GpuAccount) -> bool:
     """Return whether counter and sampled power differ by more than a fifth over at least half a minute."""
     off = account.disagreement
     return off is not None and account.totals.compared_us >= 30_000_000 and not -0.25 <= off <= 0.2
+
+
+def gpu_flags(account: GpuAccount, longest_run_us: int) -> tuple[str, ...]:
+    """Name what is doubtful about a GPU's energy.
+
+    Parameters
+    ----------
+    account : GpuAccount
+    longest_run_us : int, us
+        How long its power stood at the very same value.
+    """
+    totals = account.totals
+    checks = {
+        "frozen_sensor": longest_run_us > FROZEN_US,
+        "counter_reset": totals.resets > 0,
+        "counter_stuck": totals.stuck > 0,
+        "counter_rejected": totals.rejected_step + totals.rejected_dip > 0,
+        "disagreement": disagrees(account),
+    }
+    return (*account.device.flags, *(name for name, so in checks.items() if so))
 
 
 def job_sigma_j(job: JobAccount, gpus: Mapping[GpuKey, GpuAccount]) -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from wattshed.agent.accounts.uncertainty import FROZEN_US, estimated_w, frozen_w, missing_w, split_spread
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 from wattshed.kernels.billing.split import split
 
 if TYPE_CHECKING:

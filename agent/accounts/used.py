@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from wattshed.agent.accounts.uncertainty import UNLISTED_US, doubt_of, gain_j
 from wattshed.agent.window import IDLE
 from wattshed.agent.wire.parts import Doubt, difference, sum_if_known
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,14 +15,14 @@ import numpy as np
 
 from wattshed.agent.accounts.by_name import named, of_names
 from wattshed.agent.window import SCRAPED, JobKey, WorkRow
-from wattshed.agent.wire.work_text import UnitDone, WorkDone, relative, work_of_hosts
+from wattshed.agent.wire.work_text import UnitDone, WorkDone, relative
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from wattshed.agent.accounts.ledger import GpuKey, JobAccount
     from wattshed.agent.accounts.pending_usage import PendingUsage
-    from wattshed.exporters.snapshot import WorkFacts
+    from wattshed.exporters.work_facts import WorkFacts
     from wattshed.kernels.billing.layout import EnergyIntervals
     from wattshed.kernels.billing.split import Split
 
@@ -102,7 +102,8 @@ class JobWork:
 
     def facts(self, energy_hnj: int, sigma_j: float) -> Iterator[WorkFacts]:
         """Yield what is shown of it; the energy of a unit is as uncertain as the job's, whose sigma (J) is given."""
-        yield from work_of_hosts([(self.done(), energy_hnj)], relative(sigma_j, energy_hnj))[0]
+        doubt = relative(sigma_j, energy_hnj)
+        yield from (one.facts(*key, doubt) for key, one in self.done().units.items())
 
     def done(self) -> WorkDone:
         """Return it as it is kept for good."""

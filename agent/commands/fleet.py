@@ -5,16 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from wattshed.agent.fleet.flags import (
-    fraction,
-    fraction_or_whole,
-    fraction_or_zero,
-    note_given,
-    positive,
-    runs,
-    variation,
-    whole,
-)
+from wattshed.agent.commands import fleet_estimate
+from wattshed.agent.commands.fleet_decisions import add_decisions
+from wattshed.agent.commands.fleet_estimate import add_json, add_server
+from wattshed.agent.fleet.flags import fraction_or_whole, note_given, positive, runs, whole
 from wattshed.agent.replay.reading_flags import add_reading_flags, options_of
 
 if TYPE_CHECKING:
@@ -34,17 +28,6 @@ _EXAMPLES = {
   wattshed fleet demand load.csv --plot load.svg
   wattshed fleet scenario xai-memphis
 """,
-    "estimate": """examples:
-  wattshed fleet estimate --sample sample.csv --population fleet.csv --unit W
-  wattshed fleet estimate --sample sample.csv --population fleet.csv --plan 2%
-      also how many hosts the next sample takes for an interval of ±2%
-  wattshed fleet estimate --prometheus http://prom:9090 --inventory FLEET.toml
-      from the agents of the hosts that are measured
-""",
-    "plan": """examples:
-  wattshed fleet plan --cv 40% --error 2% --hosts 5000
-  wattshed fleet plan --cv 0.4 --error 0.02 --confidence 0.99 --deff 1.5
-""",
     "node": """examples:
   wattshed fleet node --gpu gpus.csv --node bmc.csv
   wattshed fleet node --gpu gpus.csv --node bmc.csv --average 60 --json
@@ -52,6 +35,7 @@ _EXAMPLES = {
     "scenario": """examples:
   wattshed fleet scenario                          list them
   wattshed fleet scenario xai-memphis --explain    with sources and formulas
+  wattshed fleet scenario --all                    every claim with its verdict
   wattshed fleet scenario own.toml                 a claim of your own
 """,
     "demand": """examples:
@@ -87,99 +71,13 @@ def add_parser(subparsers: Any, open_trace: OpenAny) -> None:
         "fleet", help="from measured GPUs to a fleet, with honest intervals", epilog=_EXAMPLES[""]
     )
     commands = fleet.add_subparsers(dest="fleet_command", required=True, metavar="COMMAND")
-    _estimate(commands)
-    _plan(commands)
+    fleet_estimate.add_parsers(commands)
     _node(commands, open_trace)
     _scenario(commands)
     _demand(commands, open_trace)
+    add_decisions(commands, open_trace)
     _serve(commands)
     _simulate(commands)
-
-
-def _json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-
-
-def _server(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    parser.add_argument(
-        "--prometheus", metavar="URL", required=required, help="server that has the series of the recording rules"
-    )
-    parser.add_argument("--inventory", metavar="FLEET.toml", required=required, help="sites and strata of the fleet")
-    parser.add_argument(
-        "--timeout",
-        type=positive,
-        default=10.0,
-        metavar="S",
-        help="wait at most this long for an answer (default %(default)s)",
-    )
-
-
-def _estimate(commands: Any) -> None:
-    p = commands.add_parser(
-        "estimate",
-        help="power of the whole fleet from a sample, or from a Prometheus-compatible server",
-        epilog=_EXAMPLES["estimate"],
-    )
-    note_given(p)
-    p.add_argument("--sample", metavar="S.csv", help="stratum,host[,unit],value[,size][,units][,job]")
-    p.add_argument("--population", metavar="P.csv", help="stratum,hosts[,size]")
-    p.add_argument(
-        "--method",
-        choices=("stratified", "ratio", "cluster", "two-stage"),
-        default="stratified",
-        help="estimator (default %(default)s)",
-    )
-    p.add_argument(
-        "--confidence", type=fraction, default=0.95, metavar="C", help="confidence level (default %(default)s)"
-    )
-    p.add_argument(
-        "--meter-sigma",
-        type=fraction_or_zero,
-        default=0.0,
-        metavar="F",
-        help="one sigma of the gain error all meters share, such as 0.02",
-    )
-    p.add_argument("--unit", default="", help="unit of the values, for the table")
-    p.add_argument("--bootstrap", type=whole, metavar="N", help="check the standard error with N bootstrap replicates")
-    p.add_argument(
-        "--resample", default="host", metavar="host|job", help="what the bootstrap draws (default %(default)s)"
-    )
-    p.add_argument("--plan", type=fraction, metavar="E", help="also say how many hosts an interval of +-E needs")
-    _server(p, required=False)
-    _json(p)
-    of_files = ("--method", "--unit", "--bootstrap", "--plan")
-    runs(
-        p,
-        _run_estimate,
-        needs={
-            **dict.fromkeys(of_files, ("--sample",)),
-            "--resample": ("--bootstrap",),
-            "--timeout": ("--prometheus",),
-        },
-    )
-
-
-def _plan(commands: Any) -> None:
-    p = commands.add_parser("plan", help="how many hosts to measure for a wanted error", epilog=_EXAMPLES["plan"])
-    note_given(p)
-    p.add_argument(
-        "--cv", type=variation, required=True, help="standard deviation over mean of a host's power: 0.4, or 40%%"
-    )
-    p.add_argument(
-        "--error", type=fraction, required=True, help="wanted half-width of the interval over the total: 0.02, or 2%%"
-    )
-    p.add_argument("--hosts", type=whole, help="hosts in the fleet (default: very many)")
-    p.add_argument(
-        "--deff",
-        type=positive,
-        default=1.0,
-        help="design effect: variance over that of a simple random sample of the same size (default %(default)s)",
-    )
-    p.add_argument(
-        "--confidence", type=fraction, default=0.95, metavar="C", help="confidence level (default %(default)s)"
-    )
-    _json(p)
-    runs(p, _run_plan)
 
 
 def _node(commands: Any, open_trace: OpenAny) -> None:
@@ -196,20 +94,21 @@ def _node(commands: Any, open_trace: OpenAny) -> None:
         metavar="S",
         help="average over this many seconds (default %(default)s)",
     )
-    _json(p)
+    add_json(p)
     runs(p, _run_node, open_trace=open_trace)
 
 
 def _scenario(commands: Any) -> None:
     p = commands.add_parser(
         "scenario",
-        help="recompute and judge a public claim; without a name, list them",
+        help="recompute and judge public claims; without a name, list the scenarios",
         epilog=_EXAMPLES["scenario"],
     )
     note_given(p)
     p.add_argument("name", nargs="?", metavar="NAME|FILE.toml")
+    p.add_argument("--all", action="store_true", help="every claim of every scenario, a row each")
     p.add_argument("--explain", action="store_true", help="every number with its source, every formula")
-    _json(p)
+    add_json(p)
     runs(p, _run_scenario)
 
 
@@ -231,12 +130,12 @@ def _demand(commands: Any, open_trace: OpenAny) -> None:
         help="each reading is a mean over this long (such as 1)",
     )
     p.add_argument("--transformer", metavar="F.toml", help="rated_va and thermal constants")
-    p.add_argument("--scale", type=whole, metavar="N", help="make a fleet of N such jobs, by block bootstrap")
+    p.add_argument("--scale", type=whole, metavar="N", help="make a fleet of N such jobs, each with a start of its own")
     p.add_argument("--replicates", type=whole, default=200, metavar="N", help="fleets to draw (default %(default)s)")
     p.add_argument(
         "--resample", default="job", metavar="job|host", help="what varies together in the fleet (default %(default)s)"
     )
-    p.add_argument("--checkpoint", type=positive, metavar="S", help="checkpoint period: blocks are at least this long")
+    p.add_argument("--checkpoint", type=positive, metavar="S", help="checkpoint period that the recording must hold")
     p.add_argument("--limit", type=positive, metavar="W", help="supply limit: how likely is a peak above it")
     p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
     p.add_argument(
@@ -246,7 +145,7 @@ def _demand(commands: Any, open_trace: OpenAny) -> None:
         help="where fleets are drawn (default auto: where it is quicker)",
     )
     p.add_argument("--plot", metavar="FILE.png|FILE.svg", help="draw the load, its duration curve and its spectrum")
-    _json(p)
+    add_json(p)
     of_fleets = dict.fromkeys(("--resample", "--replicates", "--seed", "--device"), ("--scale", "--limit"))
     runs(p, _run_demand, needs={**of_fleets, "--checkpoint": ("--scale",)}, open_trace=open_trace)
 
@@ -254,7 +153,7 @@ def _demand(commands: Any, open_trace: OpenAny) -> None:
 def _serve(commands: Any) -> None:
     p = commands.add_parser("serve", help="publish wattshed_fleet_* metrics", epilog=_EXAMPLES["serve"])
     note_given(p)
-    _server(p, required=True)
+    add_server(p, required=True)
     p.add_argument("--listen", action="append", metavar="ADDR:PORT", help="default 127.0.0.1:9961 (repeatable)")
     p.add_argument(
         "--web.config.file",
@@ -305,18 +204,6 @@ def _simulate(commands: Any) -> None:
     runs(p, _run_simulate, needs={"--interval": ("--for",)})
 
 
-def _run_estimate(args: argparse.Namespace) -> int:
-    from wattshed.agent.fleet import actions  # noqa: PLC0415  (numpy only when a command runs)
-
-    return actions.estimate_fleet(args)
-
-
-def _run_plan(args: argparse.Namespace) -> int:
-    from wattshed.agent.fleet import actions  # noqa: PLC0415  (numpy only when a command runs)
-
-    return actions.plan(args)
-
-
 def _run_node(args: argparse.Namespace) -> int:
     from wattshed.agent.fleet import actions  # noqa: PLC0415  (numpy only when a command runs)
     from wattshed.agent.traces.options import Options  # noqa: PLC0415
@@ -325,9 +212,9 @@ def _run_node(args: argparse.Namespace) -> int:
 
 
 def _run_scenario(args: argparse.Namespace) -> int:
-    from wattshed.agent.fleet import actions  # noqa: PLC0415  (numpy only when a command runs)
+    from wattshed.agent.fleet.claims import action  # noqa: PLC0415  (numpy only when a command runs)
 
-    return actions.scenario(args)
+    return action.scenario(args)
 
 
 def _run_demand(args: argparse.Namespace) -> int:

@@ -144,13 +144,15 @@ def _replay(
 
 def _picture(args: argparse.Namespace, *, page: bool) -> PowerOverTime | None:
     """Return what follows power for the pictures that are asked for; a name that cannot be drawn is refused at once."""
+    if args.plot is None and not page:
+        return None
     from wattshed.agent.printing.pictures import check_target  # noqa: PLC0415
     from wattshed.agent.replay.power import MOST_STEPS_OF_PAGE, PowerOverTime  # noqa: PLC0415
 
     if args.plot is not None:
         check_target(args.plot)
         return PowerOverTime()
-    return PowerOverTime(MOST_STEPS_OF_PAGE) if page else None
+    return PowerOverTime(MOST_STEPS_OF_PAGE)
 
 
 def _draw(picture: PowerOverTime, args: argparse.Namespace, settings: Settings) -> None:
@@ -174,7 +176,6 @@ def _print(
     args: argparse.Namespace, done: Replayed, amounts: Amounts | None = None, power: PowerOverTime | None = None
 ) -> None:
     from wattshed.agent.replay.report import as_json, label_names, write_csv  # noqa: PLC0415
-    from wattshed.agent.replay.tables import print_tables  # noqa: PLC0415
 
     answer = done.document()
     for line in answer.get("notes", ()):
@@ -187,6 +188,8 @@ def _print(
     elif args.format == "csv":
         write_csv(answer, sys.stdout)
     else:
+        from wattshed.agent.replay.tables import print_tables  # noqa: PLC0415
+
         say_device = args.device != "auto" or answer["device"] == "cuda"
         print_tables(answer, label_names(answer), sys.stdout, say_device=say_device)
         if amounts is not None:

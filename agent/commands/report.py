@@ -233,8 +233,9 @@ def _write_fields(document: Mapping[str, Any], *, parsable: bool) -> None:
     """Write every field of every row, for spreadsheets or as ``sacct -P`` does."""
     from wattshed.agent.printing.figures import printable  # noqa: PLC0415
     from wattshed.agent.reports.listing import guarded  # noqa: PLC0415
+    from wattshed.agent.reports.work_fields import with_work_fields  # noqa: PLC0415
 
-    document = plain(document)
+    document = plain(with_work_fields(document))
     fields = [name for name in document["total"] if name != "jobs"]
     lines = [
         [row["name"], *("" if (value := row.get(name)) is None else str(value) for name in ("jobs", *fields))]

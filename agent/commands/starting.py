@@ -17,8 +17,9 @@ _BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 def quick_start() -> Iterator[None]:
     """Import without collecting garbage, of which there is none yet, and without threads of numpy's linear algebra.
 
-    OpenBLAS starts a thread for each core, which spin a while for work that never comes. Programs that are started
-    later see the environment as it was.
+    What was imported stays, so later collections pass over it (`gc.freeze`), until `agent.__main__.main` ends. OpenBLAS
+    starts a thread for each core, which spin a while for work that never comes. Programs that are started later see the
+    environment as it was.
     """
     asked = _BLAS_THREADS in os.environ
     if not asked:
@@ -32,5 +33,6 @@ def quick_start() -> Iterator[None]:
     finally:
         if not asked:
             del os.environ[_BLAS_THREADS]
+        gc.freeze()
         if collects:
             gc.enable()

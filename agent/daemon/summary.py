@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from wattshed.agent.errors import counted
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from wattshed.agent.accounts.attribution import Accounts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import reduce
@@ -18,9 +18,9 @@ from wattshed.agent.history.query import FOREVER_US, MOST, collected_us, runs_of
 from wattshed.agent.history.reporting import report_of
 from wattshed.agent.history.sql import DatabaseError
 from wattshed.agent.history.steps import batched, parts_of_runs
+from wattshed.agent.history.work_sums import NO_WORK, work_by_row, work_document
 from wattshed.agent.wire.parts import SIMULATED, joules, sum_if_known
 from wattshed.agent.wire.parts_json import plain, plain_record
-from wattshed.agent.wire.work_text import WorkDone, work_of_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -92,9 +92,7 @@ class Answers:
             parts = self._parts_of(newest, live)
             seen = _seen(newest, [_place_of(one) for one in parts])
             document = job_document(newest, seen, self._now_us(), collected_us(self._database))
-            document |= {"by_gpu": by_gpu(parts), "power": self._power(newest, parts, live)}
-            whole_j = float(document["energy_j"])
-            document |= self._work(newest, parts, live, document["sigma_j"] / whole_j if whole_j else 0.0)
+            document |= {"by_gpu": by_gpu(parts), "power": self._power(newest, parts, live), **work_document(newest)}
             body = {"job": document, "earlier": self._documents(earlier, live)}
             return self._headed("wattshed.job/1", asked, live, body)
 
@@ -112,11 +110,17 @@ class Answers:
         with self._one_state() as live:
             asked = replace(asked, job=self._key(asked.job, asked, live))
             table = report_of(self._database, by, asked, step_s, live)
+            work = work_by_row(self._database, by, asked, live, self._now_us())
+            did = [work.rows[row].document() if row in work.rows else NO_WORK for row in table.rows]
+            fields = [{**who, **one} for who, one in zip(table.fields, did, strict=True)]
+            summed = report_document(table.groups, by, fields)
             told = [[row, at_us / 1e6, joules(used.energy_hnj), used.doubt.sigma_j] for row, at_us, used in table.steps]
             body = {
                 "since_s": asked.since_us / 1e6 if asked.since_us > 0 else None,
                 "until_s": asked.until_us / 1e6 if asked.until_us < FOREVER_US else None,
-                **report_document(table.groups, by, table.fields),
+                **summed,
+                "total": {**summed["total"], **work.total.document()},
+                "work_left_out": work.left_out,
                 "step_s": step_s,
                 "steps": told,
             }
@@ -234,6 +238,7 @@ class Answers:
         now_us, until_us = self._now_us(), collected_us(self._database)
         return [
             job_document(job, _seen(job, [*parts.get(job.number, ()), *_in_live(job, live)]), now_us, until_us)
+            | work_document(job)
             for job in found
         ]
 
@@ -251,25 +256,6 @@ class Answers:
             return profile.power(list(texts.values()), job.end_us)
         except ValueError:
             return power(parts)
-
-    def _work(
-        self, job: FoundJob, parts: Sequence[UsedPart], live: Live | None, relative_sigma: float
-    ) -> dict[str, Any]:
-        """Tell what a job did, with the energy of a unit, and what it used while it waited for requests."""
-        rows = self._database.rows("SELECT host, run_us, work FROM job WHERE run = ?", (job.number,))
-        texts = {(host, run_us): text for host, run_us, text in rows}
-        if live is not None and (text := live.work(job)):
-            texts[self._host, job.run_us] = text
-        done = {host: WorkDone.read(text) for (host, _), text in sorted(texts.items()) if text}
-        if not done:
-            return {"work": None, "waiting_j": None}
-        used = Counter[str]()
-        for one in parts:
-            used[one.host] += one.part.energy_hnj
-        hosts = sorted(used.keys() | done.keys())
-        facts, waiting_hnj = work_of_hosts([(done.get(host), used[host]) for host in hosts], relative_sigma)
-        waiting_j = None if waiting_hnj is None else joules(waiting_hnj)
-        return {"work": [one.plain() for one in facts], "waiting_j": waiting_j}
 
     def _records(self, numbers: Sequence[int]) -> list[JobRecord]:
         if not numbers:

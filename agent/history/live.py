@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from wattshed.agent.history.documents import UsedPart, total, used_of
-from wattshed.agent.history.query import FOREVER_US, FoundJob, Used, runs_of, stored_runs
+from wattshed.agent.history.query import FOREVER_US, FoundJob, OnHost, Used, runs_of, stored_runs
 from wattshed.agent.history.run_rows import RUNNING_US
 from wattshed.agent.history.runs import HostRow, Run
 from wattshed.agent.history.sums import NOT_A_JOB
@@ -124,11 +124,6 @@ class Live:
         record = self._records.get((job.key, job.run_us))
         return record.power if record is not None else ""
 
-    def work(self, job: FoundJob) -> str:
-        """Return what a job did so far, as `agent.wire.work_text` writes it; empty if nothing tells."""
-        record = self._records.get((job.key, job.run_us))
-        return record.work if record is not None else ""
-
     def parts(self, job: FoundJob) -> Sequence[UsedPart]:
         """Return what the database lacks of a job."""
         return self._parts.get((job.key, job.run_us), ())
@@ -187,6 +182,8 @@ def _joined(record: JobRecord, host: str, found: tuple[FoundJob, int] | None, pa
     for part in (one.part for one in parts):
         flags, method = flags | part.flags, method | part.method
         peak_mw, edges = max(peak_mw, part.peak_mw), edges + part.edges
+    used = total([base.used, *(used_of(one.part) for one in parts)])
+    work = record.work or next((one.work for one in reversed(base.on_hosts) if one.work), "")
     whole = replace(
         base,
         start_us=record.start_us,
@@ -197,6 +194,7 @@ def _joined(record: JobRecord, host: str, found: tuple[FoundJob, int] | None, pa
         method=method,
         peak_mw=peak_mw,
         edges=edges,
-        used=total([base.used, *(used_of(one.part) for one in parts)]),
+        used=used,
+        on_hosts=(OnHost(host, record.run_us, used, work),) if work else (),
     )
     return LiveJob(stored, whole, stored_uid, record.uid, parts)

@@ -20,7 +20,8 @@ FOREVER_US = 2**61
 MOST = 1000
 _RUN = ", ".join(f"run.{name}" for name in ("id", "key", "run_us", "host", "start_us", "end_us", "labels", "flags",
                                             "expected"))  # fmt: skip
-_SHARE = ", ".join(f"job.{name}" for name in ("run", "id", "host", "flags", "method", "peak_mw", "edges", *SUMS))
+_SHARE = ", ".join(f"job.{name}" for name in ("run", "id", "host", "run_us", "work", "flags", "method", "peak_mw",
+                                              "edges", *SUMS))  # fmt: skip
 _AT_ONCE = 500
 _BACKWARDS = ", ".join(f"{name} DESC" for name in ORDER.split(", "))
 
@@ -101,6 +102,16 @@ class Used:
 
 
 @dataclass(frozen=True, slots=True)
+class OnHost:
+    """What a job used on a host, and what it did there, as `agent.wire.work_text` writes it; empty: nothing tells."""
+
+    host: str
+    run_us: int
+    used: Used
+    work: str
+
+
+@dataclass(frozen=True, slots=True)
 class FoundJob:
     """One run of a job, on all hosts that are known of it, as it is known now.
 
@@ -125,6 +136,8 @@ class FoundJob:
         Bits of `agent.wire.parts`, and `runs.REQUEUED`.
     peak_mw, edges : int
     used : Used
+    on_hosts : tuple of OnHost
+        The oldest rows first; empty where nothing tells what the job did.
     """
 
     number: int
@@ -142,6 +155,7 @@ class FoundJob:
     peak_mw: int
     edges: int
     used: Used
+    on_hosts: tuple[OnHost, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +235,13 @@ def runs_of(database: SqlDatabase, key: str, asked: Filter, *, most: int = MOST)
         f"SELECT {_RUN} FROM run WHERE key = ? AND {where} ORDER BY run_us DESC, host LIMIT ?", (key, *values, most)
     )
     return _found(database, rows)
+
+
+def runs_with_work(database: SqlDatabase, asked: Filter) -> list[FoundJob]:
+    """Return all runs of which something tells what they did."""
+    where, values = where_jobs(asked)
+    did = "run.id IN (SELECT job.run FROM job WHERE job.work <> '')"
+    return _found(database, database.rows(f"SELECT {_RUN} FROM run WHERE {did} AND {where} ORDER BY run.id", values))
 
 
 def collected_us(database: SqlDatabase) -> int | None:
@@ -315,10 +336,14 @@ def where_labels(asked: Filter, table: str) -> tuple[str, list[Any]]:
 def _job(run: Sequence[Any], shares: Sequence[Sequence[Any]]) -> FoundJob:
     number, key, run_us, host, start_us, end_us, labels, flags, expected = run
     method, peak_mw, edges, used = 0, 0, 0, Used()
-    for _, _, own_flags, own_method, own_peak_mw, own_edges, *sums in shares:
+    on_hosts = []
+    for _, own_host, own_run_us, work, own_flags, own_method, own_peak_mw, own_edges, *sums in shares:
+        own = Used.of_sums(sums)
         flags, method = flags | own_flags, method | own_method
-        peak_mw, edges, used = max(peak_mw, own_peak_mw), edges + own_edges, used.plus(Used.of_sums(sums))
+        peak_mw, edges, used = max(peak_mw, own_peak_mw), edges + own_edges, used.plus(own)
+        on_hosts.append(OnHost(own_host, own_run_us, own, work))
     return FoundJob(
         number, tuple(share[0] for share in shares), key, run_us, host, tuple(sorted({share[1] for share in shares})),
         expected or None, start_us, end_us, json.loads(labels), flags, method, peak_mw, edges, used,
+        tuple(on_hosts) if any(one.work for one in on_hosts) else (),
     )  # fmt: skip

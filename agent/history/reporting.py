@@ -41,11 +41,14 @@ class ReportTable:
         Of each row what else is said of it: who a job is.
     steps : list of (int, int, Used)
         Row, begin of the step (us), and what was used in it; in order.
+    rows : list
+        What each row is known by here: its name, or the number of a run.
     """
 
     groups: list[Group]
     fields: list[dict[str, Any]]
     steps: list[tuple[int, int, Used]]
+    rows: list[Any]
 
 
 def report_of(
@@ -88,7 +91,7 @@ def report_of(
     rows, groups, fields = _jobs(database, whole, live) if by == "job" else _groups(database, by, asked, whole, live)
     places = {row: place for place, row in enumerate(rows)}
     told = [(places[row], step * step_us, one) for (row, step), one in used.items()] if step_s is not None else []
-    return ReportTable(groups, fields, sorted(told, key=lambda one: one[:2]))
+    return ReportTable(groups, fields, sorted(told, key=lambda one: one[:2]), rows)
 
 
 def _by_label(table: ReportTable, by: str) -> ReportTable:
@@ -108,7 +111,8 @@ def _by_label(table: ReportTable, by: str) -> ReportTable:
     for row, at_us, one in table.steps:
         place = places[names[row]], at_us
         steps[place] = steps[place].plus(one)
-    return ReportTable(groups, [], [(*place, one) for place, one in sorted(steps.items(), key=lambda step: step[0])])
+    told = [(*place, one) for place, one in sorted(steps.items(), key=lambda step: step[0])]
+    return ReportTable(groups, [{} for _ in groups], told, [group.name for group in groups])
 
 
 def _beyond(
@@ -177,7 +181,7 @@ def _groups(
         counts = more
     groups = [Group(name, counts.get(name) if counts is not None else None, used) for name, used in whole.items()]
     groups = in_order(by, groups)
-    return [group.name for group in groups], groups, []
+    return [group.name for group in groups], groups, [{} for _ in groups]
 
 
 def _is_counted(uid: int, job: FoundJob, asked: Filter) -> bool:

@@ -10,6 +10,7 @@ The columns named as `GROUPS` are of the run in both; ``labels`` are what each o
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from wattshed.agent.history.sql import DatabaseError
@@ -33,6 +34,9 @@ FILTERED = ("user", "account", "partition", "namespace", "qos")
 
 ORDER = "sort_us, key, host, run_us"
 """Jobs are listed backwards by it: it depends on nothing but themselves, wherever they are kept."""
+
+_WITH_WORK = "CREATE INDEX job_with_work ON job(run) WHERE work <> ''"
+"""Most jobs tell of none."""
 
 _SUM_COLUMNS = ", ".join(
     [f"{name} BIGINT NOT NULL DEFAULT 0" for name in COUNTS]
@@ -77,6 +81,7 @@ def tables(words: Words) -> list[str]:
             method BIGINT NOT NULL DEFAULT 0, peak_mw BIGINT NOT NULL DEFAULT 0, edges BIGINT NOT NULL DEFAULT 0,
             {groups}, {_SUM_COLUMNS}, UNIQUE(key, run_us, store))""",
         "CREATE INDEX job_by_run ON job(run, host)",
+        _WITH_WORK,
         f"""CREATE TABLE part(
             store BIGINT NOT NULL, seq BIGINT NOT NULL, job BIGINT NOT NULL, gpu BIGINT NOT NULL,
             from_us BIGINT NOT NULL, to_us BIGINT NOT NULL, peak_mw BIGINT NOT NULL, edges BIGINT NOT NULL,
@@ -118,7 +123,7 @@ def prepare(database: SqlDatabase) -> None:
     if version == 0 and not database.is_empty():
         raise DatabaseError(f"{database.name}: is another program's database; move it away")
     with database.transaction():
-        for statement in _UPGRADES[version - 1 :] if version else tables(database.words):
+        for statement in chain(*_UPGRADES[version - 1 :]) if version else tables(database.words):
             database.do(statement)
         database.set_version(VERSION)
 
@@ -136,7 +141,7 @@ def _read_older(database: SqlDatabase, version: int) -> None:
 
 
 _UPGRADES = (
-    "ALTER TABLE part ADD COLUMN covered_us BIGINT",
-    "ALTER TABLE job ADD COLUMN work TEXT NOT NULL DEFAULT ''",
+    ("ALTER TABLE part ADD COLUMN covered_us BIGINT",),
+    ("ALTER TABLE job ADD COLUMN work TEXT NOT NULL DEFAULT ''", _WITH_WORK),
 )
 """From version 1 on, each to the next: of what is there already it is not known, NULL or empty."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def called(pattern: str, name: str) -> bool:
 @cache
 def _designs() -> tuple[tuple[str, int], ...]:
     """Read pattern and design power (mW) of the fleet's table of models."""
-    lines = (files("wattshed.agent.inputs") / "gpus.csv").read_text(encoding="utf-8").splitlines()
+    lines = Path(__file__).with_name("gpus.csv").read_text(encoding="utf-8").splitlines()
     return tuple((row["pattern"], round(float(row["tdp_w"]) * 1e3)) for row in csv.DictReader(lines))
 
 

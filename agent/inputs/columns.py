@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING
 
@@ -83,7 +82,7 @@ def parse_spec(
         if not equals or not value:
             raise InputError(f"--columns: {part!r} is not key=column (for example time=ts,gpu=gpu,power=power_w)")
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
+            near = _near(key, known, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise InputError(f"--columns: there is no key {key!r}, only {', '.join(known)}{hint}")
         if key in spec:
@@ -150,9 +149,15 @@ def find(key: str, wanted: str, names: Sequence[str], path: str) -> str:
     folded = [name for name in names if name.strip().lower() == wanted.lower()]
     if len(folded) == 1:
         return folded[0]
-    near = difflib.get_close_matches(wanted, names, 3, 0.4)
+    near = _near(wanted, names, 3, 0.4)
     shown = ", ".join(near or names[:12])
     raise InputError(f"there is no column {wanted!r} for {key}; {'near' if near else 'it has'}: {shown}", path, 1)
+
+
+def _near(wanted: str, known: Collection[str], most: int, cutoff: float = 0.6) -> list[str]:
+    from difflib import get_close_matches  # noqa: PLC0415 - of a name that is wrong
+
+    return get_close_matches(wanted, known, most, cutoff)
 
 
 def unit_of_time(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wattshed.agent.fleet.claims.scenario import load, shipped
 from wattshed.agent.fleet.estimate import estimators
-from wattshed.agent.fleet.estimate.sample import read_population, read_sample
+from wattshed.agent.fleet.estimate.reading import read_population, read_sample
 from wattshed.agent.fleet.live.inventory import read_inventory
 from wattshed.agent.fleet.live.simulate import SimulatedFleet
 
@@ -101,7 +101,8 @@ def scenario(name: Path) -> Scenario:
     -------
     Scenario
         ``boundaries``, each with a power and its interval, W; ``energy_kwh_per_year``; ``claims``, each with a
-        ``verdict``: supported, contradicted or undetermined.
+        ``verdict``: supported, supported for part of it, contradicted, undetermined, not comparable or not
+        computable.
 
     Raises
     ------
@@ -112,7 +113,7 @@ def scenario(name: Path) -> Scenario:
     --------
     >>> import wattshed
     >>> [str(claim.verdict) for claim in wattshed.fleet.scenario("xai-memphis").claims]
-    ['contradicted', 'contradicted']
+    ['contradicted', 'contradicted', 'contradicted', 'supported for part of it']
     """
     return load(os.fspath(name))
 

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from wattshed.agent.meters.schedule import moment_us
 from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
@@ -127,8 +128,10 @@ class Learning:
         begun_us = self._clock.now_us()
         beside: dict[str, float] = {}
         sample = gpu_handle.read(beside)
-        at_us = (begun_us + self._clock.now_us()) // 2
+        at_us = moment_us(begun_us, self._clock.now_us())
         self._recovery.worked(gpu)
+        if at_us is None:
+            return
         self._note(seen, gpu_handle, at_us, sample, beside)
         sample = sample._replace(time_us=at_us)
         if seen.is_new(sample):

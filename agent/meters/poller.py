@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wattshed.agent.meters.gauges import Gauges
-from wattshed.agent.meters.handle import Reading
 from wattshed.agent.meters.learning import Learning
 from wattshed.agent.meters.lists import Lists
 from wattshed.agent.meters.pace import Pace
 from wattshed.agent.meters.recovery import Recovery
-from wattshed.agent.meters.schedule import SECOND_US, GpuSchedule, Meter, Rates
+from wattshed.agent.meters.schedule import BLIND_US, GpuSchedule, Meter, Rates, moment_us
 from wattshed.agent.meters.sharing import Sharing
 from wattshed.agent.window import MISSING, ProcessObservation, Readings, Window
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.meters.events import Changed, Xid
-    from wattshed.agent.meters.handle import GpuHandle
+    from wattshed.agent.meters.handle import GpuHandle, Reading
     from wattshed.agent.meters.processes import ProcessWatch
     from wattshed.agent.window import Device
 
@@ -37,9 +36,6 @@ SLOTS = 2  # over which the GPUs are spread in a tick: waking up costs as much a
 ON_TIME_US = 2_000
 READ, ROWS, LEARN = range(3)
 """What is on the schedule: a reading, the utilisation of processes, or a reading that learns."""
-BLIND_US = 5 * SECOND_US
-"""Nothing was read for longer than this: what is listed now does not tell who was there then. Process lists are read
-every five seconds, so up to that it does."""
 
 
 class Poller:
@@ -182,18 +178,19 @@ class Poller:
         schedule.aside_us = self.pace.aside_us(schedule, ended_us - begun_us) if full else 0
         self.pace.note(schedule, ended_us - begun_us, full=full)
         self.recovery.worked(gpu)
+        at_us = moment_us(begun_us, ended_us)
         if full:
             period_us = self._rates.sample_us * schedule.factor
             schedule.full_due_us += period_us * max(1, 1 + (due_us - schedule.full_due_us) // period_us)
             if gpu_handle.has_average:
                 beside["power_average_w"] = sample.power_mw / 1e3
             schedule.gauges.renew("power", beside, ended_us, period_us)
-            gpu_handle.watch_scope((begun_us + ended_us) // 2, sample, beside)
         instant = {"power_instant_w": sample.instant_mw / 1e3}
         schedule.gauges.renew("instant", instant, ended_us, self._rates.instant_us * schedule.quick_factor)
-        if ended_us - begun_us <= BLIND_US:  # else nobody knows when what it says was so
-            _, power_mw, counter_mj, instant_mw = sample
-            self._append(gpu, Reading((begun_us + ended_us) // 2, power_mw, counter_mj, instant_mw))
+        if at_us is not None:
+            if full:
+                gpu_handle.watch_scope(at_us, sample, beside)
+            self._append(gpu, sample._replace(time_us=at_us))
         if ended_us >= schedule.usage_due_us:
             schedule.usage_due_us = ended_us - ended_us % self._rates.usage_us + self._rates.usage_us
             self._look(gpu, schedule, gpu_handle, ended_us)

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from wattshed.agent.window import Device, ProcessObservation
 
 SECOND_US = 1_000_000
+BLIND_US = 5 * SECOND_US
+"""Nothing was read for longer than this: what is listed now does not tell who was there then. Process lists are read
+every five seconds, so up to that it does."""
+
+
+def moment_us(begun_us: int, ended_us: int) -> int | None:
+    """Return of which moment a call's answer is: its middle, or None after a call so long that nobody knows."""
+    return (begun_us + ended_us) // 2 if ended_us - begun_us <= BLIND_US else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from wattshed.agent.printing.figures import SIGMAS, UNKNOWN, figures, printable
 from wattshed.agent.printing.tables import Column
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 WORK_COLUMNS = (
     Column("job"),
@@ -22,7 +22,7 @@ WORK_COLUMNS = (
 
 
 def work_row(one: Mapping[str, Any]) -> dict[str, str]:
-    """Write one unit of a job's work, as a document has it (`exporters.snapshot.WorkFacts.plain`)."""
+    """Write one unit of a job's work, as a document has it (`exporters.work_facts.WorkFacts.plain`)."""
     joules, doubt = joules_per_unit(one)
     return {
         "unit": printable(one["unit"]),
@@ -31,6 +31,22 @@ def work_row(one: Mapping[str, Any]) -> dict[str, str]:
         "\N{PLUS-MINUS SIGN} J": doubt,
         "source": printable(one["source"]),
     }
+
+
+def main_unit(work: Iterable[Mapping[str, Any]] | None) -> Mapping[str, Any] | None:
+    """Choose what a job did that one figure is to be of: output tokens, or what it tells first; None: nothing."""
+    done = [one for one in work or () if one["count"]]
+    return min(done, key=lambda one: one["unit"] != "output_tokens", default=None)
+
+
+def each(one: Mapping[str, Any] | None) -> str:
+    """Write the energy of a unit in J, its doubt and the unit; empty without one."""
+    return "" if one is None else f"{' ± '.join(joules_per_unit(one))} {printable(one['unit'])}"
+
+
+def waiting_share(share: float | None) -> str:
+    """Write which part of an energy was used without a request; empty where that is not known."""
+    return "" if share is None else f"{share:.0%}"
 
 
 def joules_per_unit(one: Mapping[str, Any]) -> tuple[str, str]:

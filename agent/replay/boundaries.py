@@ -25,6 +25,6 @@ def boundary_of(sources: Sequence[Mapping[str, Any]]) -> str:
     if found.keys() <= {BOARD}:
         return BOUNDARY
     if len(found) == 1:
-        return f"Energy is of the {next(iter(found))}, ± two sigma; it is not that of GPU boards."
+        return f"Energy is of the {next(iter(found))}, ± two sigma; it is not that of single GPU boards."
     each = "; ".join(f"{', '.join(names)}: the {boundary}" for boundary, names in found.items())
     return f"Energy is not of one kind of thing ({each}), ± two sigma; what the total adds may overlap."

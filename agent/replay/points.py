@@ -24,7 +24,7 @@ from wattshed.agent.errors import InputError
 from wattshed.agent.replay.books import book, finish, new_part, pieces_of
 from wattshed.agent.window import IDLE, UNATTRIBUTED
 from wattshed.agent.wire.protobuf import Series
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

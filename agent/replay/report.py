@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
-from wattshed.agent.accounts.publishing import gpu_flags
-from wattshed.agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
+from wattshed.agent.accounts.uncertainty import gpu_flags, gpu_sigma_j, job_sigma_j
 from wattshed.agent.replay.nothing import flags_of_nothing
 from wattshed.agent.wire.parts import method_name
 from wattshed.exporters.numbers import plain
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

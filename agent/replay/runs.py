@@ -18,7 +18,7 @@ from wattshed.agent.replay.extremes import Extremes
 from wattshed.agent.traces.foreign.gpus import gpu_name
 from wattshed.agent.traces.foreign.settled_runs import overlap_uj
 from wattshed.agent.window import MISSING, Device, JobKey
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 from wattshed.kernels.billing.layout import Diagnostics
 from wattshed.kernels.billing.shares import ALONE
 

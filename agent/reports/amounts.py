@@ -13,7 +13,7 @@ import numpy as np
 from wattshed.agent.history.costs import HNJ_PER_KWH, Amount, Energies, amounts, rounded
 from wattshed.agent.inputs.tariffs.steps import Tariff
 from wattshed.agent.wire.parts import hnj_of, joules, split_hnj
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import time
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -20,6 +21,7 @@ from wattshed.agent.printing.figures import (
     watts,
 )
 from wattshed.agent.printing.tables import EXTRA, Column, not_shown, print_notes, print_rows, printer_for
+from wattshed.agent.printing.work import each, main_unit, waiting_share
 from wattshed.exporters.numbers import plain
 
 if TYPE_CHECKING:
@@ -52,15 +54,20 @@ _COLUMNS = (
     Column("mean W", right=True, leaves=3),
     Column("peak W", right=True, leaves=EXTRA + 2),
     Column("idle", right=True, leaves=4),
+    Column("work", right=True, leaves=EXTRA + 1),
+    Column("J per unit", right=True, leaves=6),
+    Column("waiting", right=True, leaves=EXTRA + 1),
     Column("split", leaves=EXTRA + 7),
     Column("flags", leaves=EXTRA + 7),
 )
 _TEXTS = ("job", "name", "user", "account", "partition", "namespace", "qos", "cluster")
 _NUMBERS = ("energy_j", "static_j", "dynamic_j", "sigma_j", "active_s", "held_s", "held_idle", "mean_w", "peak_w")
 _COVERED = ("covered_s", "coverage")
+_WORK = ("work_unit", "work_source", "work_count", "joules_per_unit", "unit_sigma_j")
+"""Of the unit that a line is about; ``work`` has all, as JSON."""
 FIELDS = (
     *_TEXTS, "hosts", "hosts_expected", "state", "start", "end", "elapsed_s", "gpus", "energy_kwh", *_NUMBERS,
-    "method", "flags", "boundary", "run", *_COVERED,
+    "method", "flags", "boundary", "run", *_COVERED, *_WORK, "waiting_j", "work",
 )  # fmt: skip
 """Columns of a table for machines; times are ISO 8601, UTC."""
 
@@ -100,6 +107,8 @@ def print_jobs(
     if any(is_lower_bound(job) for job in jobs):
         notes.append("≥: parts of some hosts are missing yet, the total is at least that.")
     notes += _measured(jobs)
+    if any(job.get("work") for job in jobs):
+        notes.append("J per unit: of the unit that is named, ± two sigma; waiting: share of energy without a request.")
     if own:
         notes.append("Only your own jobs are shown.")
     print_notes(printer, notes + not_shown(printer, gone, "--csv and --json have all"))
@@ -142,7 +151,7 @@ def state(job: Mapping[str, Any]) -> str:
 
 
 def _line(job: Mapping[str, Any], zone: tzinfo | None, year: int, *, show_cluster: bool) -> dict[str, str]:
-    share = job["held_idle"]
+    share, did = job["held_idle"], main_unit(job.get("work"))  # an older agent does not tell
     return {
         **{name: printable(job[name]) for name in _TEXTS},
         "cluster": printable(job["cluster"]) if show_cluster else "",
@@ -156,9 +165,17 @@ def _line(job: Mapping[str, Any], zone: tzinfo | None, year: int, *, show_cluste
         "mean W": watts(job["mean_w"]),
         "peak W": watts(job["peak_w"]),
         "idle": UNKNOWN if share is None else f"{share:.0%}",
+        "work": "" if did is None else f"{did['count']:,}",
+        "J per unit": each(did),
+        "waiting": waiting_share(_waiting(job)),
         "split": printable(job["method"]),
         "flags": printable(" ".join(job["flags"])),
     }
+
+
+def _waiting(job: Mapping[str, Any]) -> float | None:
+    waiting_j, whole_j = job.get("waiting_j"), float(job["energy_j"])
+    return None if waiting_j is None or whole_j <= 0 else float(waiting_j) / whole_j
 
 
 def write_csv(jobs: Iterable[Mapping[str, Any]], out: TextIO) -> None:
@@ -200,8 +217,20 @@ def _fields(jobs: Iterable[Mapping[str, Any]], text: Callable[[str], str]) -> It
             "flags": " ".join(job["flags"]),
             "boundary": job["boundary"],
             "run": job["run"],
+            **_work_fields(job),
         }
         yield [fields[name] for name in FIELDS]
+
+
+def _work_fields(job: Mapping[str, Any]) -> dict[str, str]:
+    work, waiting_j = job.get("work"), job.get("waiting_j")
+    one = main_unit(work) or {}
+    values = [one.get(name) for name in ("unit", "source", "count", "joules_per_unit", "sigma_j")]
+    return {
+        **{name: "" if value is None else str(plain(value)) for name, value in zip(_WORK, values, strict=True)},
+        "waiting_j": "" if waiting_j is None else str(plain(waiting_j)),
+        "work": json.dumps(plain(work), separators=(",", ":")) if work else "",
+    }
 
 
 def _iso(seconds: float | None) -> str:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 from wattshed.agent.history.costs import rounded
 from wattshed.agent.printing.figures import JOULES_PER_KWH, SIGMAS, UNKNOWN, printable
 from wattshed.agent.printing.tables import EXTRA, Column, not_shown, print_notes, print_rows, printer_for
+from wattshed.agent.printing.work import WORK_COLUMNS, waiting_share, work_row
 from wattshed.agent.reports.amounts import gpu_hours
 from wattshed.agent.reports.notes import INCOMPLETE, money, notes_of, places_for
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 TOTAL = "total"
 NAMELESS = "(unknown)"
@@ -35,12 +36,17 @@ class Sheet:
     total : mapping of str to str
     notes : tuple of str
         Sentences.
+    work_columns : tuple of Column
+    work : tuple of mapping of str to str
+        A row for each unit of work of each row, and of the total if there are several.
     """
 
     columns: tuple[Column, ...]
     rows: tuple[Mapping[str, str], ...]
     total: Mapping[str, str]
     notes: tuple[str, ...]
+    work_columns: tuple[Column, ...] = ()
+    work: tuple[Mapping[str, str], ...] = ()
 
 
 def sheet_of(document: Mapping[str, Any]) -> Sheet:
@@ -64,7 +70,8 @@ def sheet_of(document: Mapping[str, Any]) -> Sheet:
     cells["idle"] = [_idle(row) for row in lines]
     texts = [{name: column[place] for name, column in cells.items()} for place in range(len(lines))]
     notes = [*notes_of(document), *([_GPU_HOURS] if texts[-1]["idle"] else [])]
-    return Sheet(tuple(columns), tuple(texts[:-1]), texts[-1], tuple(notes))
+    work_columns = (Column(by, least=12), *WORK_COLUMNS[1:], Column("waiting", right=True, leaves=3))
+    return Sheet(tuple(columns), tuple(texts[:-1]), texts[-1], tuple(notes), work_columns, tuple(_work(document)))
 
 
 def print_sheet(sheet: Sheet, out: TextIO) -> None:
@@ -74,7 +81,22 @@ def print_sheet(sheet: Sheet, out: TextIO) -> None:
         printer.line("No usage matches.")
         return
     gone = print_rows(printer, sheet.columns, [*sheet.rows, sheet.total])
+    if sheet.work:
+        printer.line()
+        printer.line(("Work", "bold"))
+        gone += print_rows(printer, sheet.work_columns, sheet.work)
     print_notes(printer, [*sheet.notes, *not_shown(printer, gone, "--csv and --json have all")])
+
+
+def _work(document: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """Yield a row for each unit of work of each row; its waiting stands once."""
+    working = [row for row in document["rows"] if row.get("work")]
+    total = [document["total"] | {"name": TOTAL}] if len(working) > 1 else []
+    for row in (*working, *total):
+        waiting = waiting_share(row["waiting_share"])
+        for one in row["work"]:
+            yield work_row(one) | {document["by"]: row_name(row["name"]), "waiting": waiting}
+            waiting = ""
 
 
 def row_name(name: str) -> str:

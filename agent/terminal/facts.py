@@ -91,7 +91,7 @@ class ShownJob:
     power_w: float | None  # as the agent says
     gpus: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # UUID -> static J, dynamic J
     processes: tuple[ShownProcess, ...] = ()
-    work: tuple[Mapping[str, Any], ...] = ()  # as `exporters.snapshot.WorkFacts.plain` lays it out
+    work: tuple[Mapping[str, Any], ...] = ()  # as `exporters.work_facts.WorkFacts.plain` lays it out
 
     @property
     def is_job(self) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wattshed.agent.printing.figures import sparkline
-from wattshed.agent.printing.work import joules_per_unit
+from wattshed.agent.printing.work import joules_per_unit, main_unit
 from wattshed.agent.terminal.drawing import TextPiece, bar
 from wattshed.agent.terminal.facts import OWNERS
 from wattshed.agent.terminal.fitting import Cell, FittedTable, TopColumn
@@ -160,8 +160,8 @@ def _row(job: ShownJob, known: AgentView, numbers: Mapping[str, int], total_w: f
 
 def per_unit(job: ShownJob) -> str:
     """Write the energy of one unit of a job's work: of an output token, or of what it tells first."""
-    done = sorted((one for one in job.work if one["count"]), key=lambda one: one["unit"] != "output_tokens")
-    return f"{joules_per_unit(done[0])[0]} {done[0]['unit']}" if done else ""
+    one = main_unit(job.work)
+    return "" if one is None else f"{joules_per_unit(one)[0]} {one['unit']}"
 
 
 def held_idle(job: ShownJob) -> str:

@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.columnar import open_columns
 from wattshed.agent.inputs.prefetch import ahead
 from wattshed.agent.inputs.report import SourceReport
-from wattshed.agent.inputs.run_layouts import layout_of_runs
 from wattshed.agent.inputs.text import head_of
 from wattshed.agent.traces.chunk import each_window
 from wattshed.agent.traces.foreign import detect
@@ -32,7 +30,6 @@ from wattshed.agent.traces.foreign.gpus import Gpus
 from wattshed.agent.traces.foreign.hosts import each_once, name_hosts
 from wattshed.agent.traces.foreign.lanes import in_lanes
 from wattshed.agent.traces.foreign.registry import holds_runs, recognise, rows_of, runs_of
-from wattshed.agent.traces.foreign.settled_runs import settled
 from wattshed.agent.traces.options import Options, TraceFile
 
 if TYPE_CHECKING:
@@ -94,6 +91,8 @@ class Chain:
         InputError
             If a file cannot be used.
         """
+        from wattshed.agent.traces.foreign.settled_runs import settled  # noqa: PLC0415 - power over time needs none
+
         self.reports = [SourceReport(str(source.path), source.format) for source in self.sources]
         self.reports[0].notes += self.passed_over
         pairs = zip(self.sources, self.reports, strict=True)
@@ -266,6 +265,9 @@ def _format_of_columns(path: Path, found: str, options: Options) -> str:
     InputError
         If it is damaged.
     """
+    from wattshed.agent.inputs.columnar import open_columns  # noqa: PLC0415 - text needs none
+    from wattshed.agent.inputs.run_layouts import layout_of_runs  # noqa: PLC0415
+
     with open_columns(path) as table:
         if found == detect.PARQUET:
             from wattshed.agent.traces.native.parquet import is_native_parquet  # noqa: PLC0415

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.wire.parts import MOST_POWER, Doubt, JobPart, JobRecord
 from wattshed.agent.wire.work_text import MOST_WORK, WorkDone
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

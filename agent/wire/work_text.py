@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from wattshed.exporters.snapshot import HNJ_PER_JOULE, WorkFacts
+from wattshed.exporters.units import HNJ_PER_JOULE
+from wattshed.exporters.work_facts import WorkFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,6 +24,15 @@ class UnitDone:
     count: int
     energy_hnj: int
     variance: int
+
+    def plus(self, other: UnitDone) -> UnitDone:
+        """Return the sum."""
+        return UnitDone(self.count + other.count, self.energy_hnj + other.energy_hnj, self.variance + other.variance)
+
+    def facts(self, unit: str, source: str, relative_sigma: float) -> WorkFacts:
+        """Tell the energy of one; ``relative_sigma`` is one sigma of the energy, by that energy."""
+        sigma = math.hypot(relative_sigma, math.sqrt(self.variance) / self.count) if self.count else None
+        return WorkFacts(unit, source, self.count, self.energy_hnj, sigma)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,37 +76,33 @@ class WorkDone:
             raise ValueError(f"is not the work of a job ({error})") from None
 
 
-def work_of_hosts(
-    hosts: Iterable[tuple[WorkDone | None, int]], relative_sigma: float
-) -> tuple[list[WorkFacts], int | None]:
+def on_all_hosts(hosts: Iterable[tuple[WorkDone | None, int]]) -> WorkDone:
     """Add up what a job did on its hosts; a host that did nothing of a unit has a part in its energy.
 
     Parameters
     ----------
     hosts : iterable of (WorkDone or None, int)
         With what the job used there, hnj.
-    relative_sigma : float
-        One sigma of the job's energy, by that energy.
-
-    Returns
-    -------
-    (list of WorkFacts, int or None)
-        And what it used while it waited for requests, hnj.
     """
     hosts = list(hosts)
-    keys = list(dict.fromkeys(key for done, _ in hosts if done is not None for key in done.units))
-    found = []
-    for unit, source in keys:
-        count = energy = variance = 0
-        for done, used_hnj in hosts:
-            one = done.units.get((unit, source)) if done is not None else None
-            count += one.count if one is not None else 0
-            energy += one.energy_hnj if one is not None else used_hnj
-            variance += one.variance if one is not None else 0
-        sigma = math.hypot(relative_sigma, math.sqrt(variance) / count) if count else None
-        found.append(WorkFacts(unit, source, count, energy, sigma))
-    known = [done.waiting_hnj for done, _ in hosts if done is not None and done.waiting_hnj is not None]
-    return found, sum(known) if known else None
+    whole = sum_of_work(done for done, _ in hosts if done is not None)
+    units = {}
+    for key, one in whole.units.items():
+        elsewhere = sum(used_hnj for done, used_hnj in hosts if done is None or key not in done.units)
+        units[key] = replace(one, energy_hnj=one.energy_hnj + elsewhere)
+    return WorkDone(units, whole.waiting_hnj)
+
+
+def sum_of_work(several: Iterable[WorkDone]) -> WorkDone:
+    """Add up, unit by unit."""
+    units: dict[tuple[str, str], UnitDone] = {}
+    waiting: int | None = None
+    for done in several:
+        for key, one in done.units.items():
+            units[key] = units[key].plus(one) if key in units else one
+        if done.waiting_hnj is not None:
+            waiting = (waiting or 0) + done.waiting_hnj
+    return WorkDone(units, waiting)
 
 
 def relative(sigma_j: float, energy_hnj: int) -> float:

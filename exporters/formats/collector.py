@@ -14,7 +14,8 @@ from prometheus_client import Metric, registry
 
 from wattshed.exporters.formats.exposition import buckets, legible, openmetrics_head
 from wattshed.exporters.formats.prometheus import families
-from wattshed.exporters.snapshot import MICRO, Snapshot
+from wattshed.exporters.snapshot import Snapshot
+from wattshed.exporters.units import MICRO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

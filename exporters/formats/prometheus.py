@@ -12,7 +12,7 @@ from wattshed.exporters.formats.exposition import Family, label_name
 from wattshed.exporters.formats.readings import READINGS
 from wattshed.exporters.formats.self_metrics import SELF
 from wattshed.exporters.formats.work_metrics import WORK
-from wattshed.exporters.snapshot import HNJ_PER_JOULE, MICRO
+from wattshed.exporters.units import HNJ_PER_JOULE, MICRO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.exporters.formats.exposition import Family
 from wattshed.exporters.own_process import own_process
-from wattshed.exporters.snapshot import MICRO
+from wattshed.exporters.units import MICRO
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wattshed.exporters.formats.exposition import Family
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from wattshed.exporters.formats.exposition import Rows

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from wattshed.exporters.numbers import plain
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

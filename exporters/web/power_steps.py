@@ -12,7 +12,7 @@ from functools import reduce
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -13,7 +13,7 @@ from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.cuts import MOST, Cuts
 from wattshed.agent.accounts.uncertainty import job_sigma_j
 from wattshed.agent.wire.parts import END, Doubt
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 HOUR = 3600 * S
 T0 = 1_700_000_000 * S // HOUR * HOUR

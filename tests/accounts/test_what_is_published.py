@@ -6,8 +6,8 @@ from tests.accounts.made import S, device, window
 from wattshed.agent.accounts.account import GpuAccount
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.modules import Module
-from wattshed.agent.accounts.publishing import ENDED_US, FRESH_US, Publisher, gpu_flags, why_unmetered
-from wattshed.agent.accounts.uncertainty import FROZEN_US
+from wattshed.agent.accounts.publishing import ENDED_US, FRESH_US, Publisher, why_unmetered
+from wattshed.agent.accounts.uncertainty import FROZEN_US, gpu_flags
 from wattshed.agent.window import Event
 from wattshed.agent.wire.parts import method_name
 from wattshed.kernels.billing import shares

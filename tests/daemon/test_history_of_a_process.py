@@ -11,7 +11,7 @@ from tests.daemon.process import Agent
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.state import StateFile
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 JOB = """[[job]]
 name = "{name}"

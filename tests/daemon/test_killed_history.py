@@ -14,7 +14,7 @@ from tests.daemon import short_jobs
 from tests.daemon.process import ROOT
 from tests.daemon.short_jobs import GPUS, MW, S, restored, times_of
 from wattshed.agent.history.database import Database
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 FOLDER, WINDOWS, A_MINUTE, KEEP_S = "state", 160, 1_000, 20
 

@@ -4,16 +4,16 @@ import math
 from dataclasses import replace
 
 from wattshed.exporters.snapshot import (
-    HNJ_PER_JOULE,
     EnergyShare,
     FleetFacts,
     GpuFacts,
     Histogram,
     JobFacts,
     Snapshot,
-    WorkFacts,
     WorkStatus,
 )
+from wattshed.exporters.units import HNJ_PER_JOULE
+from wattshed.exporters.work_facts import WorkFacts
 
 T0 = 1_760_000_000_000_000
 UUIDS = [f"GPU-{i:08x}-1111-2222-3333-44445555666{i}" for i in range(8)]

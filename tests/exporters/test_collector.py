@@ -20,7 +20,8 @@ from tests.fleet.example_fleet import FLEET
 from wattshed.exporters.formats import prometheus
 from wattshed.exporters.formats.collector import Collector
 from wattshed.exporters.formats.exposition import Family, Writer
-from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare
+from wattshed.exporters.snapshot import EnergyShare
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 BUILDS = [
     snapshots.empty,

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.exporters import snapshots
-from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare, JobFacts
+from wattshed.exporters.snapshot import EnergyShare, JobFacts
+from wattshed.exporters.units import HNJ_PER_JOULE
 from wattshed.exporters.web.history import History
 from wattshed.exporters.web.power_steps import MAX_JOBS
 

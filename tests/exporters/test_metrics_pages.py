@@ -18,7 +18,8 @@ from tests.exporters import snapshots
 from tests.exporters.wire import peer
 from wattshed.exporters.formats import dcgm, prometheus, reference
 from wattshed.exporters.formats.exposition import Family, Writer, escape
-from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare, Histogram
+from wattshed.exporters.snapshot import EnergyShare, Histogram
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 GOLDEN = Path(__file__).parent / "golden"
 PARSERS = {False: parse_text, True: parse_openmetrics}

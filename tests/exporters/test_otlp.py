@@ -12,7 +12,8 @@ import pytest
 from tests.exporters import snapshots
 from wattshed.agent.errors import Faults
 from wattshed.exporters.formats.otlp import Push
-from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare, JobFacts
+from wattshed.exporters.snapshot import EnergyShare, JobFacts
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 pytest.importorskip("opentelemetry.sdk", reason="needs the extra otlp")
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.exporters import snapshots
 from tests.exporters.test_history import shown
 from tests.exporters.wire import get
-from wattshed.exporters.snapshot import HNJ_PER_JOULE, JobFacts
+from wattshed.exporters.snapshot import JobFacts
+from wattshed.exporters.units import HNJ_PER_JOULE
 from wattshed.exporters.web.history import History
 from wattshed.exporters.web.jobs_api import JobsApi
 from wattshed.exporters.web.peer import Access

@@ -16,9 +16,9 @@ from wattshed.exporters.snapshot import (
     ProcessFacts,
     Snapshot,
     Tenancy,
-    WorkFacts,
 )
 from wattshed.exporters.web.api import document
+from wattshed.exporters.work_facts import WorkFacts
 
 GPU = GpuFacts(
     "GPU-0", 3, "H100", "0000:01", "570.1", "hopper", simulated=False, up=True, energy_source="counter",

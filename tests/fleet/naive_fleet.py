@@ -1,6 +1,7 @@
 """Textbook formulas of the fleet, written out sum by sum in plain Python: the oracles of the tests."""
 
-from math import ceil, cos, exp, log10, pi, sqrt
+from itertools import pairwise
+from math import cos, exp, pi, sqrt
 
 from scipy import stats
 
@@ -11,20 +12,20 @@ def variance(values):
 
 
 def stratified(strata):
-    """[(N, [y, ...]), ...] -> total, variance, degrees of freedom over the strata that are not taken whole."""
-    total = var = 0.0
-    df = 0
-    for size, values in strata:
-        n = len(values)
-        total += size * sum(values) / n
-        if n < size:
-            var += size**2 * (1 - n / size) * variance(values) / n
-            df += n - 1
-    return total, var, df
+    """[(N, [y, ...]), ...] -> total, variance, Satterthwaite's degrees of freedom."""
+    total = sum(size * sum(values) / len(values) for size, values in strata)
+    parts = [
+        (size**2 * (1 - len(values) / size) * variance(values) / len(values), len(values) - 1)
+        for size, values in strata
+        if len(values) < size
+    ]
+    var = sum(v for v, _ in parts)
+    below = sum(v**2 / n for v, n in parts)
+    return total, var, var**2 / below if below > 0 else sum(n for _, n in parts)
 
 
 def ratio(strata, known):
-    """[(N, [y, ...], [x, ...]), ...] and the known total of x -> total, variance (combined ratio estimator)."""
+    """[(N, [y, ...], [x, ...]), ...] and the known total of x -> total, variance given the sizes drawn (combined)."""
     above = sum(size / len(y) * v for size, y, _ in strata for v in y)
     below = sum(size / len(x) * v for size, _, x in strata for v in x)
     r = above / below
@@ -32,7 +33,7 @@ def ratio(strata, known):
     for size, y, x in strata:
         d = [a - r * b for a, b in zip(y, x, strict=True)]
         var += size**2 * (1 - len(d) / size) * variance(d) / len(d)
-    return r * known, var
+    return r * known, var * (known / below) ** 2
 
 
 def two_stage(size, hosts):
@@ -56,16 +57,31 @@ def largest_change(power, k):
     return max(pairs), max(-p for p in pairs)
 
 
-def mean_between(times, powers, begin, end):
-    """Mean of the straight lines between readings over a stretch, of what they span of it."""
-    begin, end = max(begin, times[0]), min(end, times[-1])
-    energy = 0.0
-    for i in range(len(times) - 1):
-        a, b = max(times[i], begin), min(times[i + 1], end)
-        if a < b:
-            slope = (powers[i + 1] - powers[i]) / (times[i + 1] - times[i])
-            energy += (b - a) * (powers[i] + slope * ((a + b) / 2 - times[i]))
-    return energy / (end - begin)
+def held(times, powers, half, hole):
+    """[(begin, end, power), ...]: each reading for what is nearest to it, ``half`` at the ends, ``hole`` at most."""
+    found = []
+    for i, t in enumerate(times):
+        before = min((t - times[i - 1]) / 2, hole) if i else half
+        after = min((times[i + 1] - t) / 2, hole) if i + 1 < len(times) else half
+        found.append((t - before, t + after, powers[i]))
+    return found
+
+
+def sums_between(series, begin, end, jobs):
+    """Energy of all series while all are known, and for how long that is; a job that is not there has none."""
+    bounds = sorted({begin, end, *(b for one in series for part in one for b in part[:2] if begin < b < end)})
+    energy = known = 0.0
+    for low, high in pairwise(bounds):
+        powers = []
+        for one in series:
+            mine = [p for b, e, p in one if b <= low and high <= e]
+            if not mine and jobs and (high <= one[0][0] or low >= one[-1][1]):
+                mine = [0.0]
+            powers += mine
+        if len(powers) == len(series):
+            energy += sum(powers) * (high - low)
+            known += high - low
+    return energy, known
 
 
 def ar1_band(sigma, phi, step_s, low_hz, high_hz, points=20000):
@@ -90,26 +106,3 @@ def student(confidence, df):
 
 def root_sum(*parts):
     return sqrt(sum(p * p for p in parts))
-
-
-def block_length(x):
-    """Politis and White (2004), corrected by Patton, Politis and White (2009), circular bootstrap, sum by sum."""
-    n = len(x)
-    mean = sum(x) / n
-    run = max(5, ceil(sqrt(log10(n))))
-    most = min(ceil(sqrt(n)) + run, n - 1)
-    r = [sum((x[i] - mean) * (x[i + k] - mean) for i in range(n - k)) / n for k in range(most + 1)]
-    small = [abs(r[k]) / r[0] < 2 * sqrt(log10(n) / n) for k in range(1, most + 1)]
-    quiet = next((m for m in range(most - run + 1) if all(small[m : m + run])), None)
-    if quiet is None:
-        quiet = max((k for k in range(1, most + 1) if not small[k - 1]), default=0)
-    reach = min(2 * max(quiet, 1), most)
-    level, slope = r[0], 0.0
-    for k in range(1, reach + 1):
-        weight = 1 if k / reach <= 0.5 else 2 * (1 - k / reach)
-        level += 2 * weight * r[k]
-        slope += 2 * weight * k * r[k]
-    longest = ceil(min(3 * sqrt(n), n / 3))
-    if level <= 0:
-        return longest
-    return min(max(ceil((2 * slope**2 / (4 / 3 * level**2) * n) ** (1 / 3)), 1), longest)

@@ -39,56 +39,88 @@ def traces(draw, longest_ms=4000):
     return times, [draw(st.integers(1, 1000)) for _ in times]
 
 
-@settings(max_examples=200, deadline=None)
-@given(traces(), st.sampled_from([0.1, 0.25, 1.0, 2.5]))
-def test_a_step_is_the_reading_on_it_or_else_the_mean_about_it(trace, step_s):
-    times, powers = trace
-    if times[-1] - times[0] < step_s * SECOND:
-        return
-    found = on_grid(recording(trace), step_s)
-    assert found.power_w.size == (times[-1] - times[0]) // round(step_s * SECOND) + 1
-    for i, watts in enumerate(found.power_w.tolist()):
-        at = times[0] + i * round(step_s * SECOND)
-        away = min(abs(t - at) for t in times)
-        if away > 10 * step_s * SECOND:
-            assert math.isnan(watts)
-        elif away <= 0.01 * step_s * SECOND:
-            assert watts in {p for t, p in zip(times, powers, strict=True) if abs(t - at) == away}
-        else:
-            half = step_s * SECOND / 2
-            assert watts == pytest.approx(naive.mean_between(times, powers, at - half, at + half), rel=1e-6)
+def naive_series(several, max_gap_s=None):
+    """The same traces, reading by reading."""
+    found = []
+    for times, powers in several:
+        period = np.median(np.diff(times))
+        found.append(naive.held(times, powers, period / 2, 10 * period if max_gap_s is None else max_gap_s * 5e5))
+    return found
+
+
+STEPS = st.floats(0.05, 30.0) | st.sampled_from([0.1, 1.0, 2.5])
 
 
 @settings(max_examples=100, deadline=None)
+@given(st.lists(traces(), min_size=1, max_size=3), STEPS, st.sampled_from(["gpu", "job"]), st.none() | st.floats(0, 9))
+def test_any_step_conserves_energy(several, step_s, kind, max_gap_s):
+    """Every step has the mean of what is known of it, and all steps together the energy of the recording."""
+    series = naive_series(several, max_gap_s)
+    begins, ends = [one[0][0] for one in series], [one[-1][1] for one in series]
+    begin, end = (min(begins), max(ends)) if kind == "job" else (max(begins), min(ends))
+    try:
+        found = on_grid(recording(*several, kind=kind), step_s, max_gap_s=max_gap_s)
+    except InputError:
+        assert end - begin <= (1 + 1e-6) * step_s * SECOND
+        return
+    energy, known = naive.sums_between(series, begin, end, kind == "job")
+    assert found.covered_s.sum() == pytest.approx(known / SECOND, rel=1e-9, abs=1e-9)
+    assert np.nansum(found.power_w * found.covered_s) == pytest.approx(energy / SECOND, rel=1e-9, abs=1e-9)
+    for i, watts in list(enumerate(found.power_w.tolist()))[:20]:
+        low = begin + i * step_s * SECOND
+        high = end if i + 1 == found.power_w.size else low + step_s * SECOND
+        energy, known = naive.sums_between(series, low, high, kind == "job")
+        assert found.covered_s[i] * SECOND == pytest.approx(known, abs=1e-2)
+        if known > 1.0:
+            assert watts == pytest.approx(energy / known, rel=1e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 1000), min_size=2, max_size=40), st.integers(1, 5000))
+def test_at_its_own_rate_a_recording_is_its_readings(powers, step_ms):
+    found = on_grid(recording(([i * step_ms * 1000 for i in range(len(powers))], powers)))
+    assert found.power_w.tolist() == powers
+    assert (found.start_us, found.step_s) == (0, step_ms / 1000)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 1000), min_size=4, max_size=40), st.integers(2, 9))
+def test_a_coarser_step_is_the_mean_of_its_readings(powers, k):
+    found = on_grid(recording(([i * SECOND for i in range(len(powers))], powers)), 1.0)
+    if len(powers) <= k:
+        return
+    coarse = on_grid(recording(([i * SECOND for i in range(len(powers))], powers)), float(k))
+    assert found.power_w.tolist() == powers
+    assert coarse.power_w.tolist() == pytest.approx([np.mean(powers[i : i + k]) for i in range(0, len(powers), k)])
+
+
+@settings(max_examples=60, deadline=None)
 @given(st.lists(traces(), min_size=2, max_size=4), st.sampled_from(["gpu", "job"]))
 def test_series_add_up_while_they_last(several, kind):
     """What is no job is known only while all are; a job draws nothing before it begins and after it has ended."""
-    firsts, lasts = [t[0] for t, _ in several], [t[-1] for t, _ in several]
-    first, last = (min(firsts), max(lasts)) if kind == "job" else (max(firsts), min(lasts))
-    if last - first < SECOND:
-        with pytest.raises(InputError, match="at least 2 and at most"):
-            on_grid(recording(*several, kind=kind), 1.0)
+    try:
+        found = on_grid(recording(*several, kind=kind), 1.0, unit="job" if kind == "job" else "host")
+    except InputError:
         return
-    found = on_grid(recording(*several, kind=kind), 1.0, unit="job" if kind == "job" else "host")
-    assert (found.step_s, found.start_us, found.kind) == (1.0, first, kind)
-    assert found.power_w.size == (last - first) // SECOND + 1
     parts = list(found.units.values())
     np.testing.assert_allclose(found.power_w, np.sum(parts, axis=0), rtol=1e-12)
-    known = ~np.isnan(found.power_w)
-    assert found.largest_w == tuple(part[known].max(initial=0.0) for part in parts)
-    for (times, _), part in zip(several, parts, strict=True):
-        at = first + np.arange(part.size) * SECOND
-        outside = (at < times[0] - SECOND // 2) | (at > times[-1] + SECOND // 2)
-        assert (part[outside] == 0).all() if kind == "job" else np.isnan(part[outside]).all()
-        close = np.abs(at[:, None] - np.array(times)).min(axis=1) <= SECOND
-        assert not np.isnan(part[close]).any()
+    whole = ~np.isnan(found.steps_w)
+    assert found.largest_w == tuple(part[whole].max(initial=0.0) for part in parts)
+
+
+def test_the_rest_of_a_step_is_no_extreme():
+    """A reading that begins a step that the recording cuts has its energy, and is no mean over a step."""
+    found = on_grid(recording(([i * SECOND for i in range(61)], [100] * 60 + [1000])), 10.0)
+    assert found.power_w.tolist() == [100] * 6 + [1000]
+    assert found.covered_s.tolist() == [10.0] * 6 + [1.0]
+    assert np.nanmax(found.steps_w) == 100.0
+    assert found.stretch.size == 6
 
 
 def test_the_grid_is_the_longest_of_the_periods():
     fast, slow = ([i * 500_000 for i in range(9)], range(1, 10)), ([0, SECOND, 4 * SECOND], [10, 20, 30])
     assert on_grid(recording(fast, slow)).step_s == 2.0  # the median of one and three seconds
     assert on_grid(recording(fast, fast)).step_s == 0.5
-    assert on_grid(recording(fast, slow, kind="job"), 1.0).power_w.tolist()[:2] == [11, 23]
     with pytest.raises(InputError, match="at least two readings"):
         on_grid(recording(([5], [1])))
 
@@ -117,11 +149,13 @@ def test_how_much_is_held_at_once_changes_no_figure(several, pieces, kind):
         patch.setattr(grid, "stretches", lambda n, _: ((low, min(low + 7, n)) for low in range(0, n, 7)))
         parts = on_grid(recording(*several, kind=kind, pieces=pieces), 0.1, unit="job")
     np.testing.assert_allclose(parts.power_w, whole.power_w, rtol=1e-9)
+    np.testing.assert_allclose(parts.covered_s, whole.covered_s, atol=1e-9)
     assert parts.largest_w == pytest.approx(whole.largest_w)
 
 
 def test_a_gap_that_the_user_calls_none_is_bridged():
     holey = [0, SECOND, 2 * SECOND, 62 * SECOND, 63 * SECOND], [100] * 5
-    assert np.isnan(on_grid(recording(holey)).power_w).sum() == 60 - 21
-    assert not np.isnan(on_grid(recording(holey), max_gap_s=60.0).power_w).any()
-    assert np.isnan(on_grid(recording(holey), max_gap_s=10.0).power_w).sum() == 60 - 11
+    assert on_grid(recording(holey)).covered_s.sum() == 64 - 40
+    assert on_grid(recording(holey)).covered_s.max() == 1.0
+    assert on_grid(recording(holey), max_gap_s=60.0).covered_s.sum() == 64
+    assert on_grid(recording(holey), max_gap_s=10.0).covered_s.sum() == 64 - 50

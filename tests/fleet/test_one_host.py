@@ -7,7 +7,7 @@ import pytest
 
 from tests.exporters import snapshots
 from wattshed.agent.fleet.live.one_host import OneHost
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 FLEET = """
 [[site]]

@@ -12,6 +12,7 @@ from tests.fleet.example_fleet import FLEET
 from tests.fleet.query_server import server, vector
 from tests.fleet.simulated_states import CASES, coverage, one_stratum
 from wattshed.agent.fleet.live.draws import beta_binomial
+from wattshed.agent.fleet.live.inventory import read_inventory
 from wattshed.agent.fleet.live.responses import sort_hosts
 from wattshed.agent.fleet.live.rules import POWER_RULE, Measured
 from wattshed.agent.fleet.live.serve import FleetPublisher
@@ -66,6 +67,14 @@ def test_hosts_that_are_down_draw_between_nothing_and_idle():
     read = estimated(26, BUSY | IDLE, known(busy=10, idle=6) | on)
     assert read.boundaries[1].mean_w == pytest.approx(base.boundaries[1].mean_w + 10 * 900.0)
     assert read.boundaries[1].upper_w - read.boundaries[1].lower_w < 1.0  # their own meters say so
+
+
+def test_the_power_of_an_idle_gpu_may_be_given(files):
+    text = FLEET.replace('model = "H100 SXM"', 'model = "H100 SXM"\ngpu_idle_w = { value = 60, low = 50, high = 75 }')
+    inventory = read_inventory(files(FLEET_toml=text))
+    down = {f"t{i}": HostState("down", "train") for i in range(100)}
+    found = extrapolate(inventory, Measured({"serve": {f"s{i}": 0.0 for i in range(50)}}, (), down))
+    assert found.boundaries[0].mean_w == pytest.approx(100 * 8 * 75 / 2)
 
 
 def test_a_host_of_which_nobody_knows_may_be_off_or_run_a_job():

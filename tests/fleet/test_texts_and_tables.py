@@ -12,7 +12,7 @@ from tests.fleet.test_estimators import population, sample
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.boundary.units import between, shown
 from wattshed.agent.fleet.estimate.estimators import estimate
-from wattshed.agent.fleet.report import estimate_parts
+from wattshed.agent.fleet.estimate.told import degrees, estimate_parts
 from wattshed.agent.printing.paragraphs import text_of
 
 SOME = st.none() | st.floats(1, 1e9)
@@ -31,7 +31,7 @@ def test_an_estimate_says_what_it_knows_and_no_more(total, lower, upper, se, def
         assert head == f"total {shown(total, 'W')}, no {percent} interval"
     else:
         assert head.startswith(f"total {shown(total, 'W')}, {percent} interval {between(lower, upper, 'W')} (")
-        assert f"standard error {'-' if se is None else shown(se, 'W')}, {found.df} degrees" in head
+        assert f"standard error {'-' if se is None else shown(se, 'W')}, {degrees(found.df)} degrees" in head
     assert ("Design effect" in text) == (deff is not None)
     assert "se, standard error" in text
     rows = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines() if line.lstrip().startswith("s")]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from wattshed.agent.history.costs import HNJ_PER_KWH, Energies, amounts, rounded
 from wattshed.agent.inputs.tariffs.steps import PRICE, Tariff, TariffStep, tariff_of
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 KWH_J = 3_600_000
 

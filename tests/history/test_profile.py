@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from wattshed.agent.history.profile import FIRST_US, MOST, KnownEnergy, PowerProfile, PowerProfiles
 from wattshed.agent.wire.parts import MOST_POWER
-from wattshed.exporters.snapshot import HNJ_PER_JOULE as J
+from wattshed.exporters.units import HNJ_PER_JOULE as J
 
 S = 1_000_000
 W = FIRST_US  # windows as long as the first bins, so that each is seen

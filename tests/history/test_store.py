@@ -203,6 +203,7 @@ def as_version(place, version):
     """
     database = open_database(place)
     with database.transaction():
+        database.do("DROP INDEX job_with_work")
         database.do("ALTER TABLE job DROP COLUMN work")
         if version == 1:
             database.do("ALTER TABLE part DROP COLUMN covered_us")

@@ -11,7 +11,7 @@ from wattshed.agent.history.database import Database
 from wattshed.agent.history.store import Store
 from wattshed.agent.history.stored_power import stored_power
 from wattshed.agent.wire.parts import JobPart
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 from wattshed.exporters.web.power_steps import energies
 
 S, H = 1_000_000, 3_600_000_000

@@ -10,7 +10,7 @@ from wattshed.agent.history.opening import open_database
 from wattshed.agent.history.query import Filter
 from wattshed.agent.wire.parts_json import plain_record, record_of_plain
 from wattshed.agent.wire.work_text import MOST_WORK, UnitDone, WorkDone
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 PLACE = ("slurm:1", MARCH_US)
 TOKENS = "output_tokens", "scraped"

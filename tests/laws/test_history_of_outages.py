@@ -15,7 +15,7 @@ from wattshed.agent.accounts.cuts import Cuts
 from wattshed.agent.accounts.state import StateFile
 from wattshed.agent.window import Event
 from wattshed.agent.wire.parts_json import of_plain, plain
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 HOUR = 3600 * S
 T0 = 1_772_323_200 * S

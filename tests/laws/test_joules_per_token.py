@@ -9,7 +9,7 @@ from wattshed.agent.traces.options import Options
 from wattshed.agent.traces.sources import find
 from wattshed.agent.window import JobKey, Owner
 from wattshed.agent.work_units.page import read_page
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 HOUR_OF_A_SERVER = """
 gpus = 1

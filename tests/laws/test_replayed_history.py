@@ -15,7 +15,7 @@ from wattshed.agent.history.database import Database
 from wattshed.agent.history.part_rows import PART_COLUMNS, part_of
 from wattshed.agent.history.profile import PowerProfile
 from wattshed.agent.traces.native.recorder import Recorder
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 JOBS = "SELECT key, run_us, start_us, end_us, uid, labels FROM job ORDER BY key, run_us"
 

@@ -166,3 +166,30 @@ def test_of_the_time_in_which_nothing_was_read_one_window_is_made(rig, stopped_s
         missed = set(range(40)) - seconds
         assert missed <= set(range(10, 12 + stopped_s))
         assert len(missed) >= stopped_s - 1
+
+
+@pytest.mark.parametrize("learn_s", [0, 2])
+@pytest.mark.parametrize("call", [1, 2, 40, 300])
+def test_a_call_that_the_process_was_stopped_in_is_of_no_moment(rig, learn_s, call):
+    """What such a call says is filed nowhere: not in the middle of the time in which nothing was read."""
+    node = rig(NODE, plain=False, rates=Rates(learn_us=learn_s * S, burst_us=0))
+    calls, stopped = itertools.count(1), []
+
+    def stopping(read):
+        def stopped_in(*args):
+            said = read(*args)
+            if next(calls) == call:
+                stopped.append(node.clock.now_us())
+                node.clock.sleep_until(node.clock.now_us() + 9 * S)
+            return said
+
+        return stopped_in
+
+    for handle in node.meter.gpu_handles:
+        handle.read, handle.read_instant = stopping(handle.read), stopping(handle.read_instant)
+    node.run(120)
+    (at_us,) = stopped
+    times = np.concatenate([window.readings.time_us for window in node.windows])
+    assert not times[(times > at_us) & (times < at_us + 9 * S)].size
+    assert max(window.end_us - window.start_us for window in node.windows) >= 8 * S
+    assert sum(window.end_us - window.start_us for window in node.windows) == 120 * S

@@ -27,8 +27,19 @@ def job(number=1, **changed):
         "name": "train", "labels": {}, "gpus": 2, "energy_j": "10000.0000000005", "static_j": "2500",
         "dynamic_j": "7500.0000000005", "sigma_j": 100.0, "boundary": "board", "active_s": 12600.0, "held_s": 1800.0,
         "mean_w": 1.388, "covered_s": 14400.0, "coverage": 1.0, "peak_w": 701.25, "held_idle": 0.125, "method": "alone",
-        "flags": [],
+        "flags": [], "work": None, "waiting_j": None,
     } | changed  # fmt: skip
+
+
+def done(unit="output_tokens", count=2_000_000, joules=0.4, **changed):
+    """What a job did of one unit."""
+    return {
+        "unit": unit,
+        "source": "scraped",
+        "count": count,
+        "joules_per_unit": joules,
+        "sigma_j": joules / 25,
+    } | changed
 
 
 def gpu(number=0, **changed):
@@ -53,7 +64,7 @@ def jobs_document(*jobs, cursor="", **more):
 
 
 def job_document(one=None, earlier=(), gpus=(), power=(), work=None, **more):
-    whole = {"waiting_j": None} | (one or job()) | {"by_gpu": list(gpus), "power": list(power), "work": work}
+    whole = (one or job()) | {"by_gpu": list(gpus), "power": list(power), "work": work}
     return {
         "schema": "wattshed.job/1",
         "host": "n1",

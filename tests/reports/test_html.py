@@ -17,7 +17,7 @@ from wattshed.agent.reports.html import POLICY, page
 from wattshed.agent.reports.plots import HEIGHT_PX, MOST_BARS, bars_of, stacks_of
 from wattshed.agent.reports.sheet import sheet_of
 from wattshed.agent.wire.parts import hnj_of, joules
-from wattshed.exporters.snapshot import HNJ_PER_JOULE as J
+from wattshed.exporters.units import HNJ_PER_JOULE as J
 
 DAY_S = 86_400
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>\u202egro.live\x1b[31m{{ 7*7 }}'

@@ -2,12 +2,13 @@
 
 import csv
 import io
+import json
 from datetime import UTC
 
 import pytest
 from rich.cells import cell_len
 
-from tests.reports.documents import HOSTILE, MARCH_S, Terminal, job, jobs_document
+from tests.reports.documents import HOSTILE, MARCH_S, Terminal, done, job, jobs_document
 from wattshed.agent.printing.figures import BOUNDARY
 from wattshed.agent.reports import listing
 
@@ -164,3 +165,26 @@ def test_parsable_lines_have_as_many_fields_as_the_head():
     assert {line.count("|") for line in lines} == {len(listing.FIELDS) - 1}
     assert all(line.isprintable() for line in lines)
     assert lines[1].startswith(r"=cmd\x7c' /C calc'!A0|")
+
+
+def test_work_is_shown_where_a_job_did_any(shown):
+    work = [done("prompt_tokens", 9_000_000, 0.09), done()]
+    lines = shown(jobs_document(job(work=work, waiting_j="2500"), job(2)))
+    assert " work " in lines[0]
+    assert "J per unit waiting" in lines[0]
+    assert "2,000,000" in lines[1]
+    assert "0.400 ± 0.032 output_tokens" in lines[1]
+    assert "25%" in lines[1]
+    assert "J per unit" not in shown(jobs_document(job()))[0]
+
+
+def test_a_table_for_machines_has_the_main_unit_and_all_of_them():
+    work = [done("prompt_tokens", 9_000_000, 0.09), done()]
+    older = {name: value for name, value in job(2).items() if name not in {"work", "waiting_j"}}
+    out = io.StringIO()
+    listing.write_csv([job(work=work, waiting_j="2500"), job(3), older], out)
+    told, nothing, unknown = csv.DictReader(io.StringIO(out.getvalue()))
+    names = ("work_unit", "work_count", "joules_per_unit", "unit_sigma_j", "waiting_j")
+    assert [told[name] for name in names] == ["output_tokens", "2000000", "0.4", "0.016", "2500"]
+    assert json.loads(told["work"]) == work
+    assert {nothing[name] for name in (*names, "work")} == {unknown[name] for name in (*names, "work")} == {""}

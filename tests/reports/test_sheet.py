@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.reports.documents import Terminal
+from tests.reports.documents import Terminal, done
 from tests.reports.made_up import MARCH_S, day_of_prices, report, row
 from wattshed.agent.inputs.opencost import Allocation
 from wattshed.agent.inputs.tariffs.steps import CARBON, CARBON_UNIT, PRICE, PUE, Tariff
 from wattshed.agent.reports.amounts import IDLE, Tariffs, priced, with_gpu_hours, with_opencost
 from wattshed.agent.reports.notes import INCOMPLETE
 from wattshed.agent.reports.sheet import TOTAL, print_sheet, sheet_of
+from wattshed.agent.reports.work_fields import with_work_fields
 from wattshed.agent.wire.parts import hnj_of
 
 KWH_HNJ = 7_200_000_000_000_000
@@ -151,3 +152,52 @@ def test_who_is_not_named_is_unknown_and_what_has_no_value_is_a_dash():
     assert (sheet.rows[1]["± EUR"], sheet.total["EUR"][-1]) == ("-", "*")
     assert "*" not in sheet.rows[0]["EUR"]
     assert len(sheet.rows[0]["EUR"]) == len(sheet.total["EUR"]), "figures stand under each other beside a mark"
+
+
+def worked(**more):
+    """A report of three users, two of whom did work of two kinds."""
+    nothing = {"work": None, "waiting_j": None, "waiting_share": None}
+    did = [
+        {"work": [done(), done("steps", 50, 7.0, source="told")], "waiting_j": "5", "waiting_share": 0.25},
+        {"work": [done("steps", 50, 9.0, source="told")], "waiting_j": None, "waiting_share": None},
+        nothing,
+    ]
+    found = report([row("ada", 10**9), row("bob", 10**9), row("cy", 10**9)])
+    rows = [one | more for one, more in zip(found["rows"], did, strict=True)]
+    total = {"work": [done(), done("steps", 100, 8.0, source="told")], "waiting_j": "5", "waiting_share": 0.25}
+    return priced({**found, "rows": rows, "total": found["total"] | total, **more}, Tariffs())
+
+
+def test_work_has_a_row_for_each_unit_and_units_are_never_mixed():
+    sheet = sheet_of(worked())
+    assert [(one["user"], one["unit"], one["count"], one["J per unit"], one["waiting"]) for one in sheet.work] == [
+        ("ada", "output_tokens", "2,000,000", "0.400", "25%"),
+        ("ada", "steps", "50", "7.00", ""),
+        ("bob", "steps", "50", "9.00", ""),
+        (TOTAL, "output_tokens", "2,000,000", "0.400", "25%"),
+        (TOTAL, "steps", "100", "8.00", ""),
+    ]
+    out = Terminal()
+    print_sheet(sheet, out)
+    assert "Work" in out.lines()
+
+
+def test_a_report_without_work_says_nothing_of_it():
+    sheet = sheet_of(priced(report([row("ada", 10**9)]), Tariffs()))
+    assert sheet.work == ()
+    assert not any("unit" in note for note in sheet.notes)
+
+
+def test_jobs_whose_work_is_left_out_are_told():
+    (note,) = [one for one in sheet_of(worked(work_left_out=1)).notes if "left out" in one]
+    assert note.startswith("Work of 1 job that is partly outside this time is left out")
+
+
+def test_a_table_for_machines_has_three_fields_for_each_unit():
+    document = with_work_fields(worked())
+    ada, bob, cy = document["rows"]
+    assert (ada["output_tokens_scraped"], ada["steps_told_joules_per_unit"]) == (2_000_000, 7.0)
+    assert (bob["output_tokens_scraped"], bob["steps_told"], bob["waiting_share"]) == (None, 50, None)
+    assert set(ada) - {"name"} == set(document["total"]) == set(cy) - {"name"}
+    assert "work" not in ada
+    assert not any("told" in name for name in with_work_fields(priced(report([row("ada", 1)]), Tariffs()))["total"])

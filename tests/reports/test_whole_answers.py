@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from tests.reports.documents import MARCH_S, Terminal, gpu, job, job_document, jobs_document
+from tests.reports.documents import MARCH_S, Terminal, done, gpu, job, job_document, jobs_document
 from tests.reports.made_up import KWH_J, day_of_prices, report, row
 from tests.reports.made_up import MARCH_S as FIRST_S
 from wattshed.agent.inputs.tariffs.steps import CARBON, PRICE, Tariff
@@ -25,6 +25,7 @@ ONE = job(
     end_s=MARCH_S + 90_061.25, elapsed_s=90_060.75, gpus=4, energy_j="7200000.5", static_j="1800000", sigma_j=36_000.0,
     dynamic_j="5400000.5", active_s=3600.0, held_s=1200.0, covered_s=4800.0, held_idle=0.25, mean_w=79.96,
     peak_w=701.25, method="by time", flags=["lower_bound", "no_static"], run="77",
+    work=[done("steps", 10, 7.0)], waiting_j="1440000.125",
 )  # fmt: skip
 OTHER = job(2, cluster="c2")
 
@@ -41,7 +42,9 @@ def test_a_job_for_machines_has_every_field_under_its_name():
         "static_j": "1800000", "dynamic_j": "5400000.5", "sigma_j": "36000.0", "active_s": "3600.0",
         "held_s": "1200.0", "held_idle": "0.25", "mean_w": "79.96", "peak_w": "701.25", "method": "by time",
         "flags": "lower_bound no_static", "boundary": "board", "run": "77",
-        "covered_s": "4800.0", "coverage": "1.0",
+        "covered_s": "4800.0", "coverage": "1.0", "work_unit": "steps", "work_source": "scraped", "work_count": "10",
+        "joules_per_unit": "7.0", "unit_sigma_j": "0.28", "waiting_j": "1440000.125",
+        "work": json.dumps(ONE["work"], separators=(",", ":")),
     }  # fmt: skip
     assert list(found.items()) == list(expected.items())
     out = io.StringIO()
@@ -62,7 +65,8 @@ def test_a_job_for_people_has_every_column_under_its_heading(monkeypatch):
             "job": "slurm:7", "name": "train", "user": "ada", "namespace": "demo", "account": "physics",
             "partition": "gpu", "qos": "high", "cluster": "c1", "hosts": "n1,n2", "state": "incomplete 2/3",
             "start": begin, "end": end, "elapsed": "1-01:01:00", "GPUs": "4", "energy": "≥2.000 ± 0.020 kWh",
-            "mean W": "80", "peak W": "701", "idle": "25%", "split": "by time", "flags": "lower_bound no_static",
+            "mean W": "80", "peak W": "701", "idle": "25%", "work": "10", "J per unit": "7.00 ± 0.56 steps",
+            "waiting": "20%", "split": "by time", "flags": "lower_bound no_static",
         }  # fmt: skip
         assert head.split() == " ".join(shown).split()
         assert line.split() == " ".join(shown.values()).split()
@@ -71,6 +75,7 @@ def test_a_job_for_people_has_every_column_under_its_heading(monkeypatch):
             "There are more.",
             f"{BOUNDARY} Times: SITE.",
             "≥: parts of some hosts are missing yet, the total is at least that.",
+            "J per unit: of the unit that is named, ± two sigma; waiting: share of energy without a request.",
         ]  # fmt: skip
 
 
@@ -97,8 +102,8 @@ def test_columns_of_the_list_go_in_their_order_as_the_terminal_narrows(monkeypat
         gone += sorted(now - before)
         before = now
     assert gone == [
-        "split", "flags", "start", "qos", "partition", "hosts", "peak W", "name", "namespace", "cluster", "end",
-        "account", "state", "elapsed", "idle", "mean W", "GPUs",
+        "split", "flags", "start", "qos", "partition", "hosts", "peak W", "name", "work", "waiting", "namespace",
+        "cluster", "end", "account", "state", "J per unit", "elapsed", "idle", "mean W", "GPUs",
     ]  # fmt: skip
 
 

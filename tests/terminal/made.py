@@ -6,15 +6,8 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from tests.exporters import snapshots
-from wattshed.exporters.snapshot import (
-    HNJ_PER_JOULE,
-    EnergyShare,
-    InstanceFacts,
-    JobFacts,
-    ProcessFacts,
-    Snapshot,
-    Tenancy,
-)
+from wattshed.exporters.snapshot import EnergyShare, InstanceFacts, JobFacts, ProcessFacts, Snapshot, Tenancy
+from wattshed.exporters.units import HNJ_PER_JOULE
 from wattshed.exporters.web.api import document
 from wattshed.exporters.web.history import History
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.terminal.made import T0, S, answer, node, uuid
 from wattshed.agent.terminal.following import AgentWatch
 from wattshed.agent.terminal.head import total_lines, total_w
-from wattshed.exporters.snapshot import HNJ_PER_JOULE, EnergyShare
+from wattshed.exporters.snapshot import EnergyShare
+from wattshed.exporters.units import HNJ_PER_JOULE
 from wattshed.exporters.web.history import History
 
 OWNERS = ("_idle", "_unattributed", "_other", "slurm:1000", "slurm:1001")

@@ -66,7 +66,7 @@ def test_the_input_of_a_jetson_is_the_whole_module(replayed, rail):
     assert answer["sources"][0]["boundary"] == f"Jetson module ({rail})"
     assert f"the whole module ({rail}), processors and memory included, not of the GPU" in err
     text, _ = replayed("\n".join(lines), shown="table")
-    assert f"Energy is of the Jetson module ({rail}), ± two sigma; it is not that of GPU boards." in " ".join(
+    assert f"Energy is of the Jetson module ({rail}), ± two sigma; it is not that of single GPU boards." in " ".join(
         text.split()
     )
 
@@ -74,7 +74,9 @@ def test_the_input_of_a_jetson_is_the_whole_module(replayed, rail):
 def test_what_a_jetson_cost_is_not_said_of_boards(replayed):
     text = "".join(f"10-01-2025 20:05:5{t} {TEGRA.format(util=1, rails='VDD_IN 5000mW/1mW')}\n" for t in range(3))
     notes = replayed(text, "--price", "0.3")[0]["report"]["notes"]
-    assert notes[0].endswith("Energy is of the Jetson module (VDD_IN), ± two sigma; it is not that of GPU boards.")
+    assert notes[0].endswith(
+        "Energy is of the Jetson module (VDD_IN), ± two sigma; it is not that of single GPU boards."
+    )
     assert any(note.endswith(", of that energy.") for note in notes)
 
 

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.fleet.demand.held import HeldSeries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from wattshed.agent.fleet.demand.kept import SeriesName, Trace
+    from wattshed.agent.fleet.demand.held import Staircase
+    from wattshed.agent.fleet.demand.kept import SeriesName
     from wattshed.agent.fleet.demand.series import LoadRecording
 
 
@@ -28,13 +30,18 @@ class Load:
     step_s : float, s
     start_us : int, us
     power_w : float64[n], W
-        Mean power of each step; NaN in a hole of the recording.
+        Mean power of each step over what is known of it; NaN in a hole of the recording.
     kind : str
         See `agent.fleet.demand.series.LoadRecording`.
     largest_w : sequence of float, W
         The largest of each series while all are known.
     units : mapping of name -> float64[n], W
         Jobs or hosts that it is the sum of, if they are drawn again; else empty.
+    known_s : float64[n], s, or None
+        How much of each step is known; None: all of what is not NaN. The sum of ``power_w * known_s`` is the energy of
+        the recording while all of it is known, whatever the step.
+    counted : int
+        Of how many series the power is the difference of an energy counter.
     """
 
     step_s: float
@@ -43,40 +50,63 @@ class Load:
     kind: str
     largest_w: tuple[float, ...] = ()
     units: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    known_s: NDArray[np.float64] | None = None
+    counted: int = 0
+
+    @property
+    def covered_s(self) -> NDArray[np.float64]:
+        """How much of each step is known, s: float64[n]."""
+        return np.where(np.isnan(self.power_w), 0.0, self.step_s) if self.known_s is None else self.known_s
+
+    @property
+    def steps_w(self) -> NDArray[np.float64]:
+        """Power of the steps of which at least half is known, W: float64[n]; NaN for the others.
+
+        Extremes are sought among these: the rest of a step that a recording or a hole cuts is no mean over a step.
+        """
+        if self.known_s is None:
+            return self.power_w
+        return np.where(self.known_s >= _MOSTLY * self.step_s, self.power_w, math.nan)
 
     @property
     def stretch(self) -> NDArray[np.float64]:
         """Longest stretch without a hole."""
-        edges = np.flatnonzero(np.diff(np.concatenate(([1], np.isnan(self.power_w).astype(np.int8), [1]))))
+        begin, end = self.longest
+        return self.steps_w[begin:end]
+
+    @property
+    def longest(self) -> tuple[int, int]:
+        """Steps from which and to which the longest stretch without a hole reaches."""
+        edges = np.flatnonzero(np.diff(np.concatenate(([1], np.isnan(self.steps_w).astype(np.int8), [1]))))
         if not edges.size:
-            return self.power_w[:0]
+            return 0, 0
         starts, ends = edges[::2], edges[1::2]
         longest = int(np.argmax(ends - starts))
-        return self.power_w[starts[longest] : ends[longest]]
+        return int(starts[longest]), int(ends[longest])
 
 
 MOST_STEPS = 50_000_000
 _CELLS = 1 << 23  # series times steps that are held at once
 _LEAST, _MOST = 1 << 10, 1 << 16  # steps
-_HOLE_STEPS = 10.0
-_ON_GRID = 0.01  # of a step: a reading so close to a moment of the grid is the one of that moment
+_MOSTLY = 0.5 - 1e-9
+_SLIVER = 1e-6  # of a step: what the last step is longer by, instead of another one
 
 
 def on_grid(
     recording: LoadRecording, step_s: float | None = None, *, unit: str = "", max_gap_s: float | None = None
 ) -> Load:
-    """Sum of a recording's series on an even grid.
+    """Sum of a recording's series on an even grid, with the energy that they have whatever its step.
 
-    A job that has not begun or has ended draws nothing; a GPU (or a total) that is not recorded is unknown. Holes
-    longer than ten steps are unknown too.
+    A job that has not begun or has ended draws nothing; a GPU (or a total) that is not recorded is unknown. What is
+    further from any reading than ten periods of its series is unknown too, to the microsecond.
 
     Parameters
     ----------
     recording : LoadRecording
     step_s : float, optional
         Default: the longest median period of the series.
-    unit : {"job", "host"}, optional
-        Also keep the sum of each of these apart, as far as the recording knows them.
+    unit : {"job", "host", "gpu"}, optional
+        Also keep the sum of each of these apart, as far as the recording knows them; "gpu": each series.
     max_gap_s : float, optional, s
         What is known that close between two readings is no hole.
 
@@ -85,39 +115,48 @@ def on_grid(
     InputError
         If there are fewer than two readings, or the grid would be absurdly long.
     """
-    series = recording.series
-    periods = [period for name in series if (period := series.period_us(name)) is not None]
+    series = {name: HeldSeries(recording, name, max_gap_s) for name in recording.series}
+    periods = [held.period_us for held in series.values() if held.period_us is not None]
     if not periods:
         raise InputError("a demand needs at least two readings of power over time")
-    step = step_s or max(periods) / 1e6
-    starts, ends = zip(*map(series.span_us, series), strict=True)
+    longest = max(periods)
+    step = longest if step_s is None else step_s * 1e6
+    starts, ends = zip(*(held.span_us(longest) for held in series.values()), strict=True)
     first, last = (min(starts), max(ends)) if recording.kind == "job" else (max(starts), min(ends))
-    n = math.floor((last - first) / (step * 1e6) + 1e-6) + 1
+    n = math.ceil((last - first) / step - _SLIVER)
     if not 2 <= n <= MOST_STEPS:
         raise InputError(
-            f"{max(n, 0)} steps of {step:g} s are common to all series; at least 2 and at most {MOST_STEPS} are needed"
+            f"{max(n, 0)} steps of {step / 1e6:g} s are common to all series; "
+            f"at least 2 and at most {MOST_STEPS} are needed"
         )
-    hole_us = _HOLE_STEPS * step * 1e6 if max_gap_s is None else max_gap_s * 1e6 / 2.0
     key = _key(recording, unit)
-    total = np.zeros(n)
+    total, known_s = np.zeros(n), np.empty(n)
     units = {key(name): np.zeros(n) for name in series} if key is not None else {}
     largest = dict.fromkeys(series, 0.0)
     for low, high in stretches(n, len(series)):
-        grid = first + np.rint(np.arange(low, high) * (step * 1e6)).astype(np.int64)
-        parts = dict(_parts(recording, grid, step, hole_us))
-        here = total[low:high]
-        for part in parts.values():
+        edges = first + np.arange(low, high + 1) * step
+        if high == n:
+            edges[-1] = last
+        cells = _cut(series, edges, longest)
+        known_s[low:high] = cells.known_us / 1e6
+        here, whole = total[low:high], cells.known_us >= _MOSTLY * step
+        for name, held in _there(series, edges, longest):
+            part = cells.means(held)
             here += part
-        known = ~np.isnan(here)
-        for name, part in parts.items():
-            largest[name] = max(largest[name], float(part[known].max(initial=0.0)))
+            largest[name] = max(largest[name], float(part[whole].max(initial=0.0)))
             if key is not None:
                 units[key(name)][low:high] += part
-    return Load(step, first, total, recording.kind, tuple(largest.values()), units)
+    for power in (total, *units.values()):
+        power[known_s <= 0.0] = math.nan
+    counted = sum(held.by_counter for held in series.values())
+    start_us = round(first + step / 2.0)
+    return Load(step / 1e6, start_us, total, recording.kind, tuple(largest.values()), units, known_s, counted)
 
 
 def _key(recording: LoadRecording, unit: str) -> Callable[[SeriesName], str] | None:
     """Return what names the unit of a series; None where the whole recording is one unit."""
+    if unit == "gpu":
+        return str
     if unit == "host" and recording.kind != "total" and all(name.host for name in recording.series):
         return lambda name: name.host
     return (lambda name: name.job) if unit and recording.kind == "job" else None
@@ -129,65 +168,53 @@ def stretches(n: int, series: int) -> Iterator[tuple[int, int]]:
     return ((low, min(low + steps, n)) for low in range(0, n, steps))
 
 
-def _parts(
-    recording: LoadRecording, grid: NDArray[np.int64], step_s: float, hole_us: float
-) -> Iterator[tuple[SeriesName, NDArray[np.float64]]]:
-    """Give the values of each series at moments of the grid; a job that is not there has none."""
-    half = round(step_s * 5e5)
-    for name in recording.series:
-        first, last = recording.series.span_us(name)
-        of_job = recording.kind == "job"
-        if of_job and (last + half < grid[0] or first - half > grid[-1]):
-            continue
-        trace = recording.series.between(name, int(grid[0]) - half, int(grid[-1]) + half)
-        values = _resampled(trace, grid, step_s, hole_us)
-        values[(grid < first - step_s * 5e5) | (grid > last + step_s * 5e5)] = 0.0 if of_job else math.nan
-        yield name, values
+class _Cells:
+    """Steps of a grid, and the holes in them.
+
+    Parameters
+    ----------
+    edges_us : float64[n + 1], us
+    holes_us : float64[h, 2], us
+        Of all series; they may overlap.
+    """
+
+    def __init__(self, edges_us: NDArray[np.float64], holes_us: NDArray[np.float64]) -> None:
+        self._n = edges_us.size - 1
+        self._whole = not holes_us.size
+        # Without a hole the steps themselves; else they are cut where a hole begins or ends.
+        bounds = holes_us.clip(edges_us[0], edges_us[-1])
+        self.edges_us = edges_us if self._whole else np.unique(np.concatenate((edges_us, bounds.ravel())))
+        width = np.diff(self.edges_us)
+        self.known_us = width
+        if not self._whole:
+            middle = self.edges_us[:-1] + width / 2.0
+            begun, ended = (np.searchsorted(np.sort(bounds[:, side]), middle) for side in (0, 1))
+            self._known = np.where(begun > ended, 0.0, width)
+            self._step = np.searchsorted(edges_us, self.edges_us[:-1], side="right") - 1
+            self.known_us = np.bincount(self._step, self._known, self._n)
+
+    def means(self, held: Staircase) -> NDArray[np.float64]:
+        """Mean power of a series over what is known of each step, W: float64[n]; 0 where that is nothing."""
+        means = held.means(self.edges_us)
+        if self._whole:
+            return means
+        energy = np.bincount(self._step, means * self._known, self._n)
+        return np.asarray(energy / np.where(self.known_us > 0.0, self.known_us, 1.0))
 
 
-def _resampled(trace: Trace, grid: NDArray[np.int64], step_s: float, hole_us: float) -> NDArray[np.float64]:
-    """Values at the grid's points: the readings themselves where they lie on it, else their mean about each point."""
-    time, power = trace
-    step = step_s * 1e6
-    if (regular := _one_each(time, power, grid, _ON_GRID * step)) is not None:
-        return regular
-    if time.size == 1:
-        return np.where(np.abs(time[0] - grid) > hole_us, math.nan, power[0])
-    nearest = np.clip(np.searchsorted(time, grid), 1, time.size - 1)
-    nearest -= grid - time[nearest - 1] < time[nearest] - grid
-    away = np.abs(time[nearest] - grid)
-    values = power[nearest]
-    off = away > _ON_GRID * step
-    if off.any():
-        # Not on the grid: the mean over each step, from the exact integral of the straight lines between readings.
-        edges = np.concatenate((grid - round(step / 2), [grid[-1] + round(step / 2)]))
-        edges = np.clip(edges, time[0], time[-1])
-        at, energy = (edges - time[0]) / 1e6, _energy(time, power, edges)
-        width = np.diff(at)
-        means = np.diff(energy) / np.where(width > 0.0, width, 1.0)
-        values = np.where(off & (width > 0.0), means, values)
-    values[away > hole_us] = math.nan
-    return values
+def _there(
+    series: Mapping[SeriesName, HeldSeries], edges_us: NDArray[np.float64], lone_us: float
+) -> Iterator[tuple[SeriesName, Staircase]]:
+    """Give what is known of each series that is there in a stretch, one after the other."""
+    begin, end = float(edges_us[0]), float(edges_us[-1])
+    for name, held in series.items():
+        first, last = held.span_us(lone_us)
+        if first < end and begin < last:
+            yield name, held.between(begin, end, lone_us)
 
 
-def _one_each(
-    time: NDArray[np.int64], power: NDArray[np.float64], grid: NDArray[np.int64], close: float
-) -> NDArray[np.float64] | None:
-    """Return the readings if there is one at each moment of the grid, as there mostly is; else None."""
-    begin = int(np.searchsorted(time, grid[0] - close))
-    mine = time[begin : begin + grid.size]
-    if mine.size < grid.size or not (np.abs(mine - grid) <= close).all():
-        return None
-    return power[begin : begin + grid.size].copy()
-
-
-def _energy(time: NDArray[np.int64], power: NDArray[np.float64], edges: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Energy from the first reading to each edge, J, of the straight lines between readings."""
-    seconds, at = (time - time[0]) / 1e6, (edges - time[0]) / 1e6
-    steps = np.diff(seconds)
-    joules = np.concatenate(([0.0], np.cumsum(0.5 * (power[1:] + power[:-1]) * steps)))
-    k = np.clip(np.searchsorted(time, edges, side="right") - 1, 0, seconds.size - 2)
-    slope = (power[k + 1] - power[k]) / steps[k]
-    since = at - seconds[k]
-    energy: NDArray[np.float64] = joules[k] + since * (power[k] + 0.5 * slope * since)
-    return energy
+def _cut(series: Mapping[SeriesName, HeldSeries], edges_us: NDArray[np.float64], lone_us: float) -> _Cells:
+    """Cut the steps of a stretch at the holes of all series."""
+    begin, end = float(edges_us[0]), float(edges_us[-1])
+    holes = [found for held in series.values() if (found := held.holes(begin, end, lone_us)).size]
+    return _Cells(edges_us, np.concatenate(holes) if holes else np.empty((0, 2)))

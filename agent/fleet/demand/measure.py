@@ -41,12 +41,8 @@ class Ramp:
     up_w: float | None
     down_w: float | None
     rms_w: float | None
+    watts: float | None  # the larger of rise and fall
     reason: str = ""
-
-    @property
-    def watts(self) -> float | None:
-        """The larger of rise and fall."""
-        return None if self.up_w is None or self.down_w is None else max(self.up_w, self.down_w)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +64,28 @@ class Demand:
 
 
 def measure(load: Load) -> Demand:
-    """Peaks, duration curve, coincidence and ramps of a load."""
-    known = load.power_w[~np.isnan(load.power_w)]
-    top = float(known.max())
+    """Peaks, duration curve, coincidence and ramps of a load.
+
+    Mean and spread are of all that is known; extremes are of steps that are known at least by half.
+    """
+    covered = load.covered_s
+    known = covered > 0.0
+    power, weight = load.power_w[known], covered[known]
+    covered_s = float(weight.sum())
+    mean = float(power @ weight) / covered_s
+    steps = load.steps_w[~np.isnan(load.steps_w)]
+    top = float(steps.max())
     return Demand(
         load.step_s,
         load.power_w.size * load.step_s,
-        known.size * load.step_s,
-        float(known.mean()),
+        covered_s,
+        mean,
         top,
-        float(known.min()),
-        float(known.std()),
-        float(known.mean()) / top if top > 0.0 else 1.0,
+        float(steps.min()),
+        math.sqrt(float(np.square(power - mean) @ weight) / covered_s),
+        mean / top if top > 0.0 else 1.0,
         tuple(peak(load, name, seconds) for name, seconds in PEAK_WINDOWS_S.items()),
-        duration_curve(known),
+        duration_curve(steps),
         coincidence(load),
         tuple(ramp(load, name, seconds) for name, seconds in RAMP_WINDOWS_S.items()),
     )
@@ -103,7 +107,7 @@ def peak(load: Load, window: str, window_s: float) -> Peak:
     k = steps_in(window_s, load.step_s)
     if k is None:
         return Peak(window, None, _blind(window_s, load.step_s))
-    means = moving_mean(load.power_w, k)
+    means = moving_mean(load.steps_w, k)
     if not means.size or np.isnan(means).all():
         return Peak(window, None, f"no stretch of {window_s:g} s without a hole")
     return Peak(window, float(np.nanmax(means)))
@@ -138,32 +142,27 @@ def coincidence(load: Load) -> float | None:
     apart = sum(load.largest_w)
     if len(load.largest_w) < 2 or apart <= 0.0:
         return None
-    return float(np.nanmax(load.power_w)) / apart
+    return float(np.nanmax(load.steps_w)) / apart
 
 
 def ramp(load: Load, window: str, window_s: float) -> Ramp:
     """Fastest change within ``window_s``."""
     k = steps_in(window_s, load.step_s)
     if k is None:
-        return Ramp(window, window_s, None, None, None, _blind(window_s, load.step_s))
+        return Ramp(window, window_s, None, None, None, None, _blind(window_s, load.step_s))
     if load.stretch.size <= k:
-        return Ramp(window, window_s, None, None, None, f"no stretch of {window_s:g} s without a hole")
-    power = load.power_w
+        return Ramp(window, window_s, None, None, None, None, f"no stretch of {window_s:g} s without a hole")
+    power = load.steps_w
     low, high = moving_extremes(power, k)
     late = power[k:]
     apart = late - power[:-k]
     with np.errstate(invalid="ignore"):
         up, down = late - low, high - late
     # The first k moments have shorter pasts; their changes count as well.
-    head = load.power_w[: k + 1]
+    head = power[: k + 1]
     rise = [float(np.nanmax(head - np.fmin.accumulate(head))), float(np.nanmax(np.fmax.accumulate(head) - head))]
-    return Ramp(
-        window,
-        window_s,
-        max(float(np.nanmax(up)), rise[0], 0.0),
-        max(float(np.nanmax(down)), rise[1], 0.0),
-        float(np.sqrt(np.nanmean(apart**2))),
-    )
+    up_w, down_w = max(float(np.nanmax(up)), rise[0], 0.0), max(float(np.nanmax(down)), rise[1], 0.0)
+    return Ramp(window, window_s, up_w, down_w, float(np.sqrt(np.nanmean(apart**2))), max(up_w, down_w))
 
 
 def moving_extremes(power: NDArray[np.float64], k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -6,12 +6,13 @@ It is read by the readers of ``wattshed replay``, in the windows that its accoun
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.fleet.demand.counters import CounterReadings
 from wattshed.agent.fleet.demand.kept import KeptSeries, SeriesName
 from wattshed.agent.window import MeteredLoad
 from wattshed.kernels.columns import dealt
@@ -76,6 +77,10 @@ class LoadRecording:
     rejected : mapping of reason to rows
     notes : tuple of str
         What the readers had to assume.
+    counters : KeptSeries
+        Energy of the series that have a counter, J; only readings at which it had moved.
+    counted : frozenset of SeriesName
+        Whose counter is believed.
     """
 
     series: KeptSeries
@@ -83,10 +88,16 @@ class LoadRecording:
     rows: int
     rejected: Mapping[str, int]
     notes: tuple[str, ...] = ()
+    counters: KeptSeries = field(default_factory=KeptSeries)
+    counted: frozenset[SeriesName] = frozenset()
 
 
 def read_series(
-    trace: PowerTrace, kept: KeptSeries | None = None, tell: Callable[[int], object] | None = None
+    trace: PowerTrace,
+    kept: KeptSeries | None = None,
+    tell: Callable[[int], object] | None = None,
+    *,
+    counters: KeptSeries | None = None,
 ) -> LoadRecording:
     """Read power over time.
 
@@ -100,13 +111,15 @@ def read_series(
         Where the series are kept.
     tell : callable, optional
         Told how many bytes are read.
+    counters : KeptSeries, optional
+        Where energy counters are kept; without it they are not.
 
     Raises
     ------
     InputError
         If a file cannot be used, or none has a reading of power.
     """
-    reading = _Reading(KeptSeries() if kept is None else kept)
+    reading = _Reading(KeptSeries() if kept is None else kept, counters)
     for window in trace.windows():
         reading.add(window)
         if tell is not None:
@@ -117,12 +130,16 @@ def read_series(
 class _Reading:
     """Collects the readings of windows, which are brought into longer pieces where there are many series."""
 
-    def __init__(self, series: KeptSeries) -> None:
+    def __init__(self, series: KeptSeries, counters: KeptSeries | None) -> None:
+        self._kept_counters = counters
+        self._counters = None if counters is None else CounterReadings(counters)
         self._series, self._rejected, self._rows = series, Counter[str](), 0
         self._names: list[SeriesName] = []
         self._numbers: dict[SeriesName, int] = {}
         self._known: dict[int, tuple[Device, int]] = {}
-        self._waiting: list[tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.integer[Any]]]] = []
+        self._waiting: list[
+            tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.integer[Any]], NDArray[np.int64]]
+        ] = []
         self._waits = 0
         self._gpus = False
 
@@ -134,10 +151,12 @@ class _Reading:
         sizes, time_us, power_mw = np.diff(readings.offsets), readings.time_us, readings.power_mw
         number = np.repeat(np.array([self._number(device, window.host) for device in devices], np.int32), sizes)
         self._rows += power_mw.size
+        counter_mj = readings.counter_mj
         if power_mw.min() < 1 or power_mw.max() > min(device.ceiling_mw for device in devices):
             usable = self._usable(power_mw, devices, sizes)
             number, time_us, power_mw = number[usable], time_us[usable], power_mw[usable]
-        self._waiting.append((number, time_us, power_mw))
+            counter_mj = counter_mj[usable]
+        self._waiting.append((number, time_us, power_mw, counter_mj))
         self._waits += power_mw.size
         if self._waits >= _TOGETHER or len(devices) * _LONG_PIECE <= power_mw.size:
             self._hand_over()
@@ -172,16 +191,20 @@ class _Reading:
         """Put what waits into the series, GPU by GPU."""
         if not self._waits:
             return
-        number, time_us, power_mw = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
+        number, time_us, power_mw, counter_mj = (
+            column[0] if len(column) == 1 else np.concatenate(column) for column in zip(*self._waiting, strict=True)
+        )
         self._waiting, self._waits = [], 0
         if (number[1:] < number[:-1]).any():
             order, offsets = dealt(number, len(self._names))
-            time_us, power_mw = time_us[order], power_mw[order]
+            time_us, power_mw, counter_mj = time_us[order], power_mw[order], counter_mj[order]
         else:
             offsets = np.searchsorted(number, np.arange(len(self._names) + 1))
         for place in np.flatnonzero(np.diff(offsets)).tolist():
             mine = slice(int(offsets[place]), int(offsets[place + 1]))
             self._series.add(self._names[place], time_us[mine], power_mw[mine])
+            if self._counters is not None:
+                self._counters.add(self._names[place], time_us[mine], power_mw[mine], counter_mj[mine])
 
     def recording(self, reports: Sequence[SourceReport]) -> LoadRecording:
         """Put the series together.
@@ -211,7 +234,12 @@ class _Reading:
         if len(series) == 1 and not self._gpus and not any(next(iter(series))[:2]):
             kind = "total"
         notes = tuple(f"{report.path}: {note}" for report in reports for note in report.notes)
-        return LoadRecording(series, kind, rows, dict(+rejected), notes)
+        if self._counters is None or self._kept_counters is None:
+            return LoadRecording(series, kind, rows, dict(+rejected), notes)
+        counted, doubted = self._counters.believed()
+        if doubted:
+            notes = (*notes, f"the energy counter of {doubted} series tells another power than its readings: not used")
+        return LoadRecording(series, kind, rows, dict(+rejected), notes, self._kept_counters, counted)
 
 
 def _draws(device: Device) -> bool:

@@ -1,8 +1,9 @@
-"""How a load swings: frequency bands by Welch's method, up to what the recording can show and no further.
+"""How a load swings: frequency bands that add up to its variance, up to what the recording can show and no further.
 
-P. D. Welch, IEEE Transactions on Audio and Electroacoustics 15 (1967): periodograms of overlapping Hann-windowed
-stretches, averaged. Grid operators ask about 0.1-20 Hz (torsion of generators, flicker) and 0.2-3 Hz (swings between
-regions).
+Grid operators ask about 0.1-20 Hz (torsion of generators, flicker) and 0.2-3 Hz (swings between regions). A band is
+the sum of the lines of the whole stretch's periodogram in it, so that nothing slow is lost: the squares of ``slower``,
+of 0.1-20 Hz and of ``faster`` add up to that of the standard deviation (Parseval). The density over frequency, for
+looking at, is an average over stretches (P. D. Welch, IEEE Transactions on Audio and Electroacoustics 15, 1967).
 """
 
 from __future__ import annotations
@@ -13,18 +14,34 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wattshed.agent.fleet.demand.chi_square import chi_square
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BANDS_HZ = {"below 1 Hz": (0.0, 1.0), "0.1-20 Hz": (0.1, 20.0), "0.2-3 Hz": (0.2, 3.0), "1-2.5 Hz": (1.0, 2.5)}
+SLOWEST_HZ, FASTEST_HZ = 0.1, 20.0
+"""Beyond these there are ``slower`` and ``faster``."""
 _LONG = 1 << 14  # readings of a stretch: below, the products lie too far apart, and nobody waits
+_WHOLE = 1 << 20  # readings: of more, a length is taken whose transform is quick, up to 0.2 % less
+_LEAST = 8  # readings
 
 
 @dataclass(frozen=True, slots=True)
 class Band:
     """Swing in a band, as a root mean square in W; None, with the reason, where the recording cannot show it.
 
-    ``partial_w`` is the swing in the part of the band that it does show, up to ``observable_up_to_hz``.
+    Attributes
+    ----------
+    name : str
+    low_hz, high_hz, observable_up_to_hz : float
+    rms_w : float or None, W
+    partial_w : float or None, W
+        Swing in the part of the band that the recording does show, up to ``observable_up_to_hz``.
+    reason : str
+    lower_w, upper_w : float or None, W
+        95 % interval of that, if the load is one stretch of a process that goes on alike: chi-square, with the degrees
+        of freedom of its lines. A line of known frequency is known far better than this.
     """
 
     name: str
@@ -34,17 +51,25 @@ class Band:
     rms_w: float | None
     partial_w: float | None = None
     reason: str = ""
+    lower_w: float | None = None
+    upper_w: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Spectrum:
-    """Power spectral density (W^2/Hz, one-sided) over frequency, and the bands; empty where the load is too short."""
+    """Power spectral density (W^2/Hz, one-sided) over frequency, and the bands; empty where the load is too short.
+
+    ``sd_w`` is the standard deviation of the stretch of ``span_s``: its square is the sum of the squares of
+    ``slower``, 0.1-20 Hz (as far as shown) and ``faster``.
+    """
 
     frequency_hz: NDArray[np.float64]
     density: NDArray[np.float64]
     observable_up_to_hz: float
     resolution_hz: float
     bands: tuple[Band, ...]
+    sd_w: float = 0.0
+    span_s: float = 0.0
 
 
 def observable_up_to(step_s: float, meter_window_s: float = 0.0) -> float:
@@ -64,17 +89,39 @@ def analyse(power_w: NDArray[np.float64], step_s: float, *, meter_window_s: floa
     step_s, meter_window_s : float, s
     """
     limit = observable_up_to(step_s, meter_window_s)
-    n = power_w.size
-    if n < 8:
+    if power_w.size < _LEAST:
         bands = tuple(
-            Band(name, low, high, limit, None, None, "fewer than 8 readings in a row show no spectrum")
+            Band(name, low, high, limit, None, None, f"fewer than {_LEAST} readings in a row show no spectrum")
             for name, (low, high) in BANDS_HZ.items()
         )
         return Spectrum(np.empty(0), np.empty(0), limit, math.inf, bands)
-    length = segment_length(n)
+    length = segment_length(power_w.size)
     frequency, density = welch(power_w, step_s, length)
-    found = Spectrum(frequency, density, limit, 1.0 / (length * step_s), ())
-    return replace(found, bands=tuple(_band(name, found, meter_window_s) for name in BANDS_HZ))
+    whole = power_w[: whole_length(power_w.size)]
+    lines = Periodogram(np.asarray(np.fft.rfftfreq(whole.size, step_s)), line_powers(whole), limit, meter_window_s)
+    return Spectrum(
+        frequency,
+        density,
+        limit,
+        float(lines.frequency_hz[1]),
+        lines.bands(),
+        float(whole.std()),
+        float(whole.size * step_s),
+    )
+
+
+def line_powers(power_w: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean square of each line of a stretch, less its mean: float64[n // 2 + 1], W^2; their sum is its variance."""
+    transform = np.fft.rfft(power_w - power_w.mean())
+    lines = (transform.real**2 + transform.imag**2) / power_w.size**2
+    lines[1 : (power_w.size + 1) // 2] *= 2.0
+    lines[0] = 0.0
+    return np.asarray(lines)
+
+
+def whole_length(n: int) -> int:
+    """Choose the readings of a periodogram: all, but of very many the most whose transform is quick."""
+    return n if n <= _WHOLE else next(length for length in range(n, 0, -1) if _is_smooth(length, (2, 3, 5, 7)))
 
 
 def segment_length(n: int) -> int:
@@ -88,8 +135,8 @@ def segment_length(n: int) -> int:
     return next(even for even in range(length, 0, -2) if _is_smooth(even))
 
 
-def _is_smooth(number: int) -> bool:
-    for prime in (2, 3, 5):
+def _is_smooth(number: int, primes: tuple[int, ...] = (2, 3, 5)) -> bool:
+    for prime in primes:
         while number % prime == 0:
             number //= prime
     return number == 1
@@ -110,28 +157,70 @@ def welch(power_w: NDArray[np.float64], step_s: float, length: int) -> tuple[NDA
     return np.asarray(np.fft.rfftfreq(length, step_s), np.float64), density
 
 
-def band_power(frequency: NDArray[np.float64], density: NDArray[np.float64], low: float, high: float) -> float:
-    """Mean square (W^2) between two frequencies; a line of the spectrum counts by the part of its width in the band."""
+def shares(frequency: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+    """Share of each line that lies between two frequencies: float64[k]; a line is as wide as they are apart."""
     width = float(frequency[1])
     left, right = np.maximum(frequency - width / 2.0, 0.0), frequency + width / 2.0
-    right[-1] = frequency[-1] + (width / 2.0 if len(frequency) % 2 == 0 else 0.0)
-    share = (np.minimum(right, high) - np.maximum(left, low)).clip(0.0) / (right - left).clip(1e-300)
-    weights = share * width
-    return float(weights @ density)
+    right[-1] = frequency[-1]
+    return np.asarray((np.minimum(right, high) - np.maximum(left, low)).clip(0.0) / (right - left))
 
 
-def _band(name: str, spectrum: Spectrum, meter_window_s: float) -> Band:
-    (low, high), limit = BANDS_HZ[name], spectrum.observable_up_to_hz
-    shown = min(high, limit)
-    partial = None
-    if low < shown:
-        partial = math.sqrt(band_power(spectrum.frequency_hz, spectrum.density, low, shown))
-    if high > limit * (1.0 + 1e-9):
-        by_window = meter_window_s > 0.0 and 0.5 / meter_window_s <= limit
+@dataclass(frozen=True, slots=True)
+class Periodogram:
+    """Lines of a whole stretch, and the bands that they add up to.
+
+    Attributes
+    ----------
+    frequency_hz : float64[k], Hz
+    lines : float64[k], W^2
+        Mean square of each line, see `line_powers`.
+    limit_hz, meter_window_s : float, Hz and s
+    """
+
+    frequency_hz: NDArray[np.float64]
+    lines: NDArray[np.float64]
+    limit_hz: float
+    meter_window_s: float
+
+    def bands(self) -> tuple[Band, ...]:
+        """All bands, what is slower and, as far as there is something, what is faster than all of them."""
+        found = [self._band(name, low, high) for name, (low, high) in BANDS_HZ.items()]
+        found.append(self._part("slower", 0.0, min(SLOWEST_HZ, self.limit_hz)))
+        begin, top = min(FASTEST_HZ, self.limit_hz), float(self.frequency_hz[-1])
+        if begin < top * (1.0 - 1e-9):
+            found.append(self._part("faster", begin, top))
+        return tuple(found)
+
+    def _part(self, name: str, low: float, high: float) -> Band:
+        """Sum the lines of a band that the recording shows, with its interval."""
+        powers = shares(self.frequency_hz, low, high) * self.lines
+        square = float(powers.sum())
+        # A sum of exponentially distributed lines is about a chi-square with 2 (sum E p)^2 / sum (E p)^2 degrees of
+        # freedom (Satterthwaite); of the lines themselves, whose mean square is twice the square of their mean, it is
+        # told by this.
+        rms = math.sqrt(square)
+        lower = upper = rms
+        if square > 0.0:
+            freedom = max(4.0 * square**2 / float(np.square(powers).sum()) - 2.0, 2.0)
+            lower, upper = (rms * math.sqrt(freedom / chi_square(p, freedom)) for p in (0.975, 0.025))
+        return Band(name, low, high, self.limit_hz, rms, rms, "", lower, upper)
+
+    def _band(self, name: str, low: float, high: float) -> Band:
+        limit = self.limit_hz
+        if low >= min(high, limit):
+            return Band(name, low, high, limit, None, None, self._too_fast(high))
+        shown = self._part(name, low, min(high, limit))
+        reason = ""
+        if high > limit * (1.0 + 1e-9):
+            reason = self._too_fast(high)
+        elif low > 0.0 and self.frequency_hz[1] > low * (1.0 + 1e-9):
+            reason = f"too short to tell {low:g} Hz from a drift; it takes {1.0 / low:.3g} s without a hole"
+        return replace(shown, high_hz=high, rms_w=None if reason else shown.rms_w, reason=reason)
+
+    def _too_fast(self, high_hz: float) -> str:
+        by_window = self.meter_window_s > 0.0 and 0.5 / self.meter_window_s <= self.limit_hz
         cure = "a meter that averages over" if by_window else "a reading every"
-        reason = f"this recording shows swings up to {limit:g} Hz; the band needs {cure} {0.5 / high:.3g} s or less"
-        return Band(name, low, high, limit, None, partial, reason)
-    if low > 0.0 and spectrum.resolution_hz > low:
-        reason = f"too short to tell {low:g} Hz from a drift; it takes {4.5 / low:.0f} s without a hole"
-        return Band(name, low, high, limit, None, partial, reason)
-    return Band(name, low, high, limit, partial)
+        return (
+            f"this recording shows swings up to {self.limit_hz:g} Hz; "
+            f"the band needs {cure} {0.5 / high_hz:.3g} s or less"
+        )

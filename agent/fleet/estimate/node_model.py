@@ -14,10 +14,13 @@ import numpy as np
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.boundary.ranges import Range
+from wattshed.agent.fleet.boundary.written import range_in
 from wattshed.agent.fleet.estimate.student import quantile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from wattshed.agent.inputs.toml import Table
 
     Trace = tuple[NDArray[np.int64], NDArray[np.float64]]  # time_us, power_w
 
@@ -63,6 +66,24 @@ def assumed(gpus_per_host: int) -> NodeModel:
     """Make the model of a node that nobody has measured."""
     a = ASSUMED_FIXED_W
     return NodeModel(Range(a.value * gpus_per_host, a.low * gpus_per_host, a.high * gpus_per_host), ASSUMED_SLOPE)
+
+
+def read_node(table: Table, gpus: int) -> NodeModel:
+    """Read ``{ level_w, slope, pivot_w }`` as ``wattshed fleet node`` prints it; what is absent is assumed.
+
+    Raises
+    ------
+    InputError
+        For a key that is unknown, or a number out of range; it names the line.
+    """
+    table.only(("level_w", "slope", "pivot_w", "fitted"))
+    guess = assumed(gpus)
+    return NodeModel(
+        range_in(table, "level_w", guess.level_w),
+        range_in(table, "slope", guess.slope),
+        table.number("pivot_w", 0.0, low=0),
+        fitted=table.flag("fitted", "level_w" in table and "slope" in table),
+    )
 
 
 def energy_until(trace: Trace, times_us: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -1,19 +1,25 @@
-"""How many hosts to measure: the sample size for a wanted error, and how to spread it over strata.
+"""How many hosts to measure: the sample size for a wanted error, how to spread it over strata, and which jobs.
 
-Formulas: Cochran, *Sampling Techniques*, 3rd ed., 4.4 (size with finite population) and 5.5 (Neyman allocation).
+Formulas: Cochran, *Sampling Techniques*, 3rd ed., 4.4 (size with finite population), 5.5 (Neyman allocation) and 9A.10
+(systematic draws in proportion to size, W. G. Madow).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from wattshed.agent.errors import InputError
+from wattshed.agent.fleet.estimate.design import chances
+from wattshed.agent.inputs.tables import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +86,57 @@ def allocate(strata: Sequence[tuple[str, int, float]], hosts: int) -> tuple[tupl
         given[name] += 1
         left -= 1
     return tuple((name, given[name]) for name, _, _ in strata)
+
+
+@dataclass(frozen=True, slots=True)
+class JobDrawn:
+    """A job to choose from, or to measure: ``pi`` is its chance to be drawn, 0 while nothing was."""
+
+    stratum: str
+    job: str
+    hosts: int
+    pi: float = 0.0
+
+
+def read_jobs(path: str | Path) -> list[JobDrawn]:
+    """Read ``job,hosts[,stratum]``: the jobs of a fleet.
+
+    Raises
+    ------
+    InputError
+        For a job that appears twice in its stratum, or one without a host.
+    """
+    jobs: dict[tuple[str, str], JobDrawn] = {}
+    for row in read_table(path, ("job", "hosts")):
+        key = row.text("stratum") or "all", row.name("job")
+        if key in jobs:
+            raise row.error("job", f"{key[1]!r} appears twice; give each job one row")
+        jobs[key] = JobDrawn(*key, row.count("hosts", least=1))
+    if not jobs:
+        raise InputError("lists no job; add a row per job", str(path), 2)
+    return list(jobs.values())
+
+
+def draw_jobs(jobs: Sequence[JobDrawn], number: int, *, seed: int = 1) -> list[JobDrawn]:
+    """Draw jobs without replacement, each with a chance in proportion to its hosts.
+
+    The draw is systematic through the strata, in random order within each; a job so large that its chance would exceed
+    1 is certain. The same seed gives the same jobs.
+
+    Raises
+    ------
+    InputError
+        If there are fewer jobs.
+    """
+    if number > len(jobs):
+        raise InputError(f"cannot draw {number} jobs of {len(jobs)}")
+    random = np.random.default_rng(seed)
+    sizes = np.array([job.hosts for job in jobs], np.float64)
+    pi = chances(sizes, number, float(sizes.sum()))
+    order = sorted(range(len(jobs)), key=dict(enumerate(random.permutation(len(jobs)).tolist())).__getitem__)
+    order.sort(key=lambda i: jobs[i].stratum)
+    ends = np.cumsum(pi[order])
+    # A rounded sum may end a hair below the last mark.
+    marks = np.minimum(random.random() + np.arange(number), ends[-1] - 1e-9)
+    found = sorted(order[int(np.searchsorted(ends, mark, side="right"))] for mark in marks)
+    return [replace(jobs[i], pi=float(pi[i])) for i in found]

@@ -20,7 +20,7 @@ from wattshed.agent.fleet.live.states import SORTED
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from wattshed.agent.fleet.live.responses import Group, Responses, Silent
+    from wattshed.agent.fleet.live.responses import StateGroup, Responses, Silent
 
 WRONG, RIGHT = 0.5, 49.5
 """Before hosts have shown it, one state in a hundred is taken to be wrong, as if fifty hosts had said so."""
@@ -37,19 +37,19 @@ class Drawn:
         Of the hosts that answer, by group.
     prior : tuple of str
         Strata of which hosts rest on a data sheet.
-    short : tuple of Group
+    short : tuple of StateGroup
         Groups with too few answers for an interval.
     """
 
     draws: tuple[Draw, ...]
     sample: Estimate
     prior: tuple[str, ...]
-    short: tuple[Group, ...]
+    short: tuple[StateGroup, ...]
 
 
 def draws_of(responses: Responses, *, confidence: float, meter_gain_sigma: float) -> Drawn:
     """Estimate what all hosts draw, with intervals at ``confidence``."""
-    groups: dict[str, list[Group]] = {}
+    groups: dict[str, list[StateGroup]] = {}
     for group in responses.groups:
         groups.setdefault(group.key, []).append(group)
     hosts = np.array([sum(g.hosts for g in sample) for sample in groups.values()], np.int64)
@@ -60,7 +60,7 @@ def draws_of(responses: Responses, *, confidence: float, meter_gain_sigma: float
     )
     found = {s.stratum: s for s in sample.strata}
     draws: list[Draw] = []
-    short: list[Group] = []
+    short: list[StateGroup] = []
     prior: dict[str, None] = {}
     for key, same in groups.items():
         n, of = len(answers[key]), found[key]
@@ -86,19 +86,19 @@ def draws_of(responses: Responses, *, confidence: float, meter_gain_sigma: float
     return Drawn(tuple(draws), sample, tuple(prior), tuple(short))
 
 
-def _answers(sample: list[Group]) -> dict[str, float]:
+def _answers(sample: list[StateGroup]) -> dict[str, float]:
     if len(sample) == 1:
         return sample[0].answers
     return {f"{g.stratum.name} {host}": watts for g in sample for host, watts in g.answers.items()}
 
 
-def _by_data_sheet(group: Group) -> Draw:
+def _by_data_sheet(group: StateGroup) -> Draw:
     gpus = group.hosts * group.stratum.gpus_per_host
     each = idle_gpu_w(group.stratum) if group.state in RESTING else typical_gpu_w(group.stratum)
     return Draw(group.stratum.name, f"data sheet, {group.key}", each.times(gpus), Range.exact(group.hosts))
 
 
-def _idle_w(groups: Mapping[str, list[Group]], answers: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def _idle_w(groups: Mapping[str, list[StateGroup]], answers: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """GPU power of an idle host by stratum, W: the mean of those that are idle, where enough of them answer."""
     return {
         group.stratum.name: math.fsum(answers[key].values()) / len(answers[key])

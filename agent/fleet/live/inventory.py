@@ -16,7 +16,8 @@ import numpy as np
 
 from wattshed.agent.fleet.boundary.pue import ConstantPue, HourlyPue, LoadPue, Pue, WeatherPue
 from wattshed.agent.fleet.boundary.ranges import Range
-from wattshed.agent.fleet.estimate.node_model import NodeModel, assumed
+from wattshed.agent.fleet.boundary.written import range_in
+from wattshed.agent.fleet.estimate.node_model import NodeModel, assumed, read_node
 from wattshed.agent.fleet.estimate.sample import Population
 from wattshed.agent.fleet.live.hourly import Hours, read_hours
 from wattshed.agent.fleet.live.state_sources import StateSources, sources_of
@@ -172,9 +173,9 @@ def _site(table: Table, folder: Path) -> Site:
     return Site(
         name,
         pue,
-        _range(table, "other_it", UNKNOWN_OTHER),
+        range_in(table, "other_it", UNKNOWN_OTHER),
         table.number("other_it_w", 0.0, low=0),
-        _range(table, "grid_loss", UNKNOWN_LOSS, high=0.99),
+        range_in(table, "grid_loss", UNKNOWN_LOSS, high=0.99),
         hours=hours,
         assumptions=tuple(said),
         **optional,
@@ -189,7 +190,7 @@ def _pue(site: Table, hours: Hours | None) -> Pue | None:
         capacity_w = load.number("capacity_w", above=0)
         model = LoadPue(capacity_w, **{key: load.number(key) for key in load if key != "capacity_w"})
         return model if hours is None or hours.outdoor_c is None else WeatherPue(model, hours.outdoor_c)
-    found = _range(site, "pue", UNKNOWN_PUE)
+    found = range_in(site, "pue", UNKNOWN_PUE)
     if found.low < 1.0:
         site.fail("cannot be below 1: the facility draws at least what its IT draws", "pue")
     return ConstantPue(found)
@@ -212,33 +213,7 @@ def _stratum(table: Table, sites: set[str]) -> Stratum:
         table.count("hosts", low=0),
         gpus,
         table.text("model", "", empty=True),
-        _node(table.table("node"), gpus) if "node" in table else assumed(gpus),
+        read_node(table.table("node"), gpus) if "node" in table else assumed(gpus),
         match,
-        _range(table, "gpu_idle_w", Range.exact(0.0)) if "gpu_idle_w" in table else None,
-    )
-
-
-def _node(table: Table, gpus: int) -> NodeModel:
-    table.only(("level_w", "slope", "pivot_w", "fitted"))
-    guess = assumed(gpus)
-    return NodeModel(
-        _range(table, "level_w", guess.level_w),
-        _range(table, "slope", guess.slope),
-        table.number("pivot_w", 0.0, low=0),
-        fitted=table.flag("fitted", "level_w" in table and "slope" in table),
-    )
-
-
-def _range(table: Table, key: str, unknown: Range, *, high: float | None = None) -> Range:
-    """``1.2``, or ``{ value = 1.2, low = 1.1, high = 1.4 }``."""
-    if key not in table:
-        return unknown
-    if not isinstance(table.items[key], dict):
-        return Range.exact(table.number(key, low=0, high=high))
-    inner = table.table(key).only(("value", "low", "high"))
-    middle = inner.number("value", low=0, high=high)
-    return Range(
-        middle,
-        inner.number("low", middle, low=0, high=middle),
-        inner.number("high", middle, low=middle, high=high),
+        range_in(table, "gpu_idle_w", Range.exact(0.0)) if "gpu_idle_w" in table else None,
     )

@@ -8,7 +8,7 @@ from wattshed.agent.fleet.live.inventory import read_inventory
 from wattshed.agent.fleet.live.rules import measure_one
 from wattshed.agent.fleet.live.serve import FleetPublisher
 from wattshed.agent.fleet.live.site import extrapolate
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 from wattshed.exporters.web.history import PATIENCE, covered_s
 
 if TYPE_CHECKING:

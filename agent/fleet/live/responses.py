@@ -32,7 +32,7 @@ UNKNOWN_GPU = Range(400.0, 10.0, 1400.0)
 
 
 @dataclass(slots=True)
-class Group:
+class StateGroup:
     """Hosts of one stratum in one state: all of them, and those that answer: host -> W."""
 
     stratum: Stratum
@@ -68,7 +68,7 @@ class Responses:
 
     Attributes
     ----------
-    groups : tuple of Group
+    groups : tuple of StateGroup
     silent : tuple of Silent
     counts : mapping of state -> hosts
         Of hosts whose state is known; ``contradicted`` are apart. Empty where nothing is known of states.
@@ -81,7 +81,7 @@ class Responses:
         Hosts with a state that are in no stratum.
     """
 
-    groups: tuple[Group, ...]
+    groups: tuple[StateGroup, ...]
     silent: tuple[Silent, ...]
     counts: Mapping[str, int]
     contradicted: tuple[tuple[str, str, float], ...]
@@ -149,7 +149,7 @@ class _Stratum:
         self.stratum = stratum
         self.answers: dict[str, tuple[float, str | None]] = {}
         self.silent: list[HostState] = []
-        self.groups: list[Group] = []
+        self.groups: list[StateGroup] = []
         self.apart = Silent(stratum)
         self.counts: dict[str, int] = {}
         self.contradicted: list[tuple[str, str, float]] = []
@@ -161,8 +161,8 @@ class _Stratum:
         rest = self.stratum.hosts - len(self.answers) - len(self.silent)
         self.surplus = max(-rest, 0)
         rest = max(rest, 0)
-        groups = {state: Group(self.stratum, state) for state in (ALL, *SORTED)}
-        alone = Group(self.stratum, "answering")
+        groups = {state: StateGroup(self.stratum, state) for state in (ALL, *SORTED)}
+        alone = StateGroup(self.stratum, "answering")
         ceilings = {state: self._ceiling_w(state) for state in STATES}
         for host, (watts, state) in self.answers.items():
             self.resting += state in RESTING
@@ -207,13 +207,13 @@ class _Stratum:
         return max(each * self.stratum.gpus_per_host, 2.0 * usual)
 
 
-def _merged(groups: list[Group]) -> Iterable[Group]:
+def _merged(groups: list[StateGroup]) -> Iterable[StateGroup]:
     """Let groups with too few answers share a sample: drained with idle hosts, and idle ones of the same boards.
 
     Busy hosts share none: what another stratum's jobs draw says nothing of this one's.
     """
     for of in (lambda g: g.stratum.name, lambda g: (g.stratum.model, g.stratum.gpus_per_host)):
-        kinds: dict[object, dict[str, list[Group]]] = {}
+        kinds: dict[object, dict[str, list[StateGroup]]] = {}
         for group in groups:
             if group.state in RESTING:
                 kinds.setdefault(of(group), {}).setdefault(group.key, []).append(group)
@@ -225,6 +225,6 @@ def _merged(groups: list[Group]) -> Iterable[Group]:
     return groups
 
 
-def _is_short(sample: list[Group]) -> bool:
+def _is_short(sample: list[StateGroup]) -> bool:
     answers = sum(len(g.answers) for g in sample)
     return answers < FEWEST and answers < sum(g.hosts for g in sample)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.fleet.live.draws import Drawn
     from wattshed.agent.fleet.live.inventory import Inventory, Site
-    from wattshed.agent.fleet.live.responses import Group, Responses
+    from wattshed.agent.fleet.live.responses import StateGroup, Responses
     from wattshed.agent.fleet.live.rules import Measured
 
 _NAMED = 5
@@ -126,7 +126,7 @@ def _whole(responses: Responses, drawn: Drawn, gpu: Power, warnings: tuple[str, 
 def _strata(responses: Responses, drawn: Drawn) -> tuple[StratumEstimate, ...]:
     """One row a stratum, however its hosts were sorted."""
     samples = {s.stratum: s for s in drawn.sample.strata}
-    groups: dict[str, list[Group]] = {}
+    groups: dict[str, list[StateGroup]] = {}
     for group in responses.groups:
         groups.setdefault(group.stratum.name, []).append(group)
     power: dict[str, float] = {}

@@ -22,8 +22,9 @@ from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.inputs.text import head_of, open_lines
 from wattshed.agent.inputs.where import Where
 from wattshed.agent.traces.foreign import wandb
+from wattshed.agent.traces.foreign.first_rows import HEAD_ROWS, named, pace_of
 from wattshed.agent.traces.foreign.format import Format
-from wattshed.agent.traces.foreign.layouts import HEAD_ROWS, has_power, layout_of, named, pace_of
+from wattshed.agent.traces.foreign.layouts import has_power, layout_of
 from wattshed.agent.traces.foreign.records import rows_of
 from wattshed.agent.traces.foreign.table import TableReader
 

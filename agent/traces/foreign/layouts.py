@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wattshed.agent.inputs.columns import guess
 from wattshed.agent.inputs.wide import plain_columns
 from wattshed.agent.traces.foreign import loads, long_form, naming, wandb
 from wattshed.agent.traces.foreign.columns import layout_of_spec
-from wattshed.agent.traces.foreign.doubts import refuse_doubtful
-from wattshed.agent.traces.foreign.round_times import RoundTimes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from wattshed.agent.traces.foreign.format import LogFile
+    from wattshed.agent.traces.foreign.format import Head, LogFile
     from wattshed.agent.traces.foreign.table_layout import TableLayout
-
-HEAD_ROWS = 400
-"""By so many of the first rows the columns that name the GPU are chosen."""
 
 
 def has_power(names: Sequence[str]) -> bool:
@@ -28,9 +23,14 @@ def has_power(names: Sequence[str]) -> bool:
     return bool({"power", "energy"} & known.keys()) or bool(plain_columns(names, known.get("time", ""))[0])
 
 
-def pace_of(log: LogFile) -> RoundTimes | None:
-    """Return what gives rounds their times, if the user said how far they are apart."""
-    return RoundTimes(log.options.period_us) if log.options.period_us else None
+def is_table(head: Head) -> bool:
+    """Return whether a text is a table of which it is clear what is power or energy: the user said, or its names do."""
+    names = head.dialect.names
+    if head.told or wandb.is_table(names) or (head.chosen and long_form.value_of(names)):
+        return True
+    if head.loads and loads.is_table(names):
+        return True
+    return has_power(names) and ("time" in guess(names) or head.dialect.headed)
 
 
 def layout_of(log: LogFile, names: Sequence[str]) -> tuple[TableLayout, str]:
@@ -63,31 +63,3 @@ def layout_of(log: LogFile, names: Sequence[str]) -> tuple[TableLayout, str]:
 
 def _units(layout: TableLayout) -> str:
     return "/".join(dict.fromkeys(power.unit for power, _ in layout.wide.values() if power is not None))
-
-
-def named(log: LogFile, layout: TableLayout, unit: str, columns: Mapping[str, Any]) -> TableLayout:
-    """Choose the columns that name the GPU by the first rows.
-
-    Parameters
-    ----------
-    log : LogFile
-    layout : TableLayout
-    unit : str
-        Of its time.
-    columns : mapping of name -> pyarrow.Array
-        The first rows of all columns that the layout needs.
-
-    Raises
-    ------
-    InputError
-        If a column is easily taken for what it is not (see `doubts`), or the GPUs cannot be told.
-    """
-    if not layout.time:
-        return layout
-    clock, told = log.clock(unit), log.options.columns or {}
-    time_us = clock.read(columns[layout.time], columns.get(layout.date), dated="date" in layout.time.lower())
-    refuse_doubtful(layout, columns, time_us, told=told, unit=unit, path=str(log.source.path))
-    if layout.wide or layout.load:
-        return layout
-    head = naming.head_rows(columns, layout, log.clock(unit))
-    return naming.decided(layout, head, log.report, told="gpu" in told)

@@ -1,35 +1,21 @@
-"""All formats of foreign logs, in the order in which they are tried, and the way from a file to its reader."""
+"""All formats of foreign logs, in the order in which they are tried, and the way from a file to its reader.
+
+A reader is imported when it is its format's turn: most logs are told by the first.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.dialect import split
-from wattshed.agent.traces.foreign import (
-    exposition,
-    json_log,
-    line_protocol,
-    long_form,
-    monitors,
-    prometheus_json,
-    promtool,
-    ptdaemon,
-    refusals,
-    runs,
-    session,
-    smi_query,
-    smi_stats,
-    smi_table,
-    tables,
-    tegra,
-)
 from wattshed.agent.traces.foreign.format import Head, LogFile
 from wattshed.agent.traces.foreign.gpus import Gpus
 from wattshed.agent.traces.foreign.spilling import in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.traces.foreign.format import Format, Refusal
@@ -37,39 +23,56 @@ if TYPE_CHECKING:
     from wattshed.agent.traces.foreign.runs import RunTable
     from wattshed.agent.traces.options import Options, TraceFile
 
-FORMATS: tuple[Format, ...] = (
-    smi_query.XML,
-    prometheus_json.FORMAT,
-    promtool.FORMAT,
-    json_log.FORMAT,
-    session.FORMAT,
-    monitors.PMON,
-    monitors.DMON,
-    monitors.DCGMI,
-    smi_query.TEXT,
-    smi_table.FORMAT,
-    smi_stats.FORMAT,
-    tegra.TEGRASTATS,
-    tegra.JTOP,
-    ptdaemon.FORMAT,
-    line_protocol.FORMAT,
-    exposition.SCRAPE,
-    exposition.SAMPLES,
-    tables.SMI,
-    long_form.FORMAT,
-    tables.PARQUET,
-    tables.ARROW,
-    runs.CODECARBON,
-    runs.ZEUS,
-    runs.RUNS,
-    tables.TABLE,
-)
-"""The first that fits counts; tables of any tool come last."""
+_QUERY = "nvidia-smi-csv"
+_HOMES: Mapping[str, tuple[str, str]] = {
+    "nvidia-smi-xml": ("smi_query", "XML"),
+    "prometheus-json": ("prometheus_json", "FORMAT"),
+    "promtool-query": ("promtool", "FORMAT"),
+    "json": ("json_log", "FORMAT"),
+    "nvidia-smi-session": ("session", "FORMAT"),
+    "nvidia-smi-pmon": ("monitors", "PMON"),
+    "nvidia-smi-dmon": ("monitors", "DMON"),
+    "dcgmi-dmon": ("monitors", "DCGMI"),
+    "nvidia-smi-q": ("smi_query", "TEXT"),
+    "nvidia-smi-table": ("smi_table", "FORMAT"),
+    "nvidia-smi-stats": ("smi_stats", "FORMAT"),
+    "tegrastats": ("tegra", "TEGRASTATS"),
+    "jtop": ("tegra", "JTOP"),
+    "ptdaemon": ("ptdaemon", "FORMAT"),
+    "line-protocol": ("line_protocol", "FORMAT"),
+    "dcgm-exporter": ("exposition", "SCRAPE"),
+    "openmetrics": ("exposition", "SAMPLES"),
+    "nvidia-smi-csv": ("smi_queries", "FORMAT"),
+    "long-form": ("long_form", "FORMAT"),
+    "parquet": ("tables", "PARQUET"),
+    "arrow": ("tables", "ARROW"),
+    "codecarbon": ("runs", "CODECARBON"),
+    "zeus": ("runs", "ZEUS"),
+    "runs": ("runs", "RUNS"),
+    "csv": ("tables", "TABLE"),
+}
+"""Of each format the module that ends with it, and what it is called there. The first that fits counts; tables of any
+tool come last.
+"""
 
-REFUSALS: tuple[Refusal, ...] = (*refusals.FIRST, *refusals.LAST)
-"""Known, and not read."""
 
-_BY_NAME = {one.name: one for one in FORMATS}
+def format_of(name: str) -> Format:
+    """Return the format of a name, as answers call it."""
+    module, attribute = _HOMES[name]
+    found: Format = getattr(import_module(f"wattshed.agent.traces.foreign.{module}"), attribute)
+    return found
+
+
+def formats() -> Iterator[Format]:
+    """Yield all formats that are read, in the order in which they are tried."""
+    return map(format_of, _HOMES)
+
+
+def refusals() -> tuple[Refusal, ...]:
+    """Return what is known and not read."""
+    from wattshed.agent.traces.foreign.refusals import FIRST, LAST  # noqa: PLC0415 - most files are read
+
+    return *FIRST, *LAST
 
 
 def recognise(head: Head) -> Format:
@@ -80,11 +83,17 @@ def recognise(head: Head) -> Format:
     InputError
         If it is of no format that is read; the message says what the user can do.
     """
-    _refuse(refusals.FIRST, head)
-    for one in FORMATS:
+    from wattshed.agent.traces.foreign.smi_queries import is_plain  # noqa: PLC0415 - files of bytes need none
+
+    if is_plain(head):
+        return format_of(_QUERY)
+    from wattshed.agent.traces.foreign.refusals import FIRST, LAST  # noqa: PLC0415
+
+    _refuse(FIRST, head)
+    for one in formats():
         if one.tells(head):
             return one
-    _refuse(refusals.LAST, head)
+    _refuse(LAST, head)
     dialect = head.dialect
     alike = [len(split(line, dialect.delimiter)) == len(dialect.names) for line in head.lines[1:50]]
     if len(dialect.names) > 1 and sum(alike) * 2 > len(alike):
@@ -118,15 +127,15 @@ def rows_of(source: TraceFile, report: SourceReport, gpus: Gpus, options: Option
         If it cannot be used.
     """
     gpus.host = source.host
-    report.boundary = _BY_NAME[source.format].boundary
-    found = _BY_NAME[source.format]
+    found = format_of(source.format)
+    report.boundary = found.boundary
     rows = found.rows(LogFile(source, report, gpus, options))
     yield from in_order(rows) if found.by_series else rows
 
 
 def holds_runs(name: str) -> bool:
     """Return whether a format has energies of runs, and no power over time."""
-    return name in _BY_NAME and _BY_NAME[name].runs is not None
+    return name in _HOMES and format_of(name).runs is not None
 
 
 def runs_of(source: TraceFile, report: SourceReport, options: Options) -> RunTable:
@@ -137,8 +146,8 @@ def runs_of(source: TraceFile, report: SourceReport, options: Options) -> RunTab
     InputError
         If it cannot be used, or is none of runs.
     """
-    read = _BY_NAME[source.format].runs
-    if read is None:
+    found = format_of(source.format)
+    if found.runs is None:
         raise InputError("it is no table of runs", str(source.path))
-    report.boundary = _BY_NAME[source.format].boundary
-    return read(LogFile(source, report, Gpus(source.host, options.max_power_mw, options.max_gap_us), options))
+    report.boundary = found.boundary
+    return found.runs(LogFile(source, report, Gpus(source.host, options.max_power_mw, options.max_gap_us), options))

@@ -244,7 +244,7 @@ CODECARBON = Format(
     "are local; trackers at one time on one machine measure the same GPUs",
     tells=_is("codecarbon"),
     rows=_no_series,
-    boundary="all GPU boards that a run tracked",
+    boundary="GPU boards that each run tracked, together",
     runs=read_runs,
 )
 ZEUS = Format(
@@ -265,6 +265,6 @@ RUNS = Format(
     traps="without a unit in the column's name (`energy_kwh`) it has to be said",
     tells=_is("runs"),
     rows=_no_series,
-    boundary="what its energy is of",
+    boundary="devices that the maker of the table measured",
     runs=read_runs,
 )

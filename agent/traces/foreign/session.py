@@ -17,8 +17,8 @@ from wattshed.agent.inputs.arrow import pa
 from wattshed.agent.inputs.delimited import Block
 from wattshed.agent.inputs.dialect import split
 from wattshed.agent.inputs.text import open_lines
+from wattshed.agent.traces.foreign.first_rows import HEAD_ROWS, named
 from wattshed.agent.traces.foreign.format import Format
-from wattshed.agent.traces.foreign.layouts import HEAD_ROWS, named
 from wattshed.agent.traces.foreign.smi_csv import is_header, layout_of_header
 from wattshed.agent.traces.foreign.table import TableReader
 

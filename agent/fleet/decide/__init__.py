@@ -1,0 +1,1 @@
+"""What a planner asks: from measured power to decisions, each with what it assumes."""

@@ -1,0 +1,212 @@
+"""What ``wattshed fleet estimate`` does with a sample in a file, and ``wattshed fleet plan``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from wattshed.agent.errors import InputError, counted
+from wattshed.agent.fleet.boundary.units import shown
+from wattshed.agent.fleet.estimate.bootstrap import bootstrap_se, check_unit
+from wattshed.agent.fleet.estimate.calibration import read_margins
+from wattshed.agent.fleet.estimate.change import change
+from wattshed.agent.fleet.estimate.design import read_joint
+from wattshed.agent.fleet.estimate.estimators import estimate
+from wattshed.agent.fleet.estimate.jobs import JOB, JOB_HOSTS
+from wattshed.agent.fleet.estimate.planner import SamplingPlan, allocate, draw_jobs, read_jobs, sample_size
+from wattshed.agent.fleet.estimate.reading import read_header, read_population, read_sample
+from wattshed.agent.fleet.estimate.told import estimate_json, estimate_parts
+from wattshed.agent.fleet.printing import answer
+from wattshed.agent.printing.paragraphs import TableRows, table
+
+if TYPE_CHECKING:
+    import argparse
+
+    from wattshed.agent.fleet.estimate.calibration import Margins
+    from wattshed.agent.fleet.estimate.estimators import Estimate
+    from wattshed.agent.fleet.estimate.sample import Population, Sample
+
+SIMPLE = ("stratified", "cluster")
+"""Methods whose total is the expanded sample, which the bootstrap and the plan take for granted."""
+
+BY_ROW = ("cluster", "two-stage")
+"""Methods for which each row is a unit; for the others the rows of a host are one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleQuestion:
+    """What is asked of the files of a sample; paths are as given, empty where there is none."""
+
+    method: str = "stratified"
+    by: str = ""
+    calibrate: str = ""
+    joint: str = ""
+
+    def read(self, path: str, population: Population, margins: Margins | None) -> Sample:
+        """Read a sample with the columns that the question needs."""
+        drawn = self.method in ("pps", "pi")
+        design = ""
+        if self.method == "pi":
+            design = next((name for name in ("pi", "weight") if name in read_header(path)), "pi")
+        wanted = (*((self.by,) if self.by else ()), *(margins.columns if margins is not None else ()))
+        return read_sample(
+            path,
+            population,
+            cluster=drawn or self.method == "cluster",
+            one_by_one=self.method in BY_ROW,
+            design=design,
+            wanted=wanted,
+            also=(JOB, JOB_HOSTS),
+            numbers=margins.numbers if margins is not None else (),
+        )
+
+    def answer(
+        self,
+        sample_path: str,
+        population_path: str,
+        *,
+        confidence: float = 0.95,
+        meter_sigma: float = 0.0,
+        interval: str = "auto",
+    ) -> tuple[Estimate, Sample]:
+        """Read the files and estimate."""
+        if self.joint and self.method not in ("pps", "pi"):
+            raise InputError(f"--joint needs --method pps or pi, not {self.method}")
+        margins = read_margins(self.calibrate) if self.calibrate else None
+        population = read_population(population_path)
+        sample = self.read(sample_path, population, margins)
+        joint = read_joint(self.joint, sample) if self.joint else None
+        found = estimate(
+            sample,
+            self.method,
+            confidence=confidence,
+            meter_gain_sigma=meter_sigma,
+            margins=margins,
+            joint=joint,
+            by=self.by,
+            kind=interval,
+        )
+        return found, sample
+
+
+def estimate_sample(args: argparse.Namespace) -> int:
+    """``fleet estimate --sample``."""
+    resample = _resampled(args)
+    if args.plan and args.method not in SIMPLE:
+        raise InputError(f"--plan takes a sample of --method {' or '.join(SIMPLE)} for its pilot, not {args.method}")
+    asked = SampleQuestion(args.method, args.by.lower(), args.calibrate, args.joint)
+    found, sample = asked.answer(
+        args.sample,
+        args.population,
+        confidence=args.confidence,
+        meter_sigma=args.meter_sigma,
+        interval=args.interval,
+    )
+    moved = None
+    if args.against:
+        if args.calibrate or args.joint:
+            raise InputError("--against cannot be used with --calibrate or --joint")
+        before = asked.read(args.against, sample.population, None)
+        moved = change(sample, before, args.method, confidence=args.confidence, meter_gain_sigma=args.meter_sigma)
+    stated = {"boundary": args.boundary, "span": args.span}
+    document = estimate_json(found, args.unit, **stated)
+    parts = estimate_parts(found, args.unit, moved=moved, **stated)
+    if moved is not None:
+        document["change"] = asdict(moved)
+    if args.bootstrap:
+        document["bootstrap_se"] = bootstrap_se(sample, args.bootstrap, unit=resample)
+        shown_se = "none" if document["bootstrap_se"] is None else shown(document["bootstrap_se"], args.unit)
+        parts.append(f"bootstrap standard error {shown_se} ({args.bootstrap} replicates by {resample})")
+    if args.plan:
+        planned = _plan_of(found, sample, args.plan)
+        document["plan"] = None if planned is None else asdict(planned)
+        parts.append("no plan: the sample gives no variance" if planned is None else _plan_text(planned, args.plan))
+    return answer(document, parts, as_json=args.json)
+
+
+def _resampled(args: argparse.Namespace) -> str:
+    """Say what the bootstrap draws; refuse what contradicts the method."""
+    if not args.bootstrap:
+        return ""
+    own = "job" if args.method == "cluster" else "host"
+    resample: str = args.resample or own
+    check_unit(resample)
+    if args.method not in SIMPLE or args.calibrate:
+        raise InputError(f"--bootstrap checks --method {' and '.join(SIMPLE)} without --calibrate")
+    if resample != own:
+        needed = "cluster" if resample == "job" else "stratified"
+        raise InputError(f"--resample {resample} needs --method {needed}")
+    return resample
+
+
+def _plan_of(found: Estimate, sample: Sample, error: float) -> SamplingPlan | None:
+    """Plan of the next sample from this one as a pilot: Neyman's spread over the strata, and what it then takes.
+
+    With it n = (sum N S)^2 / (V + sum N S^2), V the wanted variance (Cochran, 5.25).
+    """
+    strata = [(s.stratum, s.hosts, s.sd) for s in found.strata if s.hosts]
+    known = [(name, hosts, sd) for name, hosts, sd in strata if sd is not None]
+    if found.total is None or len(known) < len(strata) or not known:
+        return None
+    wanted = (error * found.total / 1.96) ** 2
+    first = sum(n * sd for _, n, sd in known)
+    infinite = first**2 / wanted if wanted > 0.0 else float(sample.population.hosts.sum())
+    needed = first**2 / (wanted + sum(n * sd**2 for _, n, sd in known)) if wanted > 0.0 else infinite
+    spread = allocate(known, max(2 * len(known), -int(-needed // 1)))
+    return SamplingPlan(infinite, sum(n for _, n in spread), spread)
+
+
+def _plan_text(plan: SamplingPlan, error: float) -> str:
+    spread = ", ".join(f"{name} {hosts}" for name, hosts in plan.allocation)
+    return f"an interval of ±{error * 100:.3g}% takes {counted(plan.hosts, 'host')}{': ' + spread if spread else ''}"
+
+
+def plan(args: argparse.Namespace) -> int:
+    """``fleet plan``."""
+    if args.unit == "job":
+        return _plan_jobs(args)
+    for name in ("jobs", "draw"):
+        if getattr(args, name):
+            raise InputError(f"--{name} needs --unit job")
+    if args.cv is None or args.error is None:
+        raise InputError("give --cv and --error")
+    found = sample_size(args.cv, args.error, args.hosts, deff=args.deff, confidence=args.confidence)
+    document = {"schema": "wattshed.plan/1", "hosts": found.hosts, "hosts_of_an_infinite_fleet": found.infinite}
+    return answer(document, [_plan_text(found, args.error)], as_json=args.json)
+
+
+def _plan_jobs(args: argparse.Namespace) -> int:
+    """Draw jobs with chances in proportion to their hosts."""
+    if not args.jobs:
+        raise InputError("--unit job needs --jobs, the list of jobs to draw from")
+    if args.hosts:
+        raise InputError("--hosts cannot be used with --unit job: the list of jobs says how many there are")
+    jobs = read_jobs(args.jobs)
+    number, infinite = args.draw, None
+    if number is None:
+        if args.cv is None or args.error is None:
+            raise InputError("give --draw, the number of jobs, or --cv and --error")
+        size = sample_size(args.cv, args.error, len(jobs), deff=args.deff, confidence=args.confidence)
+        number, infinite = size.hosts, size.infinite
+    elif args.cv is not None or args.error is not None:
+        raise InputError("--draw says how many jobs; leave out --cv and --error")
+    drawn = draw_jobs(jobs, number, seed=args.seed)
+    hosts = sum(job.hosts for job in drawn)
+    document = {
+        "schema": "wattshed.plan/1",
+        "unit": "job",
+        "hosts": hosts,
+        "jobs": len(drawn),
+        "jobs_of_an_infinite_fleet": infinite,
+        "seed": args.seed,
+        "draw": [asdict(job) for job in drawn],
+    }
+    rows = [(job.stratum, job.job, f"{job.hosts:,}", f"{job.pi:.6g}") for job in drawn]
+    parts: list[str | TableRows] = [
+        f"measure all hosts of {counted(len(drawn), 'job')} of {len(jobs):,} ({counted(hosts, 'host')})",
+        "",
+        table(("stratum", "job", "hosts", "pi"), rows, left=(0, 1)),
+        "",
+        "then: wattshed fleet estimate --method pi, with the columns job and pi in the sample",
+    ]
+    return answer(document, parts, as_json=args.json)

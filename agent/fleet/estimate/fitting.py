@@ -1,0 +1,73 @@
+"""A sample brought together with how it was drawn and with what is known beside it: all totals follow from that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wattshed.agent.errors import InputError
+from wattshed.agent.fleet.estimate.calibration import by_raking, by_ratio, by_regression, by_strata, nothing_known
+from wattshed.agent.fleet.estimate.design import drawn
+from wattshed.agent.fleet.estimate.jobs import by_job
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from wattshed.agent.fleet.estimate.calibration import Calibrated, Margins
+    from wattshed.agent.fleet.estimate.design import Design, Spread
+    from wattshed.agent.fleet.estimate.sample import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A sample, how it was drawn, and what it was fitted to: all that totals and their errors follow from."""
+
+    design: Design
+    calibration: Calibrated
+    said: tuple[str, ...] = ()
+
+    @property
+    def unmeasured(self) -> bool:
+        """Whether a stratum has no measurement, so that no total of the population can be had."""
+        sample = self.design.sample
+        return bool(((sample.sampled == 0) & (sample.population.hosts > 0)).any())
+
+    @property
+    def weight(self) -> NDArray[np.float64]:
+        """Members of the population for which each unit stands, fitted: float64[u]."""
+        return self.design.weight * self.calibration.g
+
+    def spread(self, value: NDArray[np.float64]) -> Spread:
+        """Find the sampling error of the total of ``value`` (float64[u])."""
+        return self.design.spread(self.calibration.residual(value))
+
+
+def fitted(
+    sample: Sample, method: str, *, margins: Margins | None = None, joint: NDArray[np.float64] | None = None
+) -> Fitted:
+    """Bring a sample together with its design and with what is known.
+
+    Raises
+    ------
+    InputError
+        If the method needs what the files do not hold.
+    """
+    said: tuple[str, ...] = ()
+    if method in ("stratified", "ratio", "regression"):
+        sample, said = by_job(sample)
+    design = drawn(sample, method, joint)
+    weight = design.weight
+    if method == "regression":
+        calibration = by_regression(sample, weight, margins)
+    elif method == "ratio":
+        if margins is not None:
+            raise InputError("--calibrate cannot be used with --method ratio; use --method regression")
+        calibration = by_ratio(sample, weight)
+    elif margins is not None:
+        calibration = by_raking(sample, weight, margins)
+    elif sample.hosts_are_units:
+        calibration = by_strata(sample, weight)
+    else:
+        calibration = nothing_known(sample)
+    return Fitted(design, calibration, said)

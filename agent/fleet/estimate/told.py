@@ -1,0 +1,142 @@
+"""What an estimate says: JSON for programs, tables for people."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from wattshed.agent.fleet.boundary.units import between, shown
+from wattshed.agent.printing.paragraphs import TableRows, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from wattshed.agent.fleet.estimate.change import Change
+    from wattshed.agent.fleet.estimate.estimators import DomainEstimate, Estimate
+
+FLEET_SCHEMA = "wattshed.fleet/1"
+
+_KINDS = {
+    "t": "Student's t",
+    "hall": "Hall's transform of Student's t",
+    "bounded": "bounds of each host (betting)",
+    "none": "none",
+}
+
+
+def estimate_json(found: Estimate, unit: str = "", *, boundary: str = "", span: str = "") -> dict[str, Any]:
+    """Lay an estimate out as ``wattshed.fleet/1``; what nobody stated of ``boundary`` and ``span`` is null."""
+    return {
+        "schema": FLEET_SCHEMA,
+        "total": found.total,
+        "se": found.se,
+        "df": found.df,
+        "lower": found.lower,
+        "upper": found.upper,
+        "confidence": found.confidence,
+        "method": found.method,
+        "unit": unit,
+        "boundary": boundary or None,
+        "span": span or None,
+        "sampling_unit": found.sampling_unit,
+        "interval": found.interval,
+        "skewness": found.skewness,
+        "strata": [asdict(s) for s in found.strata],
+        "domains": [asdict(d) for d in found.domains],
+        "deff": found.deff,
+        "sampling_se": found.sampling_se,
+        "meter_se": found.meter_se,
+        "measured_total": found.measured_total,
+        "warnings": list(found.warnings),
+    }
+
+
+def estimate_parts(
+    found: Estimate, unit: str = "", *, boundary: str = "", span: str = "", moved: Change | None = None
+) -> list[str | TableRows]:
+    """Lay an estimate, and the change to it, out for a terminal."""
+    percent = f"{found.confidence:.0%}"
+    if found.total is None:
+        head = f"total unknown; the measured strata add up to {shown(found.measured_total, unit)}"
+    elif found.lower is None or found.upper is None:
+        head = f"total {shown(found.total, unit)}, no {percent} interval"
+    else:
+        head = (
+            f"total {shown(found.total, unit)}, {percent} interval {between(found.lower, found.upper, unit)} "
+            f"({found.method}, standard error {_number(found.se, unit)}, {degrees(found.df)} degrees of freedom)"
+        )
+    rows = [
+        (
+            s.stratum,
+            f"{s.sampled} of {s.hosts}{' (all)' if s.take_all else ''}",
+            _number(s.mean, unit),
+            _number(s.sd, unit),
+            _number(s.total, unit),
+            _number(s.se, unit),
+        )
+        for s in found.strata
+    ]
+    made = (
+        f"Boundary: {boundary or 'not stated'}. Span: {span or 'not stated'}. Sampling unit: {found.sampling_unit}. "
+        f"Interval: {_KINDS[found.interval]}."
+    )
+    said = ["", "Columns: sd, standard deviation between hosts; se, standard error of the total."]
+    if found.deff is not None:
+        simple = "the variance of this total over that of a simple random sample of its size"
+        said.append(f"Design effect {found.deff:.3g}: {simple}.")
+    columns = table(("stratum", "hosts", "mean", "sd", "total", "se"), rows)
+    return [
+        head,
+        *([] if moved is None else [change_line(moved, percent, unit)]),
+        made,
+        "",
+        columns,
+        *_domain_parts(found.domains, percent, unit),
+        *said,
+        *warned(found.warnings),
+    ]
+
+
+def change_line(moved: Change, percent: str, unit: str) -> str:
+    """Say in a line how a total has changed."""
+    if moved.total is None or moved.before is None:
+        return "change unknown: a stratum was not measured both times"
+    share = f" ({moved.total / moved.before:+.1%})" if moved.before else ""
+    head = f"change {shown(moved.total, unit)}{share} from {shown(moved.before, unit)}"
+    matched = f"{moved.matched} measured both times, {moved.only_before} only before, {moved.only_now} only now"
+    if moved.lower is None or moved.upper is None:
+        return f"{head}, no {percent} interval; {matched}"
+    return (
+        f"{head}, {percent} interval {between(moved.lower, moved.upper, unit)} (standard error "
+        f"{_number(moved.se, unit)}, {_number(moved.unpaired_se, unit)} if unpaired, "
+        f"{degrees(moved.df)} degrees of freedom; {matched})"
+    )
+
+
+def _domain_parts(domains: Iterable[DomainEstimate], percent: str, unit: str) -> list[str | TableRows]:
+    rows = [
+        (
+            d.domain or "(empty)",
+            f"{d.sampled}",
+            _number(d.mean, unit),
+            _number(d.total, unit),
+            _number(d.se, unit),
+            "none" if d.lower is None or d.upper is None else between(d.lower, d.upper, unit),
+        )
+        for d in domains
+    ]
+    return ["", table(("part", "measured", "mean", "total", "se", f"{percent} interval"), rows)] if rows else []
+
+
+def degrees(df: float) -> str:
+    """Degrees of freedom, to a tenth where they are no whole number."""
+    return f"{df:.1f}".removesuffix(".0")
+
+
+def _number(value: float | None, unit: str) -> str:
+    return "-" if value is None else shown(value, unit)
+
+
+def warned(warnings: Iterable[str]) -> list[str]:
+    """Lay warnings out, a line each."""
+    return [f"warning: {w}" for w in warnings]
