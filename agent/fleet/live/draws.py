@@ -20,7 +20,7 @@ from wattshed.agent.fleet.live.states import SORTED
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from wattshed.agent.fleet.live.responses import StateGroup, Responses, Silent
+    from wattshed.agent.fleet.live.responses import Responses, Silent, StateGroup
 
 WRONG, RIGHT = 0.5, 49.5
 """Before hosts have shown it, one state in a hundred is taken to be wrong, as if fifty hosts had said so."""

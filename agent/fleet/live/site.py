@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.fleet.live.draws import Drawn
     from wattshed.agent.fleet.live.inventory import Inventory, Site
-    from wattshed.agent.fleet.live.responses import StateGroup, Responses
+    from wattshed.agent.fleet.live.responses import Responses, StateGroup
     from wattshed.agent.fleet.live.rules import Measured
 
 _NAMED = 5
