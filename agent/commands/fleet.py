@@ -35,6 +35,7 @@ _EXAMPLES = {
     "scenario": """examples:
   wattshed fleet scenario                          list them
   wattshed fleet scenario xai-memphis --explain    with sources and formulas
+  wattshed fleet scenario --all                    every claim with its verdict
   wattshed fleet scenario own.toml                 a claim of your own
 """,
     "demand": """examples:
@@ -100,11 +101,12 @@ def _node(commands: Any, open_trace: OpenAny) -> None:
 def _scenario(commands: Any) -> None:
     p = commands.add_parser(
         "scenario",
-        help="recompute and judge a public claim; without a name, list them",
+        help="recompute and judge public claims; without a name, list the scenarios",
         epilog=_EXAMPLES["scenario"],
     )
     note_given(p)
     p.add_argument("name", nargs="?", metavar="NAME|FILE.toml")
+    p.add_argument("--all", action="store_true", help="every claim of every scenario, a row each")
     p.add_argument("--explain", action="store_true", help="every number with its source, every formula")
     add_json(p)
     runs(p, _run_scenario)
@@ -128,12 +130,12 @@ def _demand(commands: Any, open_trace: OpenAny) -> None:
         help="each reading is a mean over this long (such as 1)",
     )
     p.add_argument("--transformer", metavar="F.toml", help="rated_va and thermal constants")
-    p.add_argument("--scale", type=whole, metavar="N", help="make a fleet of N such jobs, by block bootstrap")
+    p.add_argument("--scale", type=whole, metavar="N", help="make a fleet of N such jobs, each with a start of its own")
     p.add_argument("--replicates", type=whole, default=200, metavar="N", help="fleets to draw (default %(default)s)")
     p.add_argument(
         "--resample", default="job", metavar="job|host", help="what varies together in the fleet (default %(default)s)"
     )
-    p.add_argument("--checkpoint", type=positive, metavar="S", help="checkpoint period: blocks are at least this long")
+    p.add_argument("--checkpoint", type=positive, metavar="S", help="checkpoint period that the recording must hold")
     p.add_argument("--limit", type=positive, metavar="W", help="supply limit: how likely is a peak above it")
     p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
     p.add_argument(
@@ -210,9 +212,9 @@ def _run_node(args: argparse.Namespace) -> int:
 
 
 def _run_scenario(args: argparse.Namespace) -> int:
-    from wattshed.agent.fleet import actions  # noqa: PLC0415  (numpy only when a command runs)
+    from wattshed.agent.fleet.claims import action  # noqa: PLC0415  (numpy only when a command runs)
 
-    return actions.scenario(args)
+    return action.scenario(args)
 
 
 def _run_demand(args: argparse.Namespace) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from wattshed.agent.fleet.decide.given import duration, durations, power, powers
-from wattshed.agent.fleet.flags import fraction, positive, whole
+from wattshed.agent.fleet.decide.given import band, duration, durations, floor, power, powers, ramps
+from wattshed.agent.fleet.flags import fraction, fraction_or_whole, note_given, positive, runs, whole
 from wattshed.agent.replay.reading_flags import add_reading_flags, options_of
 
 if TYPE_CHECKING:
@@ -26,6 +26,23 @@ _EXAMPLES = {
   wattshed fleet headroom gpus.csv --feed 10MW --cap 500,400 --node node.toml
       also how many GPUs a megawatt carries with a power limit
 """,
+    "storage": """examples:
+  wattshed fleet storage load.csv --ramp 10MW/min --plot storage.svg
+  wattshed fleet storage gpus.csv --hosts 10000 --ramp 10MW/min,100MW/min
+      one job of 10,000 hosts that all do what the recorded one does
+  wattshed fleet storage gpus.csv --hosts 10000 --band 0.1-0.4Hz:50kW
+""",
+    "flexibility": """examples:
+  wattshed fleet flexibility classes.toml --target 25% --for 3h
+  wattshed fleet flexibility classes.toml --target 10% --for 15m --within 30s
+      only what takes effect within half a minute
+  wattshed fleet flexibility classes.toml --target 25% --for 3h \\
+      --grid grid.csv --curtail 0.5%
+""",
+    "path": """examples:
+  wattshed fleet path plan.toml
+  wattshed fleet path plan.toml --plot path.svg
+""",
 }
 
 
@@ -40,6 +57,9 @@ def add_decisions(commands: Any, open_trace: OpenAny) -> None:
         Opens traces of any known format.
     """
     _headroom(commands, open_trace)
+    _storage(commands, open_trace)
+    _path(commands)
+    _flexibility(commands, open_trace)
 
 
 def _answer_flags(p: argparse.ArgumentParser) -> None:
@@ -91,10 +111,81 @@ def _headroom(commands: Any, open_trace: OpenAny) -> None:
     p.set_defaults(run=_run_headroom, open_trace=open_trace)
 
 
+def _storage(commands: Any, open_trace: OpenAny) -> None:
+    p = commands.add_parser(
+        "storage", help="the battery that keeps a grid's limit of ramps or swings", epilog=_EXAMPLES["storage"]
+    )
+    note_given(p)
+    _trace_flags(p)
+    limit = p.add_mutually_exclusive_group(required=True)
+    limit.add_argument("--ramp", type=ramps, metavar="RAMP,...", help="how fast the grid's power may change: 10MW/min")
+    limit.add_argument("--band", type=band, metavar="BAND", help="how much it may swing, rms: 0.1-20Hz:5MW")
+    p.add_argument("--hosts", type=whole, metavar="N", help="so many hosts in lockstep (default: as recorded)")
+    p.add_argument(
+        "--round-trip",
+        type=fraction_or_whole,
+        default=0.9,
+        metavar="F",
+        help="efficiency of the battery (default %(default)s)",
+    )
+    p.add_argument("--floor", type=floor, metavar="F", help="GPUs' power smoothing: 65%%,50W/s,2000ms of --tmp")
+    p.add_argument("--tmp", type=power, metavar="W", help="largest power of a GPU, of which the floor is a share")
+    _answer_flags(p)
+    runs(p, _run_storage, needs={"--floor": ("--tmp",), "--tmp": ("--floor",)}, open_trace=open_trace)
+
+
+def _path(commands: Any) -> None:
+    p = commands.add_parser(
+        "path", help="when a growing fleet runs out of power, and what to order by when", epilog=_EXAMPLES["path"]
+    )
+    p.add_argument("plan", metavar="PLAN.toml", help="GPUs by month, watts of each, and supplies (docs/planning.md)")
+    p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
+    _answer_flags(p)
+    p.set_defaults(run=_run_path)
+
+
+def _flexibility(commands: Any, open_trace: OpenAny) -> None:
+    p = commands.add_parser(
+        "flexibility",
+        help="how much less a fleet can draw for a while, and what comes back",
+        epilog=_EXAMPLES["flexibility"],
+    )
+    p.add_argument("classes", metavar="CLASSES.toml", help="classes of hosts with recordings (docs/planning.md)")
+    p.add_argument("--target", type=fraction, required=True, metavar="F", help="how much less: 0.25, or 25%%")
+    p.add_argument("--for", dest="duration", type=duration, required=True, metavar="TIME", help="for how long: 3h")
+    p.add_argument("--within", type=duration, metavar="TIME", help="only what takes effect within this time")
+    p.add_argument("--recover", type=duration, metavar="TIME", help="work is made up for within this time (as --for)")
+    p.add_argument("--event", metavar="START..END", help="what a past event spared, against ten like days before it")
+    p.add_argument("--measured", metavar="SERIES.csv", help="power of the site over those days")
+    p.add_argument("--grid", metavar="L.csv", help="hourly load of a grid, column load_mw: what it takes of new load")
+    p.add_argument("--curtail", type=fraction, metavar="F", help="of the new load's energy that gives way to the grid")
+    _answer_flags(p)
+    p.set_defaults(run=_run_flexibility, open_trace=open_trace)
+
+
+def _run_flexibility(args: argparse.Namespace) -> int:
+    from wattshed.agent.fleet.decide import flexibility  # noqa: PLC0415  (numpy only when a command runs)
+    from wattshed.agent.traces.options import Options  # noqa: PLC0415
+
+    return flexibility.flexibility(args, lambda paths: args.open_trace(paths, Options(loads=True)))
+
+
 def _run_headroom(args: argparse.Namespace) -> int:
     from wattshed.agent.fleet.decide import headroom  # noqa: PLC0415  (numpy only when a command runs)
 
     return headroom.headroom(args, _opener(args))
+
+
+def _run_storage(args: argparse.Namespace) -> int:
+    from wattshed.agent.fleet.decide import storage  # noqa: PLC0415  (numpy only when a command runs)
+
+    return storage.storage(args, _opener(args))
+
+
+def _run_path(args: argparse.Namespace) -> int:
+    from wattshed.agent.fleet.decide import path  # noqa: PLC0415  (numpy only when a command runs)
+
+    return path.path(args)
 
 
 def _opener(args: argparse.Namespace) -> OpenTrace:

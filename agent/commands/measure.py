@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import math
 import os
 import resource
 import signal
+import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
@@ -29,6 +33,13 @@ PASSED_ON = (
 BY_A_TERMINAL = {signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH}
 """A terminal sends these to all in front of it, the command too."""
 SI_KERNEL = 0x80
+PATIENCE_S = 10.0
+"""An agent knows the end after two seconds or three."""
+PR_SET_CHILD_SUBREAPER = 36
+"""prctl(2): what loses its parent becomes this process's child, as if it had started it: so it counts."""
+LOCAL_RANKS = ("SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "PALS_LOCAL_RANKID")
+"""Which of the tasks on its node a task is, as srun, Open MPI, Intel MPI or MPICH, and Cray's PALS tell it."""
+NODES = "SLURM_STEP_NUM_NODES"
 EXAMPLES = """examples:
   wattshed measure -- python train.py             its joules, when it has ended
   wattshed measure --json energy.json -- ./train  the same in a file, too
@@ -40,9 +51,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "measure",
         help="run a command, and tell the GPUs' joules of it",
-        description="Run a command, and tell on standard error how much energy the GPUs used meanwhile: this job's, by "
-        "the agent of this host where one runs, else that of whole GPUs. Signals and the exit code are passed on. Of "
-        "the tasks that srun starts on a node, one measures.",
+        description="Run a command, and tell on standard error how much energy it used on GPUs: that of its job, or "
+        "outside of jobs that of its processes, by the agent of this host where one runs; else all that the GPUs used. "
+        "Signals and the exit code are passed on. Of the tasks that srun or mpirun starts on a node, one measures.",
         epilog=EXAMPLES,
     )
     parser.add_argument(
@@ -64,13 +75,16 @@ def run(args: argparse.Namespace) -> int:
     InputError
         The file cannot be written.
     """
-    if os.environ.get("SLURM_LOCALID", "0") != "0":
+    if any(os.environ.get(name, "0") != "0" for name in LOCAL_RANKS):
         return _become(args.command)
-    from wattshed.agent.measuring.process import measure  # noqa: PLC0415 - not for the other tasks of a node
+    from wattshed.agent.measuring.points import NO_GPU  # noqa: PLC0415 - not for the other tasks of a node
+    from wattshed.agent.measuring.process import measure  # noqa: PLC0415
 
     answer = _opened(args.json) if args.json not in {None, "-"} else None
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*PASSED_ON, signal.SIGCHLD})
-    # What a job used on its GPUs only an agent knows; one that sees no job here knows nothing of the command.
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    # What the command used, or its job, only an agent knows; without one it is all that the GPUs used.
     with measure(scope="job", sync=False) as own, measure(scope="gpu", sync=False) as whole:
         try:
             pid = _started(args.command, before)
@@ -78,8 +92,10 @@ def run(args: argparse.Namespace) -> int:
             sys.stderr.write(f"wattshed: {args.command[0]}: {error.strerror}\n")
             return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUN
         status = _ended(pid)
-    job = own.running() if own.source else None
-    found = job if job is not None and not job.reason else whole.running()
+    job = own.running(PATIENCE_S) if own.source else None
+    found = job if job is not None and job.reason in {"", NO_GPU} else whole.running()
+    if found.reason and not own.source:
+        found = replace(found, reason=f"{own.reason}; {found.reason}")
     _tell(found, args.command, status, args.json, answer)
     return _end_alike(status)
 
@@ -93,9 +109,17 @@ def _become(command: list[str]) -> NoReturn:
         sys.exit(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUN)
 
 
+def _node() -> str:
+    """Name this node where the command runs on several, each with a line of its own; else nothing."""
+    return socket.gethostname() if os.environ.get(NODES, "1") != "1" else ""
+
+
 def _opened(path: str) -> TextIO:
+    where = Path(path)
+    if host := _node():  # one file each, in a folder that they may share
+        where = where.with_name(f"{where.stem}.{host}{where.suffix}")
     try:
-        return Path(path).open("w", encoding="utf-8")
+        return where.open("w", encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", path) from error
 
@@ -111,14 +135,24 @@ def _ended(pid: int) -> int:
     while True:
         told = signal.sigwaitinfo({*PASSED_ON, signal.SIGCHLD})
         if told.si_signo == signal.SIGCHLD:
-            ended, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED)
-            if ended and os.WIFSTOPPED(status):
-                os.kill(os.getpid(), signal.SIGSTOP)  # a shell sees that it is stopped
-                os.kill(pid, signal.SIGCONT)
-            elif ended:
+            if (status := _reaped(pid)) is not None:
                 return status
         elif not (told.si_signo in BY_A_TERMINAL and told.si_code == SI_KERNEL):
             os.kill(pid, told.si_signo)
+
+
+def _reaped(pid: int) -> int | None:
+    """Take note of every child that ended; returns the command's status once it has."""
+    found = None
+    with contextlib.suppress(ChildProcessError):
+        while (told := os.waitpid(-1, os.WNOHANG | os.WUNTRACED))[0]:
+            child, status = told
+            if child == pid and os.WIFSTOPPED(status):
+                os.kill(os.getpid(), signal.SIGSTOP)  # a shell sees that it is stopped
+                os.kill(pid, signal.SIGCONT)
+            elif child == pid:
+                found = status
+    return found
 
 
 def _tell(found: MeasuredEnergy, command: Sequence[str], status: int, where: str | None, answer: TextIO | None) -> None:
@@ -127,7 +161,7 @@ def _tell(found: MeasuredEnergy, command: Sequence[str], status: int, where: str
     if answer is not None:
         answer.close()
     if where != "-":
-        sys.stderr.write(f"wattshed: {found}\n")
+        sys.stderr.write(f"wattshed: {': '.join(filter(None, (_node(), str(found))))}\n")
     sys.stderr.flush()
 
 
@@ -135,6 +169,7 @@ def _document(found: MeasuredEnergy, command: Sequence[str], status: int) -> dic
     killed = os.WIFSIGNALED(status)
     return {
         "schema": SCHEMA,
+        "host": socket.gethostname(),
         "command": list(command),
         "exit_code": None if killed else os.WEXITSTATUS(status),
         "signal": os.WTERMSIG(status) if killed else None,

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.accounts.attribution import Accounts
     from wattshed.agent.jobs.processes import Process
+    from wattshed.agent.jobs.uses import ProcessUse
     from wattshed.agent.window import Device, Owner, ProcessObservation, Usage, Window
     from wattshed.exporters.snapshot import Histogram
 
@@ -45,6 +46,9 @@ class Resolver(Protocol):
 
     def owner_of(self, process: Process) -> Owner:
         """Return whose a process is that may be on no GPU, as of the last window."""
+
+    def uses(self) -> Sequence[ProcessUse]:
+        """Return what each process did on each GPU in the last window."""
 
 
 class Callers(Protocol):

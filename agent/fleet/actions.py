@@ -1,4 +1,4 @@
-"""What ``wattshed fleet estimate``, ``node`` and ``scenario`` do."""
+"""What ``wattshed fleet estimate`` and ``node`` do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.boundary.units import between, shown
-from wattshed.agent.fleet.claims.scenario import load, read, shipped
 from wattshed.agent.fleet.demand.series import read_series
 from wattshed.agent.fleet.estimate.action import estimate_sample
 from wattshed.agent.fleet.estimate.node_model import fit
@@ -18,8 +17,6 @@ from wattshed.agent.fleet.printing import answer
 from wattshed.agent.fleet.report import (
     fleet_json,
     fleet_parts,
-    scenario_json,
-    scenario_parts,
 )
 from wattshed.agent.printing.paragraphs import TableRows, table
 from wattshed.agent.wire.query import Prometheus
@@ -73,14 +70,3 @@ def node(args: argparse.Namespace, open_trace: OpenTrace) -> int:
         f"for FLEET.toml: {toml}",
     ]
     return answer(document, parts, as_json=args.json)
-
-
-def scenario(args: argparse.Namespace) -> int:
-    """``fleet scenario``: one of them, or the list."""
-    if args.name is not None:
-        found = load(args.name)
-        return answer(scenario_json(found), scenario_parts(found, explain=args.explain), as_json=args.json)
-    all_of_them = [read(path) for path in shipped().values()]
-    listing = [{"name": s.name, "title": s.title, "verdicts": [str(c.verdict) for c in s.claims]} for s in all_of_them]
-    parts = [table(("scenario", "about"), [(s.name, s.title) for s in all_of_them], left=(0, 1))]
-    return answer({"schema": "wattshed.scenarios/1", "scenarios": listing}, parts, as_json=args.json)

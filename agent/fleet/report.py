@@ -1,4 +1,4 @@
-"""The fleet's answers: JSON for programs, tables for people, Markdown for the documentation."""
+"""A live fleet's answers: JSON for programs, tables for people."""
 
 from __future__ import annotations
 
@@ -10,12 +10,7 @@ from wattshed.agent.fleet.estimate.told import estimate_json, warned
 from wattshed.agent.printing.paragraphs import TableRows, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from wattshed.agent.fleet.claims.scenario import BoundaryPower, Claim, Figure, Given, Scenario
     from wattshed.agent.fleet.live.site import FleetEstimate
-
-SCENARIO_SCHEMA = "wattshed.scenario/1"
 
 
 def fleet_json(fleet: FleetEstimate) -> dict[str, Any]:
@@ -53,132 +48,3 @@ def fleet_parts(fleet: FleetEstimate) -> list[str | TableRows]:
         parts += [] if bill.carbon_free_share is None else [f"{bill.carbon_free_share:.1%} carbon-free by the hour"]
         lines.append(f"site {name}, at this power over its hours (a day): {', '.join(parts)}")
     return [*lines, *warned(fleet.warnings)]
-
-
-def scenario_json(found: Scenario) -> dict[str, Any]:
-    """Lay a scenario out as ``wattshed.scenario/1``."""
-    return {
-        "schema": SCENARIO_SCHEMA,
-        "name": found.name,
-        "title": found.title,
-        "source": found.source,
-        "boundaries": [_boundary_json(b) for b in found.boundaries],
-        "energy_kwh_per_year": found.energy_kwh_per_year.value,
-        "energy_kwh_per_year_lower": found.energy_kwh_per_year.low,
-        "energy_kwh_per_year_upper": found.energy_kwh_per_year.high,
-        "energy_of": found.energy_of,
-        "claims": [_claim_json(c) for c in found.claims],
-        "figures": [_figure_json(f) for f in found.figures],
-        "given": [_given_json(g) for g in found.given],
-    }
-
-
-def _boundary_json(b: BoundaryPower) -> dict[str, Any]:
-    return {
-        "boundary": b.boundary,
-        "basis": b.basis,
-        "mean_w": b.range.value,
-        "lower_w": b.range.low,
-        "upper_w": b.range.high,
-    }
-
-
-def _claim_json(c: Claim) -> dict[str, Any]:
-    return {
-        "text": c.text,
-        "claimed": c.claimed,
-        "relation": c.relation,
-        "tolerance": c.tolerance if c.relation == "about" else None,
-        "computed": c.computed.value,
-        "lower": c.computed.low,
-        "upper": c.computed.high,
-        "unit": c.unit,
-        "verdict": str(c.verdict),
-        "reason": c.reason,
-        "source": c.source,
-    }
-
-
-def _figure_json(f: Figure) -> dict[str, Any]:
-    return {
-        "name": f.name,
-        "value": f.range.value,
-        "lower": f.range.low,
-        "upper": f.range.high,
-        "unit": f.unit,
-        "about": f.about,
-        "formula": f.formula,
-    }
-
-
-def _given_json(g: Given) -> dict[str, Any]:
-    """Of a table of values there is one spread, and no interval for each."""
-    values = isinstance(g.value, tuple)
-    return {
-        "name": g.name,
-        "value": list(g.value) if isinstance(g.value, tuple) else g.value,
-        "low": None if values else g.range.low,
-        "high": None if values else g.range.high,
-        "spread": g.range.high - 1.0 if values else None,
-        "unit": g.unit,
-        "source": g.source,
-    }
-
-
-def scenario_parts(found: Scenario, *, explain: bool = False) -> list[str | TableRows]:
-    """Lay a scenario out for a terminal; ``explain`` adds every number with its source, and every formula."""
-    lines: list[str | TableRows] = [f"{found.name}: {found.title}", f"source: {found.source}", ""]
-    lines.append(
-        table(
-            ("boundary", "power", "95 % interval", "basis"),
-            [
-                (
-                    b.boundary,
-                    shown(b.range.value, "W"),
-                    "exact" if b.range.is_exact else between(b.range.low, b.range.high, "W"),
-                    b.basis,
-                )
-                for b in found.boundaries
-            ],
-            left=(0, 3),
-        )
-    )
-    year = found.energy_kwh_per_year
-    interval = "" if year.is_exact else f" ({between(year.low * 1e3, year.high * 1e3, 'Wh')})"
-    lines += ["", f"energy: {shown(year.value * 1e3, 'Wh')} a year{interval}, of {found.energy_of}", ""]
-    for f in found.figures if explain else ():
-        span = "" if f.range.is_exact else f" ({between(f.range.low, f.range.high, f.unit)})"
-        lines.append(f"{f.name} = {shown(f.range.value, f.unit)}{span}: {f.about}\n    = {f.formula}")
-    for g in found.given if explain else ():
-        value = f"{len(g.value)} values" if isinstance(g.value, tuple) else shown(g.value, g.unit)
-        span = (
-            "" if g.range.is_exact or isinstance(g.value, tuple) else f" ({between(g.range.low, g.range.high, g.unit)})"
-        )
-        lines.append(f"{g.name} = {value}{span}\n    {g.source}")
-    lines += [""] if explain else []
-    for c in found.claims:
-        lines += [f"{c.verdict.upper()}: {c.text}", f"    {c.reason}"]
-    return lines
-
-
-def claims_markdown(scenarios: Iterable[Scenario]) -> str:
-    """Write the table of claims and verdicts, for the documentation."""
-    lines = ["| scenario | claim | verdict | why |", "|---|---|---|---|"]
-    lines += [
-        f"| {s.name} | {c.text} | **{c.verdict}** | {c.reason[0].upper()}{c.reason[1:]} |"
-        for s in scenarios
-        for c in s.claims
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def powers_markdown(scenarios: Iterable[Scenario]) -> str:
-    """Write the table of powers at their boundaries, for the documentation."""
-    lines = ["| scenario | boundary | basis | power | 95 % interval |", "|---|---|---|---:|---:|"]
-    lines += [
-        f"| {s.name} | {b.boundary} | {b.basis} | {shown(b.range.value, 'W')} | "
-        f"{'exact' if b.range.is_exact else between(b.range.low, b.range.high, 'W')} |"
-        for s in scenarios
-        for b in s.boundaries
-    ]
-    return "\n".join(lines) + "\n"

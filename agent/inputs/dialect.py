@@ -12,6 +12,7 @@ import itertools
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from wattshed.agent.inputs.line_stamps import stamp_alone, stamp_before
@@ -176,6 +177,7 @@ def lines_of(head: str) -> list[str]:
     return lines[:-1] if len(lines) > 1 and (len(head) >= 1 << 16 or not lines[-1]) else lines
 
 
+@lru_cache(maxsize=2)
 def sniff(head: str) -> Dialect:
     """Find the dialect from the first lines of a file.
 

@@ -50,6 +50,8 @@ class Process:
         Time of the last proof that it lives.
     uid, command : int, str or None
         Filled in by `Processes` when first asked for.
+    parent : int
+        Pid of its parent when it was first seen.
     """
 
     key: tuple[str, int, int]
@@ -61,6 +63,7 @@ class Process:
     watched: bool = False
     uid: int | None = None
     command: str | None = None
+    parent: int = 0
 
     @property
     def pid(self) -> int:
@@ -116,11 +119,11 @@ class Processes:
         stat = self._stat(pid)
         if stat is None:
             return None
-        comm, ticks = stat
+        comm, ticks, parent = stat
         if known is not None and known.key[2] == ticks:
             known.alive_us = self._clock()
             return known if known.ended_us is None else None
-        process = Process((self._boot_id, pid, ticks), self._identity(pid), comm, self._started(ticks))
+        process = Process((self._boot_id, pid, ticks), self._identity(pid), comm, self._started(ticks), parent=parent)
         process.alive_us = self._clock()
         if self._exits is not None:
             self._exits.watch(process)
@@ -200,14 +203,15 @@ class Processes:
         if self._exits is not None:
             self._exits.close()
 
-    def _stat(self, pid: int, *, alive: bool = True) -> tuple[str, int] | None:
+    def _stat(self, pid: int, *, alive: bool = True) -> tuple[str, int, int] | None:
+        """Return name, start (ticks) and parent of a process."""
         comm, columns = stat(self._root, pid)
         if len(columns) < 20 or not columns[19].isdecimal():  # field 22 is the start
             return None
         # A zombie with threads lives: its first thread has ended, and the others go on.
         if alive and (columns[0] in {"X", "x"} or (columns[0] == "Z" and columns[17] == "1")):
             return None
-        return comm, int(columns[19])
+        return comm, int(columns[19]), int(columns[1]) if columns[1].isdecimal() else 0
 
     def _still(self, process: Process, *, alive: bool = True) -> bool:
         """Return whether the pid is the same process's yet; then it was when anything was read of it before."""

@@ -17,6 +17,7 @@ from wattshed.agent.jobs.deciding import Deciding, Place, Presence
 from wattshed.agent.jobs.reservations import exclusive, holders
 from wattshed.agent.jobs.rows import Claims, lay_out
 from wattshed.agent.jobs.text import printable
+from wattshed.agent.jobs.uses import ProcessUse, uses
 from wattshed.agent.window import MISSING, UNATTRIBUTED, JobKey, Owner, Usage, uid_of
 from wattshed.exporters.snapshot import InstanceFacts, ProcessFacts, Tenancy
 
@@ -81,7 +82,9 @@ class JobResolver:
         self._laid_out: dict[tuple[int, JobKey], tuple[int, int]] = {}  # from when and until when an owner has rows
         self._first_us: int | None = None
         self._since_us: int | None = None  # start of the first window
-        self._numbers: list[int] = []  # of the GPUs of the last window
+        self._last_us = (0, 0)
+        self._sightings: list[tuple[ProcessObservation, Presence | None]] = []  # of the last window
+        self._numbers: list[int] = []  # of its GPUs
         self._uuids: list[str] = []
         self._answered_us: int | None = None
         self._faults = Faults()
@@ -145,10 +148,11 @@ class JobResolver:
         granted = self._pods.reservations(devices, start_us, end_us) if self._pods is not None else []
         ordered = sorted((s for s in observations if 0 <= s.gpu < len(devices)), key=_ORDER)
         presences = [self._see(one, start_us, end_us, self._since_us if one.gpu in new else 0) for one in ordered]
+        self._last_us, self._sightings = (start_us, end_us), list(zip(ordered, presences, strict=True))
         self._settle(start_us, end_us)
         self._deciding.decide(self._present, held, devices, start_us, end_us)
         claims = Claims()
-        for observation, presence in zip(ordered, presences, strict=True):
+        for observation, presence in self._sightings:
             if presence is not None and presence.owner.key and observation.sm_us >= 0:
                 _share_out(observation, presence, claims)
         for (_, gpu, instance), presence in self._present.items():
@@ -162,7 +166,7 @@ class JobResolver:
         lent = {one.gpu for one in held} | {gpu for gpu, key in claims.found if key.startswith("slurm:")}
         slurmds = self._deciding.slurmd_pods
         reservations = [*held, *(one for one in granted if one.owner.key not in slurmds or one.gpu not in lent)]
-        for observation, presence in zip(ordered, presences, strict=True):
+        for observation, presence in self._sightings:
             if presence is None:
                 self._to_the_only_holder(observation, reservations, claims)
         for one in reservations:
@@ -198,6 +202,10 @@ class JobResolver:
         """
         mine = (one.owner for one in self._present.values() if one.process.key == process.key and one.owner.key)
         return self._labelled(next(mine, None) or self._deciding.owner_beside(process))
+
+    def uses(self) -> list[ProcessUse]:
+        """Return what each process did on each GPU in the last window; see `ProcessUse`."""
+        return uses(self._present, self._sightings, self._uuids, self._last_us)
 
     def tenancy(self) -> Tenancy:
         """Return who was on the GPUs at the end of the last window, and their MIG instances."""

@@ -125,7 +125,8 @@ def scenario(name: Path) -> Scenario:
     -------
     Scenario
         ``boundaries``, each with a power and its interval, W; ``energy_kwh_per_year``; ``claims``, each with a
-        ``verdict``: supported, contradicted or undetermined.
+        ``verdict``: supported, supported for part of it, contradicted, undetermined, not comparable or not
+        computable.
 
     Raises
     ------
@@ -136,7 +137,7 @@ def scenario(name: Path) -> Scenario:
     --------
     >>> import wattshed
     >>> [str(claim.verdict) for claim in wattshed.fleet.scenario("xai-memphis").claims]
-    ['contradicted', 'contradicted']
+    ['contradicted', 'contradicted', 'contradicted', 'supported for part of it']
     """
     return load(os.fspath(name))
 

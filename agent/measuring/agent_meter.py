@@ -1,11 +1,11 @@
-"""Joules that the agent of this host tells: those of this process's own job, on shared GPUs too."""
+"""Joules that the agent of this host tells, on shared GPUs too: those of this process's job, or of what it started."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.measuring.points import EdgeValue, EnergyPoint
-from wattshed.agent.wire.agent_socket import AgentAbsentError, ask
+from wattshed.agent.wire.agent_socket import JOB, PROCESS, AgentAbsentError, ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -32,7 +32,7 @@ class AgentMeter:
         No agent answers, or it does not know this process.
     """
 
-    source, scope, continuous = "agent", "job", False
+    source, continuous = "agent", False
 
     def __init__(
         self,
@@ -42,6 +42,8 @@ class AgentMeter:
     ) -> None:
         self._path, self._only, self._asking = path, only, asking
         self._trouble = ""
+        self._estimate: EdgeValue | None = None
+        self.scope = JOB
         told = asking(path, {"op": "hello"})
         if why := told.get("error") or told.get("again"):
             raise AgentAbsentError(f"the agent at {path} does not tell this process its joules: {why}")
@@ -64,6 +66,7 @@ class AgentMeter:
 
     def value(self, time_ns: int) -> EdgeValue | None:
         """Return what is known of a moment; None if it is not known yet."""
+        self._estimate = None
         try:
             told = self._asking(self._path, {"op": "energy", "start_ns": time_ns, "end_ns": time_ns})
         except AgentAbsentError as error:
@@ -71,20 +74,28 @@ class AgentMeter:
             return None
         if why := told.get("wait") or told.get("again"):
             self._trouble = str(why)
+            self._estimate = self._read(told) if told.get("end") else None
             return None
         if "error" in told:
             if told.get("reason") in {"packets", "connections", "connections_of_a_user"}:
                 self._trouble = str(told["error"])
                 return None
             return EdgeValue(reason=str(told["error"]))
-        try:
-            return self._told(told)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-            return EdgeValue(reason="the agent's answer is none that this version knows")
+        return self._read(told)
+
+    def estimate(self) -> EdgeValue | None:
+        """Return what the moment may be that was asked for last, if it was not known yet."""
+        return self._estimate
 
     def trouble(self) -> str:
         """Say why a moment is not known yet."""
         return self._trouble or "the agent has not answered yet"
+
+    def _read(self, told: Mapping[str, Any]) -> EdgeValue:
+        try:
+            return self._told(told)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+            return EdgeValue(reason="the agent's answer is none that this version knows")
 
     def _told(self, told: Mapping[str, Any]) -> EdgeValue:
         points = {
@@ -92,6 +103,7 @@ class AgentMeter:
             for gpu, row in told["end"].items()
             if self._only is None or gpu in self._only
         }
+        self.scope = PROCESS if told.get("scope") == PROCESS else JOB
         began_ns = int(told.get("began_ns", 0))
         flags = frozenset({"simulated"} if told.get("simulated") else ())
         return EdgeValue(points, (told["epoch"], told["job"]), began_ns, flags)

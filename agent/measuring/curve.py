@@ -108,6 +108,16 @@ class EnergyCurve:
         del knots[: max(place - 2, 0)]
         return EnergyPoint(energy_hnj, energy_hnj / HNJ_PER_JOULE * self._gain, doubt_j, edge_j, squares_j2)
 
+    def beyond(self, time_ns: int) -> EnergyPoint | None:
+        """Return what the value at a moment after the last knot may be, if it goes on as before: or not at all."""
+        last = self.last
+        if last is None:
+            return None
+        more_hnj = int(self.slope * max(0, time_ns - last.time_ns))
+        energy_hnj = last.energy_hnj + more_hnj
+        gain_j = energy_hnj / HNJ_PER_JOULE * self._gain
+        return EnergyPoint(energy_hnj, gain_j, last.doubt_j, more_hnj / HNJ_PER_JOULE, last.squares_j2)
+
     def _slope(self, place: int) -> float:
         a, b = self._knots[place - 1 : place + 1]
         return max(0.0, (b.energy_hnj - a.energy_hnj) / (b.time_ns - a.time_ns))

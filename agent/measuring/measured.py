@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from wattshed.agent.measuring.session import Edge, MeteringSession
 
 
+_WHOSE = {"gpu": "whole", "job": "own job", "process": "own processes"}
+
+
 class NotMeasuredError(RuntimeError):
     """The joules of a window are not known, and it was told to be strict."""
 
@@ -38,12 +41,13 @@ class MeasuredEnergy:
     gpus : tuple of str
         UUIDs of those that count.
     scope : str
-        ``job``: what this process's job used. ``gpu``: what the whole GPUs used.
+        ``job``: what this process's job used. ``process``: what this process and those that it started used.
+        ``gpu``: what the whole GPUs used.
     source : str
         ``agent``, ``nvml`` or ``simulated``; empty where nothing can be measured.
     flags : tuple of str
-        What to know about it: ``short``, ``overlap``, ``shared-gpu``, ``no-sync``, ``no-counter``, ``counter-reset``,
-        ``gap``, ``new-job``, ``simulated``.
+        What to know about it: ``short``, ``late``, ``overlap``, ``shared-gpu``, ``no-sync``, ``no-counter``,
+        ``counter-reset``, ``gap``, ``new-job``, ``simulated``.
     path : str
         Names of the windows around it, and its own.
     reason : str
@@ -72,7 +76,7 @@ class MeasuredEnergy:
         if self.reason:
             return f"{name}not measured in {self.seconds:.3f} s: {self.reason}"
         count = len(self.gpus)
-        whose = f"{count} GPU{'s' * (count != 1)}, {'whole' if self.scope == 'gpu' else 'own job'}, {self.source}"
+        whose = f"{count} GPU{'s' * (count != 1)}, {_WHOSE.get(self.scope, self.scope)}, {self.source}"
         flags = f"; {', '.join(self.flags)}" if self.flags else ""
         energy = with_doubt(Decimal(repr(self.joules)), Decimal(repr(SIGMAS * self.sigma_j)), "J")
         return f"{name}{energy} in {self.seconds:.3f} s, mean {watts(self.watts)} W ({whose}{flags})"
@@ -85,6 +89,8 @@ def measured(
     seconds = (end.time_ns - start.time_ns) / 1e9
     known = end.wait(patience_s)
     begun = start.wait(0.0)
+    if known is None and begun is not None and end.estimate is not None:
+        known, flags = end.estimate, {*flags, "late"}
     if known is None or begun is None:
         why = f"not known yet: {session.trouble()}"
         return not_measured(why, seconds, path, session.scope, session.source)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
-PATIENCE_S = 5.0
+PATIENCE_S = 3.0
 """`Measurement.joules` waits no longer than that for the meter to tell the end of its window."""
 
 
@@ -66,7 +66,7 @@ _outer: ContextVar[OpenWindow | None] = ContextVar("wattshed_window", default=No
 class Measurement:
     """A window of this process: a context manager, an asynchronous one, an awaitable, and a decorator.
 
-    Entering and leaving it never waits for the meter; reading `joules` waits for at most five seconds, and ``await m``
+    Entering and leaving it never waits for the meter; reading `joules` waits for at most three seconds, and ``await m``
     does so without stopping the loop. See `wattshed.measure`.
     """
 
@@ -195,7 +195,7 @@ class Measurement:
 
     @property
     def scope(self) -> str:
-        """``job`` or ``gpu``."""
+        """``job``, ``process`` or ``gpu``."""
         return self._begun()[0].scope
 
     @property

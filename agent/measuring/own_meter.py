@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wattshed.agent.jobs.ancestry import Ancestry
 from wattshed.agent.measuring.curve import CounterLine, PowerLine
 from wattshed.agent.measuring.points import EdgeValue
 from wattshed.agent.measuring.visible import ListedGpu, WrongGpusError, named, visible
@@ -101,9 +103,10 @@ class OwnMeter:
             raise NoMeter("CUDA_VISIBLE_DEVICES leaves no GPU" if handles else "there is no GPU")
         self._gpus = [_Gpu(handles[place], listed[place].uuid, gain) for place in places]
         self._whole = {listed[place].uuid for place in set(mig.values())}
-        self._burst_until_ns = self._burst_at_ns = 0
+        self._burst_until_ns = self._burst_at_ns = self._asked_ns = 0
         self._lost, self._opened_ns = False, now_ns()
         self._bursting: dict[str, int] = {}
+        self._ancestry = Ancestry(Path("/proc"))
         self.read()
         self.near_edge(learning=True)
 
@@ -163,10 +166,16 @@ class OwnMeter:
 
     def value(self, time_ns: int) -> EdgeValue | None:
         """Return what is known of a moment; None if it is not known yet. Moments are asked for in order."""
+        self._asked_ns = time_ns
         if any(not gpu.line.line.reaches(time_ns) for gpu in self._gpus):
             return None
         points = {gpu.uuid: point for gpu in self._gpus if (point := gpu.line.line.at(time_ns)) is not None}
         return EdgeValue(points, "own", 0, frozenset(self._flags()))
+
+    def estimate(self) -> EdgeValue | None:
+        """Return what the moment may be that was asked for last, if each GPU goes on as it did."""
+        points = {gpu.uuid: point for gpu in self._gpus if (point := gpu.line.line.beyond(self._asked_ns)) is not None}
+        return EdgeValue(points, "own", 0, frozenset(self._flags())) if len(points) == len(self._gpus) else None
 
     def trouble(self) -> str:
         """Say why a moment is not known yet."""
@@ -181,7 +190,7 @@ class OwnMeter:
                     pids |= {pid for pid, *_ in self._nvml.processes(gpu.handle, kind)}
                 except MeterError:
                     continue
-            gpu.shared = len(pids - {os.getpid()}) > 0 or gpu.uuid in self._whole
+            gpu.shared = any(not self._ancestry.descends(pid, os.getpid()) for pid in pids) or gpu.uuid in self._whole
 
     def _flags(self) -> set[str]:
         flags = {"simulated"} if self._simulated else set()

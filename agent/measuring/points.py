@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 HNJ_PER_JOULE = 2_000_000_000
 SHORT_RATIO = 0.1
 """A window of which the two edges are in doubt by more than this part of its energy is too short for its sensor."""
+NO_GPU = "no GPU was used that anybody saw"
 OVERHEAD_HNJ = 2_000_000  # a counter counts whole millijoules
 
 
@@ -92,7 +93,7 @@ def difference(start: EdgeValue, end: EdgeValue, start_ns: int) -> EnergyDiffere
             return EnergyDifference(reason="the agent began to count anew within the window")
         before, flags = {}, flags | {"new-job"}
     if not end.points:
-        return EnergyDifference(reason="no GPU was used that anybody saw")
+        return EnergyDifference(reason=NO_GPU)
     pairs = [(before.get(gpu, EnergyPoint(0)), point) for gpu, point in end.points.items()]
     energy_hnj = sum(b.energy_hnj - a.energy_hnj for a, b in pairs)
     edges_j = math.sqrt(sum(a.edge_j**2 + b.edge_j**2 for a, b in pairs))

@@ -27,7 +27,7 @@ AGAIN_S = 30.0
 """Where nothing could be measured, it is tried again after so long."""
 TELL_S, MOST_UNITS = 0.25, 8
 """Work is told in sums, so often, and of so many units."""
-PATIENCE_S = 5.0
+PATIENCE_S = 3.0
 
 
 class WorkTeller:
@@ -240,9 +240,9 @@ def measure(
     Use it as ``with wattshed.measure("epoch") as m:`` and read ``m.joules``; as ``async with``; or as a decorator,
     ``@wattshed.measure("step")``, of functions, coroutine functions and generators.
 
-    With an agent of wattshed on the host, the joules are those of this process's job, on GPUs that are shared, too;
-    without one they are those of whole GPUs, read by NVML ten times a second. Windows may be nested, and may overlap.
-    Entering and leaving one never waits.
+    With an agent of wattshed on the host, the joules are those of this process's job, on GPUs that are shared, too; or,
+    outside of jobs, those of this process and of those that it started. Without an agent they are those of whole GPUs,
+    read by NVML ten times a second. Windows may be nested, and may overlap. Entering and leaving one never waits.
 
     Parameters
     ----------
@@ -251,7 +251,7 @@ def measure(
     gpus : "auto", or sequence of int or str
         Which GPUs, by the driver's number or UUID; by default those that CUDA_VISIBLE_DEVICES leaves.
     scope : "auto", "job" or "gpu"
-        Whose joules: this process's job's (which only an agent can tell), or those of whole GPUs.
+        Whose joules: this process's job's, or its own (which only an agent can tell), or those of whole GPUs.
     sync : "auto", bool or callable
         How to wait for the GPU at both ends: by PyTorch if the program has started it, by a callable, or not at all.
     strict : bool

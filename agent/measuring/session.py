@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 GIVE_UP_NS = 60_000_000_000
 """A moment that is not known after so long never will be."""
+ESTIMATED_NS = 2_000_000_000
+"""Where a moment is not known after so long, all that wait are estimated, and not only the first."""
 SHARED_APART_NS = 5_000_000_000
 IDLE_NS = 100_000_000
 
@@ -41,6 +43,9 @@ class EnergyMeter(Protocol):
     def value(self, time_ns: int) -> EdgeValue | None:
         """Return what is known of a moment, None as long as it is not; moments are asked for in order."""
 
+    def estimate(self) -> EdgeValue | None:
+        """Return what the moment may be that was asked for last, if it was not known yet; None: nobody can say."""
+
     def trouble(self) -> str:
         """Say why a moment is not known yet."""
 
@@ -63,11 +68,14 @@ class Edge:
     ----------
     value : EdgeValue or None
         None as long as nothing is known.
+    estimate : EdgeValue or None
+        What it may be, as long as it is not known.
     """
 
     def __init__(self, time_ns: int) -> None:
         self.time_ns = time_ns
         self.value: EdgeValue | None = None
+        self.estimate: EdgeValue | None = None
         self._known = threading.Event()
 
     def settle(self, value: EdgeValue) -> None:
@@ -116,7 +124,7 @@ class MeteringSession:
 
     @property
     def scope(self) -> str:
-        """Whose joules: ``job``, or ``gpu`` for whole GPUs."""
+        """Whose joules: ``job``, ``process``, or ``gpu`` for whole GPUs."""
         return self._meter.scope if self._meter is not None else ""
 
     def edge(self, *, opens: bool = False, closes: bool = False) -> Edge:
@@ -151,15 +159,17 @@ class MeteringSession:
         if now_ns - self._looked_ns > SHARED_APART_NS:
             self._looked_ns = now_ns
             meter.look_who_shares()
-        while self._pending:
-            edge = self._pending[0]
+        for edge in list(self._pending):
             value = meter.value(edge.time_ns)
             if value is None and now_ns - edge.time_ns > GIVE_UP_NS:
                 value = EdgeValue(reason=meter.trouble())
             if value is None:
-                break
+                edge.estimate = meter.estimate()
+                if now_ns - edge.time_ns < ESTIMATED_NS:
+                    break
+                continue
             with self._condition:
-                self._pending.popleft()
+                self._pending.remove(edge)
             edge.settle(value)
         return meter.pause_ns()
 

@@ -81,7 +81,8 @@ class SimulatedNode:
         host.show()
         self.cards = host.cards
         self.truth = Truth(lines)
-        self.proc_root, self.mapping_dir = self.tree.proc, self.tree.mapping
+        self.proc_root = Path("/proc") if self.tree.of_this_machine else self.tree.proc
+        self.mapping_dir = self.tree.mapping
         self.library = SimulatedLibrary(host, script.missing)
         if isinstance(clock, VirtualClock):
             for time_us in host.changes_us:

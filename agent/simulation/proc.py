@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from wattshed.agent.simulation.workload import FIRST_PID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from wattshed.agent.simulation.workload import Job, Timeline
 
@@ -47,8 +47,19 @@ class Running(NamedTuple):
 
 def pid_of(line: Timeline, job: int, cycle: int) -> int:
     """Pid of a job's process on a GPU; a job that never ends has the same in every cycle."""
+    if line.jobs[job].pid_file and (pid := _written(line.jobs[job].pid_file)):
+        return pid
     turn = 0 if line.jobs[job].forever else cycle
     return FIRST_PID + (turn * len(line.jobs) + job) * 64 + line.gpu
+
+
+def _written(file: str) -> int:
+    """Read a pid; 0 as long as there is none."""
+    try:
+        text = Path(file).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return 0
+    return int(text) if text.isdecimal() else 0
 
 
 class ProcessTree:
@@ -62,6 +73,8 @@ class ProcessTree:
 
     Attributes
     ----------
+    of_this_machine : bool
+        Processes are this machine's: /proc shows them, and `proc` does not.
     followed : callable
         Called after every change of the folders: stands for the agent's own look at the mapping folder, ten times a
         second, where time is virtual.
@@ -71,6 +84,7 @@ class ProcessTree:
         self.followed: Callable[[], object] = lambda: None
         self._lock = threading.Lock()
         self.proc, self.mapping = root / "proc", root / "mapping"
+        self.of_this_machine = any(job.pid_file for line in timelines for job in line.jobs)
         self._timelines = timelines
         self._stretch: tuple[int, int] = (0, 0)
         self._running: tuple[Running, ...] = ()
@@ -104,7 +118,7 @@ class ProcessTree:
 
     def running(self, now_us: int) -> tuple[Running, ...]:
         """Return all processes on GPUs at a moment; the folders show the same."""
-        if not self._stretch[0] <= now_us < self._stretch[1]:
+        if self.of_this_machine or not self._stretch[0] <= now_us < self._stretch[1]:
             with self._lock:
                 self._sync(now_us)
             self.followed()
@@ -140,7 +154,7 @@ class ProcessTree:
                     held.setdefault(line.gpu, []).append(str(job.number(turn)))
         for gone in {r.pid for r in self._running} - wanted.keys():
             shutil.rmtree(self.proc / str(gone), ignore_errors=True)
-        for pid in wanted.keys() - {r.pid for r in self._running}:
+        for pid in wanted.keys() - {r.pid for r in self._running} if not self.of_this_machine else ():
             self._make(wanted[pid])
         texts = {nth: "".join(f"{job}\n" for job in held.get(gpu, ())) for nth, gpu in enumerate(self._numbered)}
         for nth in range(len(self._timelines)):

@@ -253,6 +253,7 @@ def _job(table: Table, count: int, cycle_s: float) -> Job:
         instance=instance,
         memory_mib=table.count("memory_mib", 20_480, low=0),
         uid=table.count("uid", 1000, low=0),
+        pid_file=table.text("pid_file", "", empty=True),
         forever="start_s" not in table and "end_s" not in table,
         command=table.text("command", "python", empty=True),
         container=table.text("container", "main", empty=True),

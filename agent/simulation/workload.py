@@ -47,6 +47,8 @@ class Job:
     command : str
     container : str
     uid : int
+    pid_file : str
+        Holds the pid of the process of this machine that stands for the job's; empty: it is made up.
     earlier : int
         Cycles of the node's earlier lives: Slurm ids go on after them.
     """
@@ -62,6 +64,7 @@ class Job:
     command: str = "python"
     container: str = "main"
     uid: int = 1000
+    pid_file: str = ""
     forever: bool = False
     earlier: int = 0
 

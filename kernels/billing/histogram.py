@@ -32,6 +32,8 @@ HIGHEST_MW = 100_000_000
 _LEAST_BINS = 1 << 20
 _TOGETHER = 8_192
 """Rows that may wait to be weighed."""
+_LOOKED_AT = 1 << 14
+"""Bins that are searched at once for those that are not empty."""
 FEW = 32_768
 SEEN_T, BEFORE_T, BEFORE, HELD, LOWEST, HIGHEST = range(6)
 """Columns of `PowerHistogram.last`: the last row (us), the last reading (us, mW), and its weight, in no bin yet; and
@@ -166,6 +168,17 @@ def _filled(bins, lowest, highest, level, weight):
     return _look_through(bins, lowest, highest, level, weight)
 
 
+def _all_filled(bins: NDArray[np.uint32], lowest: int, highest: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the powers of bins that are not empty and what they hold: piece by piece, in memory that stays near."""
+    levels, weights = [], []
+    level, weight = np.empty((2, min(highest - lowest + 1, _LOOKED_AT)), np.int64)
+    for first in range(lowest, highest + 1, _LOOKED_AT):
+        n = _filled(bins, first, min(first + _LOOKED_AT - 1, highest), level, weight)
+        levels.append(level[:n].copy())
+        weights.append(weight[:n].copy())
+    return np.concatenate(levels), np.concatenate(weights)
+
+
 _BEGINNING = np.array([np.iinfo(np.int64).min, 0, 0, 0, np.iinfo(np.int64).max, -1], np.int64)
 
 
@@ -218,7 +231,8 @@ class PowerHistogram:
         self._empty_bins()
         size = max(_LEAST_BINS, 1 << int(highest_mw).bit_length())
         # Not numpy's own zeros: those of this size come in pages of 2 MB, and a GPU would touch a few of them.
-        self.bins = np.frombuffer(mmap.mmap(-1, size * 8), np.uint32).reshape(2, size)
+        memory = mmap.mmap(-1, size * 8, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # reading a page of zeros makes none
+        self.bins = np.frombuffer(memory, np.uint32).reshape(2, size)
 
     def worth_bins(self, rows: int) -> bool:
         """Return whether so many more rows are better poured into bins."""
@@ -303,9 +317,7 @@ class PowerHistogram:
     def _empty_bins(self) -> None:
         lowest, highest = int(self.last[LOWEST]), int(self.last[HIGHEST])
         if highest >= 0:  # only what was touched is looked at: most of the bins have no memory yet
-            level, weight = np.empty((2, highest - lowest + 1), np.int64)
-            n = _filled(self.bins, lowest, highest, level, weight)
-            found = level[:n].copy(), weight[:n].copy()
+            found = _all_filled(self.bins, lowest, highest)
             self._levels, self._weights = _joined(self._levels, self._weights, *found) if len(self._levels) else found
         self.bins = _NO_BINS
         self.last[LOWEST:] = _BEGINNING[LOWEST:]

@@ -1,6 +1,7 @@
 """The socket at which jobs ask: who asks is what the kernel says, and nobody's questions are in anybody's way."""
 
 import array
+import contextlib
 import json
 import os
 import select
@@ -8,74 +9,24 @@ import socket
 import struct
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from wattshed.agent.daemon.callers.desk import CallersDesk
-from wattshed.agent.daemon.callers.energies import JobEnergies
+from tests.daemon.callers import connected, listening, now_us
 from wattshed.agent.daemon.callers.limits import Budgets, CallLimits
 from wattshed.agent.daemon.callers.senders import Senders
-from wattshed.agent.daemon.callers.server import CallersServer
+from wattshed.agent.daemon.callers.server import RESTS_S, CallersServer
 from wattshed.agent.jobs.processes import Processes
-from wattshed.agent.window import JobKey, Owner
 from wattshed.agent.wire.agent_socket import MOST_BYTES, AgentAbsentError, agent_socket, ask, wrong_work
-
-
-def now_us():
-    return time.monotonic_ns() // 1000
-
-
-class Noted:
-    """Takes work down as it comes."""
-
-    def __init__(self, refuses=()):
-        self.work, self.reasons, self._refuses = [], [], refuses
-
-    def add(self, owner, unit, count, time_us):
-        self.work.append((owner.key, unit, count))
-        return "no more units" if unit in self._refuses else ""
-
-    def refuse(self, reason):
-        self.reasons.append(reason)
-
-
-class ByPid:
-    """Every process is a job of its own."""
-
-    def owner_of(self, process):
-        return Owner(JobKey(f"job:{process.pid}"))
 
 
 @pytest.fixture
 def socket_of(tmp_path):
-    opened = []
-
-    def open_(limits=None, refuses=()):
-        tmp_path.chmod(0o755)
-        work = Noted(refuses)
-        desk = CallersDesk({"wattshed": "1", "simulated": False}, JobEnergies(), 0, work)
-        senders = Senders(Processes(Path("/proc"), now_us, await_exits=False), now_us)
-        server = CallersServer(str(tmp_path / "agent.sock"), desk, senders, now_us, limits)
-        opened.append(server)
-        return SimpleNamespace(
-            path=server.path,
-            work=work,
-            desk=desk,
-            settle=lambda: desk.settle(ByPid(), SimpleNamespace(end_us=now_us() + 1)),
-        )
-
-    yield open_
-    for server in opened:
-        server.close()
-
-
-def connected(path):
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    sock.settimeout(5)
-    sock.connect(path)
-    return sock
+    with ExitStack() as opened:
+        yield lambda limits=None, refuses=(): opened.enter_context(listening(tmp_path, limits, refuses))
 
 
 def in_a_child(what, uid=65534):
@@ -191,6 +142,44 @@ def test_a_user_has_so_many_connections_and_packets(socket_of):
         answers.append(ask(agent.path, {"op": "hello"}))
     assert answers[-1]["reason"] == "packets"
     assert len(answers) > 5
+
+
+def test_who_sends_too_much_is_not_listened_to_for_a_while(socket_of):
+    """What is not read stays in the kernel, and its sender waits: a flood costs no more than what is allowed."""
+    agent = socket_of(CallLimits(packets_per_s=5))
+    with connected(agent.path) as flood:
+        begun, told = time.monotonic(), []
+        flood.setblocking(False)
+        while time.monotonic() < begun + 0.5 or len(told) < 6:
+            with contextlib.suppress(BlockingIOError):
+                flood.send(b'{"op": "hello"}')
+            with contextlib.suppress(BlockingIOError):
+                told.append(json.loads(flood.recv(MOST_BYTES)))
+        rests = (time.monotonic() - begun) / RESTS_S
+    assert 5 <= sum("wait" in one for one in told) <= 5 + 5 * RESTS_S * (rests + 1)
+    assert 1 <= sum(one.get("reason") == "packets" for one in told) <= rests + 1
+    assert "wait" in ask(agent.path, {"op": "hello"}, 5.0), "later its user is heard again"
+
+
+def test_what_is_not_used_makes_room(socket_of):
+    agent = socket_of(CallLimits(connections=2, yields_s=0.0))
+    with connected(agent.path) as first, connected(agent.path) as second:
+        second.send(b'{"op": "hello"}')
+        assert second.recv(MOST_BYTES)
+        assert "wait" in ask(agent.path, {"op": "hello"})
+        assert first.recv(MOST_BYTES) == b"", "it asked nothing for longest"
+        second.send(b'{"op": "hello"}')
+        assert second.recv(MOST_BYTES)
+
+
+def test_connections_that_come_too_fast_wait_for_their_turn(socket_of):
+    agent = socket_of(CallLimits(accepted_per_s=20, of_a_user=64))
+    begun = time.monotonic()
+    with ExitStack() as opened:
+        for sock in [opened.enter_context(connected(agent.path)) for _ in range(24)]:
+            sock.send(b'{"op": "hello"}')
+            assert "wait" in json.loads(sock.recv(MOST_BYTES))
+    assert time.monotonic() - begun > 0.1
 
 
 def test_a_refusal_is_heard_although_the_question_was_not(tmp_path):

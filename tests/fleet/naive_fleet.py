@@ -1,6 +1,7 @@
 """Textbook formulas of the fleet, written out sum by sum in plain Python: the oracles of the tests."""
 
-from math import ceil, cos, exp, log10, pi, sqrt
+from itertools import pairwise
+from math import cos, exp, pi, sqrt
 
 from scipy import stats
 
@@ -70,7 +71,7 @@ def sums_between(series, begin, end, jobs):
     """Energy of all series while all are known, and for how long that is; a job that is not there has none."""
     bounds = sorted({begin, end, *(b for one in series for part in one for b in part[:2] if begin < b < end)})
     energy = known = 0.0
-    for low, high in zip(bounds, bounds[1:]):
+    for low, high in pairwise(bounds):
         powers = []
         for one in series:
             mine = [p for b, e, p in one if b <= low and high <= e]
@@ -105,26 +106,3 @@ def student(confidence, df):
 
 def root_sum(*parts):
     return sqrt(sum(p * p for p in parts))
-
-
-def block_length(x):
-    """Politis and White (2004), corrected by Patton, Politis and White (2009), circular bootstrap, sum by sum."""
-    n = len(x)
-    mean = sum(x) / n
-    run = max(5, ceil(sqrt(log10(n))))
-    most = min(ceil(sqrt(n)) + run, n - 1)
-    r = [sum((x[i] - mean) * (x[i + k] - mean) for i in range(n - k)) / n for k in range(most + 1)]
-    small = [abs(r[k]) / r[0] < 2 * sqrt(log10(n) / n) for k in range(1, most + 1)]
-    quiet = next((m for m in range(most - run + 1) if all(small[m : m + run])), None)
-    if quiet is None:
-        quiet = max((k for k in range(1, most + 1) if not small[k - 1]), default=0)
-    reach = min(2 * max(quiet, 1), most)
-    level, slope = r[0], 0.0
-    for k in range(1, reach + 1):
-        weight = 1 if k / reach <= 0.5 else 2 * (1 - k / reach)
-        level += 2 * weight * r[k]
-        slope += 2 * weight * k * r[k]
-    longest = ceil(min(3 * sqrt(n), n / 3))
-    if level <= 0:
-        return longest
-    return min(max(ceil((2 * slope**2 / (4 / 3 * level**2) * n) ** (1 / 3)), 1), longest)

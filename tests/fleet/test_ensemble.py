@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.demand.ensemble import (
-    block_matrix,
-    bootstrap_fleet,
+    Fleets,
     exceedance,
-    optimal_block,
-    replay_by_blocks,
+    over,
     replay_by_phase,
     resample,
     simulate,
@@ -30,40 +30,69 @@ def ar1(n, phi, seed=0):
     return x
 
 
-def test_phases_by_fft_are_phases_added_up():
-    random = np.random.default_rng(1)
-    trace = random.uniform(60, 700, 5000)
-    phases = random.integers(0, 5000, 2000)
-    by_hand = np.sum([np.roll(trace, p) for p in phases[:50]], axis=0)
-    np.testing.assert_allclose(replay_by_phase(trace, phases[:50]), by_hand, rtol=1e-12)
-    np.testing.assert_allclose(replay_by_blocks(trace, phases[:50]), by_hand, rtol=1e-12)
-    np.testing.assert_allclose(replay_by_phase(trace, phases), replay_by_blocks(trace, phases, 777), rtol=1e-9)
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 50), st.integers(1, 3000), st.integers(0, 99))
+def test_a_fleet_by_fft_is_its_units_added_up(jobs, n, units, seed):
+    traces = np.random.default_rng(seed).uniform(60, 700, (jobs, n))
+    fleets = Fleets(traces, units, seed)
+    starts = fleets.starts(7)
+    assert (starts.shape, starts.sum(), starts.min() >= 0) == ((jobs, n), units, True)
+    by_hand = sum(
+        starts[j, begin] * np.roll(traces[j], begin) for j in range(jobs) for begin in np.flatnonzero(starts[j])
+    )
+    np.testing.assert_allclose(fleets.draw(7), by_hand, rtol=1e-11)
 
 
 def test_one_phase_for_all_is_one_synchronous_job():
     trace = np.array([1.0, 5.0, 2.0])
     np.testing.assert_allclose(replay_by_phase(trace, np.ones(300, np.int64)), 300 * np.roll(trace, 1))
+    phases = np.array([0, 2, 2, 7])  # round and round
+    np.testing.assert_allclose(replay_by_phase(trace, phases), sum(np.roll(trace, p) for p in phases))
 
 
-def test_block_length_follows_the_correlation():
-    assert optimal_block(np.random.default_rng(2).standard_normal(20_000)) <= 3
-    short, long = optimal_block(ar1(20_000, 0.5)), optimal_block(ar1(20_000, 0.95))
-    assert 5 <= short < long
-    # Politis and White: b = (2 g^2 / D)^(1/3) n^(1/3), for AR(1) with (g / f)^2 = (2 phi / (1 - phi^2))^2.
-    expected = (1.5 * (2 * 0.5 / (1 - 0.25)) ** 2 * 20_000) ** (1 / 3)
-    assert short == pytest.approx(expected, rel=0.35)
-    assert optimal_block(np.ones(100)) == 1
-    periodic = np.sin(np.arange(4000) / 20)
-    assert optimal_block(periodic) > 2 * np.pi * 20
+@pytest.mark.parametrize("units", [100, 5000])  # begun one by one, and by a multinomial distribution
+def test_every_start_is_as_likely_as_any_other(units):
+    fleets = Fleets(np.ones((2, 20)), units, 1)
+    starts = np.array([fleets.starts(r).ravel() for r in range(400)])
+    share = 1 / 40
+    error = np.sqrt(units * share * (1 - share) / 400)
+    assert np.abs(starts.mean(axis=0) - units * share).max() < 4.5 * error
+    assert starts.var(axis=0).mean() == pytest.approx(units * share * (1 - share), rel=0.05)
+    assert np.corrcoef(starts[:, 0], starts[:, 1])[0, 1] < 0.2
 
 
-def test_blocks_keep_mean_and_spread():
-    random = np.random.default_rng(3)
-    trace = 500 + 100 * ar1(4000, 0.9)
-    blocks = block_matrix(trace[None], 60, random)
-    fleets = np.array([bootstrap_fleet(blocks, 400, 3000, random) for _ in range(20)])
-    assert fleets.mean() == pytest.approx(400 * trace.mean(), rel=0.02)
-    assert fleets.std() == pytest.approx(np.sqrt(400) * trace.std(), rel=0.15)
+@pytest.mark.parametrize("units", [10, 1000, 300_000])
+def test_the_spread_falls_as_theory_says(units):
+    """The spread of independent units grows with the root of their number: there is no floor."""
+    random = np.random.default_rng(1)
+    on = np.repeat(np.arange(40) % 2, random.integers(30, 600, 40))
+    trace = np.where(on, 560.0, 75.0)
+    found = simulate(one(trace), units, replicates=60)
+    assert found.mean_w == pytest.approx(units * trace.mean(), rel=1e-12)
+    assert found.sd_w == pytest.approx(np.sqrt(units) * trace.std(), rel=0.15)
+
+
+def test_a_limit_far_above_the_peaks_is_not_exceeded():
+    """Ten standard deviations of 300,000 units above their mean, where a floor of noise was."""
+    trace = np.where(np.arange(3600) // 300 % 2, 560.0, 75.0)
+    mean, sd = 300_000 * trace.mean(), np.sqrt(300_000) * trace.std()
+    found = simulate(one(trace), 300_000, replicates=40, limit_w=mean + 10 * sd)
+    assert found.exceedance.probability == 0.0
+    assert mean + sd < np.median(found.peaks_w) < mean + 5 * sd
+
+
+def test_a_fleet_of_one_unit_is_its_trace():
+    trace = np.random.default_rng(1).uniform(1, 2, 100)
+    found = simulate(one(trace), 1, replicates=3)
+    assert found.peaks_w == pytest.approx(trace.max())
+    assert sorted(found.typical_w) == pytest.approx(sorted(trace))
+    assert simulate(one(trace), 1, replicates=3, peak_steps=10).peaks_w.max() < trace.max()
+
+
+def test_peaks_are_of_means():
+    assert over(np.arange(7.0), 3).tolist() == [1.0, 4.0]
+    assert over(np.arange(2.0), 3).tolist() == [0.5]
+    assert over(np.arange(3.0), 1).tolist() == [0, 1, 2]
 
 
 def test_a_job_moves_as_one():
@@ -75,12 +104,13 @@ def test_a_job_moves_as_one():
     assert job.sd_w / alone.sd_w == pytest.approx(np.sqrt(8), rel=0.2)
 
 
-def test_checkpoints_lengthen_the_blocks():
+def test_a_recording_holds_a_checkpoint():
     noise = np.random.default_rng(4).uniform(1, 2, 3000)
-    assert simulate(one(noise), 10, replicates=3).block_s <= 12
-    assert simulate(one(noise), 10, replicates=3, checkpoint_s=300).block_s == 300
+    assert simulate(one(noise), 10, replicates=3, checkpoint_s=300).block_s == 3000
     with pytest.raises(InputError, match="record longer"):
         simulate(one(noise), 10, replicates=3, checkpoint_s=5000)
+    with pytest.raises(InputError, match="too few"):
+        simulate(one(noise[:7]), 10, replicates=3)
 
 
 def test_coincidence_falls_with_the_number_of_units():
@@ -128,7 +158,7 @@ def test_exceedance_on_the_command_line(fleet, files):
     resampled = fleet("demand", s, "--limit", 5, "--json").json["ensemble"]
     assert (resampled["units"], resampled["exceedance"]["probability"]) == (3, 1.0)
     one_load = files(t_csv="time,power\n0,5\n1,6\n")
-    assert "no probability" in fleet("demand", one_load, "--limit", 5).out
+    assert "no probability" in fleet("demand", one_load, "--limit", 5).err
 
 
 def test_holes_in_one_job_are_skipped_for_all():

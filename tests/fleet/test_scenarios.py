@@ -1,15 +1,12 @@
-"""Every shipped scenario against hand arithmetic; verdicts; the user's own file."""
+"""Every shipped scenario against hand arithmetic, its verdicts, and the user's own file."""
 
 import math
 
 import pytest
 
 from tests.fleet import naive_fleet as naive
-from wattshed.agent.fleet.boundary.ranges import Range, combine
 from wattshed.agent.fleet.boundary.reference import find, gpus
-from wattshed.agent.fleet.claims.formula import Formula, FormulaError, evaluator
 from wattshed.agent.fleet.claims.scenario import BOUNDARIES, load, shipped
-from wattshed.agent.fleet.claims.verdict import judge
 
 
 def figure(name, which):
@@ -40,8 +37,10 @@ BY_HAND = [
     ("chatgpt", "households_de", 182.5e6 / 3208),
     ("chatgpt", "households_cn", 182.5e6 / 2733),
     ("air-cooled", "implied_pue", 2.5),
-    ("air-cooled", "cooling_share", 0.58 / 1.58),
+    ("air-cooled", "cooling_share", 0.6 / 1.6),
+    ("cooling", "cooling_share", 0.58 / 1.58),
     ("water-cooled", "implied_pue", 1 / 0.6),
+    ("water-cooled", "cooling_share", 0.4 / 1.4),
     ("water-cooled", "cooling_cost_share", 0.24),
     ("ai-pc", "twh_a_day_claimed", 24.0),
     ("ai-pc", "node_claimed", 1e12),
@@ -60,17 +59,65 @@ BY_HAND = [
     ("h100-household", "kwh_full", 6132.0),
     ("h100-household", "kwh", 6132 * 0.61),
     ("h100-household", "kwh_all_in", 912.5 * 1.39 * 8.76),
-    ("image-phone", "charges_worst", 11.49 / 12),
-    ("image-phone", "charges_average", 2.9 / 12),
+    ("image-phone", "charges_worst", 11.49 / 19),
+    ("image-phone", "charges_average", 2.9 / 19),
     ("growth", "world_w", 24_398e12 / 8760),
     ("growth", "months", 6 * math.log10(24_398e12 / 8760 / 4.3e9)),
+    ("growth", "half_year", math.sqrt(3.3)),
+    ("growth", "half_year_nvidia", math.sqrt(2.3)),
     ("transformers", "units", math.ceil(542.1 / 76) + 1),
+    ("helium-3", "joules_per_kg", 18.35 * 1.602176634e-13 / (3.0160293 * 1.66053907e-27)),
+    ("fourteen-earths", "fourteen_w", 14 * 24_398e12 / 8760),
+    ("data-centre-growth", "world_now_w", 415e12 / 8760),
+    ("china-solar", "china_mean_w", 315.07e9 * 0.14),
+    ("chips-and-power", "needed_2025_w", 10.5e9),
+    ("training-and-use", "use_w", 500e6 / 24),
+    ("xai-memphis", "gpus_at_150_mw", 150e6 / 1807),
+    ("h100-household", "occupants", 6132 * 0.61 * 2.51 / 10_715),
+    ("siting", "mwh", 11e6 * 8760 / 1e6),
+]
+
+# scenario, figure, and what was worked out of it apart from this project, to four digits: number, lower and upper end
+APART = [
+    ("growth", "half_year", 1.817, 1.643, 2.025),
+    ("transformers", "wait_ratio", 1.231, 0.8134, 2.692),
+    ("transformers", "wait_ratio_memphis", 7.356, 3.175, 12.07),
+    ("chips-and-power", "ratio_2025", 0.7753, 0.3421, 1.168),
+    ("chips-and-power", "ratio_2026", 1.146, 0.5264, 1.791),
+    ("chips-and-power", "us_growth", 0.03448, 0.03448, 0.03448),
+    ("china-solar", "times", 8.752, 7.293, 9.846),
+    ("china-solar", "share_of_additions", 0.5835, 0.5729, 0.5945),
+    ("china-solar", "tariff_share", 0.09081, 0.04642, 0.1477),
+    ("china-solar", "capacity_ratio", 2.992, 2.881, 3.163),
+    ("helium-3", "years", 12.28, 5.357, 28.03),
+    ("helium-3", "rock_t_a_year", 4.48e12, 2.855e12, 1.811e13),
+    ("chatgpt", "households_us", 17_030, 16_910, 17_380),
+    ("chatgpt", "energy_kwh", 500_000, 60_000, 580_000),
+    ("training-and-use", "times_gpt3", 141.8, 17.02, 164.5),
+    ("training-and-use", "times_gpt4", 3.65, 0.3294, 5.32),
+    ("image-phone", "charges_worst", 0.6047, 0.5223, 0.9575),
+    ("image-phone", "charges_average", 0.1526, 0.06844, 0.2417),
+    ("cooling", "cooling_share", 0.3671, 0.3548, 0.3711),
+    ("air-cooled", "cooling_share", 0.375, 0.2308, 0.5652),
+    ("water-cooled", "cooling_share", 0.2857, 0.09091, 0.5),
+    ("data-centre-growth", "world_times", 2.107, 2.024, 2.348),
+    ("data-centre-growth", "us_times", 3.034, 3.034, 3.034),
+    ("tesla-austin", "facility_nameplate", 80.34e6, 72.05e6, 87.83e6),
+    ("xai-memphis", "gpus_at_300_mw", 166_000, 150_900, 184_500),
+    ("h100-household", "kwh", 3741, 3434, 4047),
+    ("idle-cars", "compute", 50e9, 20e9, 90e9),
 ]
 
 
 @pytest.mark.parametrize(("name", "which", "expected"), BY_HAND)
 def test_figures_match_hand_arithmetic(name, which, expected):
     assert figure(name, which).value == near(expected)
+
+
+@pytest.mark.parametrize(("name", "which", "value", "low", "high"), APART)
+def test_figures_and_intervals_match_those_worked_out_apart(name, which, value, low, high):
+    found = figure(name, which)
+    assert (found.value, found.low, found.high) == tuple(near(end, 1e-3) for end in (value, low, high))
 
 
 def test_intervals_match_hand_arithmetic():
@@ -85,38 +132,39 @@ def test_intervals_match_hand_arithmetic():
 
 
 def test_siting_by_hand():
-    s = load("siting")
-    table = {g.name: g.value for g in s.given}
-    home = [10e6 * p for p in table["home_pue"]]
-    away = [10e6 * p for p in table["away_pue"]]
-    assert figure("siting", "facility_home").value == near(sum(home) / 24)
-    assert figure("siting", "mwh_home").value == near(sum(home) * 365 / 1e6)
-    assert figure("siting", "tonnes_away").value == near(
-        sum(w * c for w, c in zip(away, table["away_carbon"], strict=True)) * 365 / 1e9
-    )
-    assert figure("siting", "cost_home").value == near(
-        sum(w * c for w, c in zip(home, table["home_price"], strict=True)) * 365 / 1e6
-    )
-    assert figure("siting", "clean_home").value == near(
-        sum(min(w, c) for w, c in zip(home, table["home_clean_w"], strict=True)) / sum(home)
-    )
+    table = {g.name: g.value for g in load("siting").given}
+    watts = 10e6 * 1.1
+    assert figure("siting", "tonnes_away").value == near(sum(watts * c for c in table["away_carbon"]) * 365 / 1e9)
+    assert figure("siting", "clean_home").value == near(sum(table["home_clean"]) / 24)
+    ratio = figure("siting", "carbon_ratio")
+    assert ratio.value == near(sum(table["away_carbon"]) / sum(table["home_carbon"]))
+    assert ratio.high == near(ratio.value * (1 + naive.root_sum(0.212, 1 / 0.929 - 1)))  # the PUE cancels
 
 
+SUPPORTED, PARTLY, CONTRADICTED = "supported", "supported for part of it", "contradicted"
+UNDETERMINED, APPLES, NO_NUMBER = "undetermined", "not comparable", "not computable"
 VERDICTS = {
-    "ai-pc": ["supported", "contradicted"],
-    "ai-servers-2027": ["supported", "supported", "undetermined", "undetermined"],
-    "air-cooled": ["contradicted"],
-    "chatgpt": ["supported", "contradicted"],
-    "earth-moon": ["supported", "supported"],
-    "growth": ["contradicted"],
-    "h100-household": ["contradicted", "supported", "supported", "undetermined"],
-    "idle-cars": ["undetermined", "supported", "contradicted"],
-    "image-phone": ["supported", "contradicted"],
-    "siting": ["supported", "undetermined", "supported"],
-    "tesla-austin": ["contradicted"],
-    "transformers": ["supported"],
-    "water-cooled": ["contradicted"],
-    "xai-memphis": ["contradicted", "contradicted"],
+    "ai-pc": [SUPPORTED, CONTRADICTED],
+    "ai-servers-2027": [SUPPORTED, SUPPORTED, UNDETERMINED, UNDETERMINED],
+    "air-cooled": [CONTRADICTED],
+    "chatgpt": [SUPPORTED, UNDETERMINED, SUPPORTED, APPLES, APPLES],
+    "china-solar": [SUPPORTED, CONTRADICTED, SUPPORTED, UNDETERMINED, SUPPORTED],
+    "chips-and-power": [UNDETERMINED, UNDETERMINED, SUPPORTED, NO_NUMBER, NO_NUMBER, NO_NUMBER],
+    "cooling": [CONTRADICTED],
+    "data-centre-growth": [CONTRADICTED, CONTRADICTED],
+    "earth-moon": [SUPPORTED, SUPPORTED],
+    "fourteen-earths": [NO_NUMBER],
+    "growth": [CONTRADICTED],
+    "h100-household": [UNDETERMINED, CONTRADICTED, SUPPORTED, SUPPORTED, UNDETERMINED],
+    "helium-3": [CONTRADICTED, CONTRADICTED],
+    "idle-cars": [UNDETERMINED, SUPPORTED, CONTRADICTED],
+    "image-phone": [UNDETERMINED, CONTRADICTED],
+    "siting": [SUPPORTED, SUPPORTED, NO_NUMBER, NO_NUMBER],
+    "tesla-austin": [CONTRADICTED, NO_NUMBER],
+    "training-and-use": [SUPPORTED, UNDETERMINED],
+    "transformers": [SUPPORTED, UNDETERMINED, SUPPORTED],
+    "water-cooled": [UNDETERMINED],
+    "xai-memphis": [CONTRADICTED, CONTRADICTED, CONTRADICTED, PARTLY],
 }
 
 
@@ -127,7 +175,8 @@ def test_every_scenario_is_judged():
 @pytest.mark.parametrize("name", shipped())
 def test_every_number_has_a_source_and_every_power_a_boundary(name):
     s = load(name)
-    assert all(len(g.source) > 5 and g.unit for g in s.given)
+    assert all(len(g.source) > 5 and g.unit and len(g.label) <= 42 for g in s.given)
+    assert all(c.source and c.verdict for c in s.claims)
     assert s.boundaries
     for b in s.boundaries:
         assert b.boundary in BOUNDARIES
@@ -147,33 +196,17 @@ def test_the_contract(fleet, name):
         assert b["lower_w"] <= b["mean_w"] <= b["upper_w"]
     for c in found["claims"]:
         assert set(c) >= {"text", "claimed", "computed", "lower", "upper", "unit", "verdict", "reason"}
-        assert c["lower"] <= c["computed"] <= c["upper"]
+        if c["verdict"] == NO_NUMBER:
+            assert {c[key] for key in ("claimed", "computed", "lower", "upper", "unit", "relation")} == {None}
+        else:
+            assert c["lower"] <= c["computed"] <= c["upper"]
     assert name in fleet("scenario", name, "--explain").out
 
 
 def test_the_list(fleet):
-    assert all(name in fleet("scenario").out for name in shipped())
+    listed = fleet("scenario").out
+    assert all(f"\n{name} " in listed for name in shipped())
     assert {s["name"] for s in fleet("scenario", "--json").json["scenarios"]} == set(shipped())
-
-
-@pytest.mark.parametrize(
-    ("relation", "claimed", "computed", "verdict"),
-    [
-        ("about", 100, Range(100, 95, 105), "supported"),
-        ("about", 100, Range(100, 80, 105), "undetermined"),
-        ("about", 100, Range(50, 40, 60), "contradicted"),
-        ("about", 100, Range(200, 150, 260), "contradicted"),
-        ("about", 100, Range.exact(110.0), "supported"),
-        ("at least", 100, Range(150, 100, 200), "supported"),
-        ("at least", 100, Range(150, 99, 200), "undetermined"),
-        ("at least", 100, Range(50, 40, 99), "contradicted"),
-        ("at most", 100, Range(50, 0, 100), "supported"),
-        ("at most", 100, Range(90, 80, 101), "undetermined"),
-        ("at most", 100, Range(200, 101, 300), "contradicted"),
-    ],
-)
-def test_verdicts_follow_one_rule(relation, claimed, computed, verdict):
-    assert judge(claimed, relation, 0.1, computed, "W")[0] == verdict
 
 
 ALLOWED = "use + - * / ** and sum, mean, min, max, smallest, largest, sqrt, log10, exp, ceil"
@@ -231,7 +264,7 @@ def test_the_users_own_file(fleet, files):
         (
             'source = "counted"',
             'source = "counted"\ncolour = 1',
-            "9:1: given.n.colour: unknown key; known here: value, low, high, spread, unit, source",
+            "9:1: given.n.colour: unknown key; known here: value, low, high, spread, unit, source, as_of, boundary",
         ),
         ("n * 100", "m * 100", "14:1: formula.p.is: there is nothing named 'm'; add [given.m] or [formula.m]"),
         ("n * 100", "p * 100", "14:1: formula.p.is: 'p * 100 + sum(hours)': 'p' is computed from itself"),
@@ -263,6 +296,21 @@ def test_the_users_own_file(fleet, files):
             'computed = "p"\nrelation = "like"',
             "26:1: claim.relation: must be one of about, at least, at most, not 'like'",
         ),
+        (
+            'computed = "p"',
+            'computed = "p"\nas_of = "June"',
+            "26:1: claim.as_of: must be a year, a month or a day, such as 2025-06, or two with a slash between",
+        ),
+        (
+            'computed = "p"',
+            'computed = "p"\nboundary = "chip"',
+            "26:1: claim.boundary: must be one of gpu, node, it, facility, grid, not 'chip'",
+        ),
+        (
+            'computed = "p"',
+            'not_computable = "why"',
+            "23:1: claim.claimed: unknown key; known here: text, source, article, as_of, boundary, not_computable",
+        ),
         ("[energy]\nof", "[energy]\nfrom", "20:1: energy.from: unknown key; known here: of"),
         ('title = "mine"', "title = 3", "1:1: title: must be a string, not 3"),
         ('title = "mine"', 'titel = "mine"', "1:1: titel: unknown key; did you mean title?"),
@@ -280,27 +328,6 @@ def test_bad_scenarios_are_one_line_with_their_place(fleet, files, old, new, sai
 def test_unknown_scenarios(fleet, tmp_path):
     assert "choose one of" in fleet("scenario", "nope").err
     assert "No such file" in fleet("scenario", tmp_path / "nope.toml").err
-
-
-def test_combining_is_one_at_a_time():
-    found = combine(lambda x: x["a"] * x["b"], {"a": Range(2, 1, 4), "b": Range(10, 8, 12)})
-    assert (found.value, found.low, found.high) == (
-        20,
-        near(20 - naive.root_sum(10, 4)),
-        near(20 + naive.root_sum(20, 4)),
-    )
-    falling = combine(lambda x: 1 / x["a"], {"a": Range(2, 1, 4)})
-    assert (falling.low, falling.high) == (0.25, 1.0)
-
-
-def test_formulas_compute_lists_and_refuse_the_rest():
-    lookup = evaluator({}, {"a": 3.0})
-    assert Formula("-a ** 2 + sqrt(16) * 1e3 / 4")(lookup) == -9 + 1000
-    for text in ("a < 3", "a if a else 1", "[a]", "'x'", "a.b", "lambda: 1", "min(a, key=3)", "print(a)", "True"):
-        with pytest.raises(FormulaError):
-            Formula(text)(lookup)
-    with pytest.raises(FormulaError):
-        Formula("10 ** 10 ** 10")(lookup)
 
 
 def test_the_reference_table():

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from tests.markdown import with_blocks
+from wattshed.agent.fleet.claims.answers import claims_markdown, powers_markdown
 from wattshed.agent.fleet.claims.scenario import load, shipped
-from wattshed.agent.fleet.report import claims_markdown, powers_markdown
 
 PAGE = Path(__file__).parents[2] / "docs" / "fleet.md"
 

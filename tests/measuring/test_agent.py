@@ -5,6 +5,8 @@ import pytest
 from tests.virtual import agent, bills, simulated
 from wattshed.agent.daemon.callers.desk import CallersDesk
 from wattshed.agent.daemon.callers.energies import JobEnergies
+from wattshed.agent.daemon.callers.own_parts import OwnParts
+from wattshed.agent.jobs.ancestry import Ancestry
 from wattshed.agent.jobs.processes import Processes
 from wattshed.agent.measuring.agent_meter import AgentMeter
 from wattshed.agent.measuring.points import difference
@@ -38,7 +40,8 @@ class Beside:
         script = tmp_path / "node.toml"
         script.write_text(text)
         self.node, self.clock = simulated(tmp_path, str(script))
-        self.desk = CallersDesk({"simulated": True}, JobEnergies(), 0)
+        self.energies = JobEnergies()
+        self.desk = CallersDesk({"simulated": True}, self.energies, OwnParts(Ancestry(self.node.proc_root)))
         self.agent = agent(self.node, self.clock, callers=self.desk, **more)
         self.processes = Processes(self.node.proc_root, self.clock.now_us)
         self.sessions = []
@@ -142,6 +145,29 @@ def energy(start_us, end_us):
     return {"op": "energy", "start_ns": start_us * 1000, "end_ns": end_us * 1000}
 
 
+def test_what_is_not_known_yet_is_estimated(tmp_path):
+    beside = Beside(tmp_path, SHARED.format(start=0, end=3600))
+    process = beside.process_of("9")
+    beside.until(beside.node.begun_us + 12_000_000)
+    now_us = beside.clock.now_us()
+    start_us, end_us = now_us - 5_000_000, now_us - 100_000
+    told = beside.desk.answer(process, energy(start_us, end_us), now_us)
+    if "wait" in told and "end" not in told:  # it had not asked before
+        beside.until(now_us + 1_000_000)
+        start_us, end_us, now_us = start_us + 1_000_000, end_us + 1_000_000, beside.clock.now_us()
+        told = beside.desk.answer(process, energy(start_us, end_us), now_us)
+    (end,) = told["end"].values()
+    truth = beside.node.truth.jobs_nj(start_us, end_us)
+    truth_j = sum(sum(parts) for (key, _), parts in truth.items() if key == "slurm:9") / 1e9
+    assert "wait" in told
+    assert told["energy_hnj"] / 2e9 == pytest.approx(truth_j, rel=0.05)
+    assert 10 < end[3] < 1000
+    beside.until(now_us + 4_000_000)
+    told = beside.desk.answer(process, energy(start_us, end_us), now_us)
+    assert "wait" not in told
+    assert next(iter(told["end"].values()))[3] < 100
+
+
 def test_a_job_that_comes_to_a_gpu_within_a_window_had_used_nothing_before(tmp_path):
     beside = Beside(tmp_path, SHARED.format(start=25, end=3600))
     process = beside.process_of("7")
@@ -177,7 +203,7 @@ def test_an_agent_that_was_started_anew_goes_on_or_says_that_it_cannot(tmp_path)
     beside.until(begun_us + 18_000_000)
     beside.agent.daemon.close()
     beside.agent.close()
-    beside.desk = CallersDesk({"simulated": True}, JobEnergies(), 0)
+    beside.desk = CallersDesk({"simulated": True}, JobEnergies(), OwnParts(Ancestry(beside.node.proc_root)))
     beside.agent = agent(beside.node, beside.clock, callers=beside.desk, state=tmp_path / "state")
     beside.agent.daemon.restore()
     beside.until(begun_us + 30_000_000)

@@ -47,6 +47,9 @@ class Steady:
     def trouble(self):
         return "it is broken"
 
+    def estimate(self):
+        return None
+
     def value(self, time_ns):
         if time.monotonic_ns() < time_ns + 10_000_000:
             return None
@@ -56,6 +59,20 @@ class Steady:
 class Broken(Steady):
     def value(self, time_ns):
         return None
+
+
+class Stuck(Steady):
+    """Knows the first moment, and of any other what it may be."""
+
+    known = None
+
+    def value(self, time_ns):
+        self.known = self.known or time_ns
+        self.asked = time_ns
+        return EdgeValue({"GPU-1": EnergyPoint(0)}, "own") if time_ns == self.known else None
+
+    def estimate(self):
+        return EdgeValue({"GPU-1": EnergyPoint((self.asked - self.known) * 100 * WATT_HNJ_PER_NS, edge_j=7.0)}, "own")
 
 
 @pytest.fixture
@@ -313,3 +330,12 @@ def test_nothing_is_imported_or_started_for_a_window_that_measures_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert repr(wattshed.measure("x")) == "<wattshed.measure 'x': not entered>"
+
+
+def test_what_is_not_known_in_time_is_an_estimate_that_says_so(process):
+    with window(process(Stuck)) as m:
+        time.sleep(0.02)
+    found = m.result(0.1)
+    assert is_100_w(found)
+    assert found.sigma_j == 7.0
+    assert set(found.flags) == {"late", "short"}

@@ -1,7 +1,8 @@
 """What callers are answered: by the socket's thread at once, from what the loop noted after its last window.
 
 A caller's job is decided where the jobs of all processes are: in the loop, window by window. So the first question of a
-process is answered with ``wait``, and work that it tells is kept until then, with the time at which it was told.
+process is answered with ``wait``, and work that it tells is kept until then, with the time at which it was told. A
+caller in no job is told what it used itself, and the processes that it started (`agent.daemon.callers.own_parts`).
 """
 
 from __future__ import annotations
@@ -11,24 +12,27 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from wattshed.agent.wire.agent_socket import SCHEMA, wrong_work
+from wattshed.agent.window import MISSING
+from wattshed.agent.wire.agent_socket import JOB, PROCESS, SCHEMA, wrong_work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from wattshed.agent.accounts.attribution import Accounts
     from wattshed.agent.daemon.callers.energies import JobEnergies
+    from wattshed.agent.daemon.callers.own_parts import CallerKey, OwnParts
     from wattshed.agent.jobs.processes import Process
+    from wattshed.agent.jobs.uses import ProcessUse
     from wattshed.agent.window import Owner, Window
 
 KEPT_US = 60_000_000
 """A caller that asked nothing for so long is forgotten; it is decided anew when it asks again."""
 REFRESH_US = 1_000_000
 """Process lists cost the driver milliseconds: they are not read for callers more often than this."""
-MOST_CALLERS, MOST_TOLD = 4096, 20_000
-"""Callers, and amounts of work that wait for the next window."""
-
-_Key = tuple[str, int, int]
+MOST_CALLERS, MOST_OF_A_USER, MOST_TOLD = 4096, 512, 20_000
+"""Callers, of all and of one user; and amounts of work that wait for the next window."""
+_OUTSIDE = "user:"
+"""How the keys of those owners begin that are no jobs: what users run outside of all jobs."""
 
 
 class WorkDesk(Protocol):
@@ -51,12 +55,20 @@ class CallerResolver(Protocol):
     def owner_of(self, process: Process) -> Owner:
         """Return its owner."""
 
+    def uses(self) -> Sequence[ProcessUse]:
+        """Return what each process did on each GPU in the last window."""
+
 
 @dataclass(slots=True)
 class _Caller:
     process: Process
     asked_us: int
+    first_us: int
     owner: Owner | None = None
+
+    @property
+    def uid(self) -> int:
+        return MISSING if self.process.uid is None else self.process.uid
 
 
 class CallersDesk:
@@ -67,6 +79,7 @@ class CallersDesk:
     about : mapping
         What `hello` tells of the agent.
     energies : JobEnergies
+    parts : OwnParts
     offset_us : int, us
         The windows' time line is so far ahead of CLOCK_MONOTONIC.
     work : WorkDesk or None
@@ -78,17 +91,19 @@ class CallersDesk:
         self,
         about: Mapping[str, Any],
         energies: JobEnergies,
+        parts: OwnParts,
         offset_us: int = 0,
         work: WorkDesk | None = None,
         *,
         refresh: Callable[[], None] = lambda: None,
     ) -> None:
-        self._about, self._energies, self._offset_us, self._work = about, energies, offset_us, work
+        self._about, self._energies, self._parts = about, energies, parts
+        self._offset_us, self._work = offset_us, work
         self._lock = threading.Lock()
-        self._callers: dict[_Key, _Caller] = {}
+        self._callers: dict[CallerKey, _Caller] = {}
         self._told: deque[tuple[Process, str, int, int]] = deque()
-        self._refusals: dict[tuple[_Key, str], str] = {}
-        self._refresh, self._refreshed_us = refresh, 0
+        self._refusals: dict[tuple[CallerKey, str], str] = {}
+        self._refresh, self._refreshed_us, self._settled_us = refresh, 0, 0
         self.refused: Counter[str] = Counter()
 
     def answer(self, process: Process, message: Mapping[str, Any], now_us: int) -> dict[str, Any]:
@@ -110,8 +125,8 @@ class CallersDesk:
         if owner is None:
             return {"wait": "whose this process is will be known after the next window"}
         if op == "hello":
-            return {"schema": SCHEMA, **self._about, "job": owner.key}
-        return self._energy(owner, message.get("start_ns"), message.get("end_ns"), now_us)
+            return {"schema": SCHEMA, **self._about, "job": owner.key, "scope": _scope(owner)}
+        return self._energy(process, owner, message.get("start_ns"), message.get("end_ns"), now_us)
 
     def refusal(self, reason: str, text: str) -> dict[str, Any]:
         """Count a refusal, and return the answer that says so."""
@@ -135,15 +150,22 @@ class CallersDesk:
                 if window.end_us - caller.asked_us > KEPT_US:
                     del self._callers[key]
                     self._refusals = {at: why for at, why in self._refusals.items() if at[0] != key}
-            waiting = list(self._callers.values())
+            # Whose a process is may be known better than before, but matters only where it asks.
+            waiting = [one for one in self._callers.values() if one.owner is None or one.asked_us >= self._settled_us]
+            self._settled_us = window.end_us
             told = []
             while self._told and self._told[0][3] <= window.end_us:
                 told.append(self._told.popleft())
         owners = {caller.process.key: resolver.owner_of(caller.process) for caller in waiting}
+        outside = [caller for caller in waiting if _scope(owners[caller.process.key]) == PROCESS]
+        for caller in outside:
+            self._parts.follow(caller.process, owners[caller.process.key], caller.first_us)
+        if self._parts:
+            self._parts.see(window, resolver.uses())
         for process, unit, count, time_us in told:
             if self._work is None:
                 continue
-            owner = owners.get(process.key) or resolver.owner_of(process)
+            owner = self._parts.owner_of(process.key) or owners.get(process.key) or resolver.owner_of(process)
             if why := self._work.add(owner, unit, count, time_us):
                 with self._lock:
                     self._refusals[process.key, unit] = why
@@ -153,7 +175,7 @@ class CallersDesk:
 
     def follow(self, accounts: Accounts, window: Window) -> None:
         """Note what everybody has used by the end of a window, which is attributed by now."""
-        self._energies.follow(accounts, window)
+        self._energies.follow(accounts, window, self._parts.book(accounts, window.end_us))
 
     def _owner(self, process: Process, now_us: int) -> Owner | None:
         with self._lock:
@@ -161,7 +183,10 @@ class CallersDesk:
             if caller is None:
                 if len(self._callers) >= MOST_CALLERS:
                     return None
-                caller = self._callers[process.key] = _Caller(process, now_us)
+                uid = MISSING if process.uid is None else process.uid
+                if sum(one.uid == uid for one in self._callers.values()) >= MOST_OF_A_USER:
+                    return None
+                caller = self._callers[process.key] = _Caller(process, now_us, now_us)
                 self._look_soon(now_us)
             caller.process, caller.asked_us = process, now_us
             return caller.owner
@@ -188,13 +213,20 @@ class CallersDesk:
             self._refreshed_us = now_us
             self._refresh()
 
-    def _energy(self, owner: Owner, start_ns: Any, end_ns: Any, now_us: int) -> dict[str, Any]:
+    def _energy(self, process: Process, owner: Owner, start_ns: Any, end_ns: Any, now_us: int) -> dict[str, Any]:
         times = start_ns, end_ns
         if any(isinstance(t, bool) or not isinstance(t, int) for t in times) or not 0 <= start_ns <= end_ns < 1 << 63:
             return self.refusal("malformed", "start_ns and end_ns are times of CLOCK_MONOTONIC, in order")
-        if not self._energies.knows(owner.key):
+        scope = _scope(owner)
+        whose = process.key if scope == PROCESS else owner.key
+        if not self._energies.knows(whose):
             self._look_soon(now_us)
-        told = self._energies.between(owner.key, *(t // 1000 + self._offset_us for t in times))
+        told = self._energies.between(whose, *(t // 1000 + self._offset_us for t in times))
         if "began_us" in told:
             told["began_ns"] = (told.pop("began_us") - self._offset_us) * 1000
-        return {"job": owner.key, "simulated": bool(self._about.get("simulated")), **told}
+        return {"job": owner.key, "scope": scope, "simulated": bool(self._about.get("simulated")), **told}
+
+
+def _scope(owner: Owner) -> str:
+    """Return whose joules a caller is told that has this owner: its job's, or its own."""
+    return PROCESS if owner.key.startswith(_OUTSIDE) else JOB

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.daemon.callers.desk import CallersDesk
 from wattshed.agent.daemon.callers.energies import JobEnergies
+from wattshed.agent.daemon.callers.own_parts import OwnParts
 from wattshed.agent.daemon.callers.senders import Senders
 from wattshed.agent.daemon.callers.server import CallersServer
 from wattshed.agent.daemon.questions import socket_path
+from wattshed.agent.jobs.ancestry import Ancestry
 from wattshed.agent.jobs.processes import Processes
 from wattshed.agent.wire.agent_socket import NAME
 from wattshed.exporters.web.listen import ListenError
@@ -49,7 +51,8 @@ def open_callers(  # noqa: PLR0917 - called once
         return None, ""
     about = {"wattshed": version, "host": host, "simulated": source.kind == "simulated"}
     offset_us = clock.now_us() - time.monotonic_ns() // 1000
-    desk = CallersDesk(about, JobEnergies(), offset_us, work, refresh=source.refresh)
+    parts = OwnParts(Ancestry(source.proc_root))
+    desk = CallersDesk(about, JobEnergies(), parts, offset_us, work, refresh=source.refresh)
     processes = Processes(source.proc_root, clock.now_us, await_exits=False)
     try:
         server = CallersServer(path, desk, Senders(processes, clock.now_us), clock.now_us)

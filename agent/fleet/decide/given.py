@@ -22,6 +22,24 @@ class BandLimit:
     rms_w: float
 
 
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What a GPU draws at least while it works, and how long and how fast it falls afterwards.
+
+    Attributes
+    ----------
+    share : float
+        Of the GPU's largest power (TMP).
+    down_w_per_s : float, W/s
+    hold_s : float, s
+        It stays there so long before it falls.
+    """
+
+    share: float
+    down_w_per_s: float
+    hold_s: float
+
+
 def power(text: str) -> float:
     """Read a power: ``10MW``, ``10 MW``, ``1e7``; W."""
     return _quantity(text, _POWER, "W", "a power, such as 10MW")
@@ -46,6 +64,20 @@ def band(text: str) -> BandLimit:
     if not found or not 0.0 < float(found[1]) < float(found[2]) < math.inf:
         raise ArgumentTypeError(f"{text!r} is not a limit of a band, such as 0.1-20Hz:5MW")
     return BandLimit(float(found[1]), float(found[2]), power(found[3]))
+
+
+def floor(text: str) -> Floor:
+    """Read a floor of NVML's power smoothing: ``65%,50W/s,2000ms``."""
+    parts = text.split(",")
+    found = re.fullmatch(rf"\s*{_NUMBER}\s*%\s*", parts[0])
+    if len(parts) != 3 or not found or not 0.0 < float(found[1]) <= 100.0:
+        raise ArgumentTypeError(f"{text!r} is not a floor, such as 65%,50W/s,2000ms (of TMP, falling, after)")
+    return Floor(float(found[1]) / 100.0, ramp(parts[1]), duration(parts[2]))
+
+
+def ramps(text: str) -> tuple[tuple[str, float], ...]:
+    """Read ramps with a comma between them, each with how it was written."""
+    return tuple((part.strip(), ramp(part)) for part in text.split(","))
 
 
 def durations(text: str) -> tuple[tuple[str, float], ...]:

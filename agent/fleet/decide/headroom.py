@@ -21,7 +21,7 @@ from wattshed.agent.fleet.decide.crossing import (
     phase_fleet_peaks,
     swing_of,
 )  # fmt: skip
-from wattshed.agent.fleet.decide.hosts import read_hosts
+from wattshed.agent.fleet.decide.hosts import CAP_MEANS_S, read_hosts, reading_of
 from wattshed.agent.fleet.demand.ensemble import exceedance
 from wattshed.agent.fleet.estimate.student import quantile
 from wattshed.agent.inputs.tables import read_table
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from wattshed.agent.fleet.demand.ensemble import Exceedance
     from wattshed.agent.fleet.demand.series import OpenTrace
 
-_CAP_MEANS_S = 0.5
-"""Over which a power limit acts: single readings of an energy counter jitter."""
 _CHECKED_CELLS = 4_000_000  # fleets times steps of the check
 _SHORT = 0.01
 """A recording below this share of the horizon is stretched far."""
@@ -46,7 +44,7 @@ _LEFT_OUT = 20  # parts of the hosts, each left out once
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class FeedLimit:
     """What the feed must carry: power, probability, and for how long; and of what jobs the fleet consists."""
 
     feed_w: float
@@ -81,10 +79,10 @@ def headroom(args: argparse.Namespace, open_trace: OpenTrace) -> int:
     """``fleet headroom``."""
     ready(args)
     job_hosts = _job_size(args)
-    hosts = read_hosts(args, open_trace, each_gpu=args.cap is not None)
+    hosts = read_hosts(open_trace, args.source, reading_of(args), each_gpu=args.cap is not None)
     if args.cap is not None and hosts.node is None:
         raise InputError("--cap needs the power of GPUs; this recording shows that of hosts or jobs", args.source[0])
-    asked = Question(args.feed, args.exceed, args.horizon, job_hosts, args.jobs_last or args.horizon)
+    asked = FeedLimit(args.feed, args.exceed, args.horizon, job_hosts, args.jobs_last or args.horizon)
     kinds = _kinds(args, hosts.powers())
     rows = [_carried(kinds, hosts.step_s, window, seconds, asked) for window, seconds in args.window]
     first = next((row for row in rows if row.hosts is not None), None)
@@ -109,7 +107,7 @@ def _kinds(args: argparse.Namespace, powers_w: NDArray[np.float64]) -> NDArray[n
     return powers_w.mean(axis=0, keepdims=True) if args.one_job else powers_w
 
 
-def _carried(kinds: NDArray[np.float64], step_s: float, window: str, seconds: float, asked: Question) -> Carried:
+def _carried(kinds: NDArray[np.float64], step_s: float, window: str, seconds: float, asked: FeedLimit) -> Carried:
     if seconds < step_s * (1.0 - 1e-6):
         return Carried(window, None, None, None, f"readings every {step_s:g} s do not show means over {seconds:g} s")
     steps = max(1, round(seconds / step_s))
@@ -120,12 +118,10 @@ def _carried(kinds: NDArray[np.float64], step_s: float, window: str, seconds: fl
     return Carried(window, most, in_lockstep(swing, asked.feed_w), swing)
 
 
-def _capped(args: argparse.Namespace, hosts: HostPowers, cap_w: float, asked: Question) -> dict[str, Any]:
+def _capped(args: argparse.Namespace, hosts: HostPowers, cap_w: float, asked: FeedLimit) -> dict[str, Any]:
     """Hosts and GPUs a megawatt, of GPUs that draw no more than a cap."""
-    steps = max(1, round(_CAP_MEANS_S / hosts.step_s))
-    n = hosts.gpu_w.shape[1] // steps * steps
-    means = hosts.gpu_w[:, :n].reshape(len(hosts.gpu_w), -1, steps).mean(axis=2)
-    coarse = replace(hosts, gpu_w=means, step_s=hosts.step_s * steps)
+    coarse = hosts.over(CAP_MEANS_S)
+    means = coarse.gpu_w
     found = _carried(
         _kinds(args, coarse.powers(cap_w)), coarse.step_s, "", max(args.window[0][1], coarse.step_s), asked
     )
@@ -141,7 +137,7 @@ def _capped(args: argparse.Namespace, hosts: HostPowers, cap_w: float, asked: Qu
     }
 
 
-def _interval(args: argparse.Namespace, hosts: HostPowers, first: Carried, asked: Question) -> tuple[Any, str, Any]:
+def _interval(args: argparse.Namespace, hosts: HostPowers, first: Carried, asked: FeedLimit) -> tuple[Any, str, Any]:
     """Return the 95 % interval of the hosts or None, how it is made, and its degrees of freedom."""
     seconds = dict(args.window)[first.window]
 
@@ -171,7 +167,7 @@ def _interval(args: argparse.Namespace, hosts: HostPowers, first: Carried, asked
     return [max(value - half, 0.0), value + half], method, float(g - 1)
 
 
-def _check(args: argparse.Namespace, hosts: HostPowers, first: Carried, asked: Question) -> dict[str, Any] | None:
+def _check(args: argparse.Namespace, hosts: HostPowers, first: Carried, asked: FeedLimit) -> dict[str, Any] | None:
     """Compare the formula's probability over the recorded time with that of fleets drawn by exact phases."""
     if first.swing is None:
         return None
@@ -194,7 +190,7 @@ def _check(args: argparse.Namespace, hosts: HostPowers, first: Carried, asked: Q
 
 
 def _decision(
-    args: argparse.Namespace, hosts: HostPowers, asked: Question, rows: list[Carried], caps: list[dict[str, Any]]
+    args: argparse.Namespace, hosts: HostPowers, asked: FeedLimit, rows: list[Carried], caps: list[dict[str, Any]]
 ) -> Decision:
     first = next(row for row in rows if row.hosts is not None)
     limits, method, df = _interval(args, hosts, first, asked)
@@ -260,7 +256,7 @@ def _row_json(row: Carried) -> dict[str, Any]:
 
 def _tables(
     args: argparse.Namespace,
-    asked: Question,
+    asked: FeedLimit,
     rows: list[Carried],
     caps: list[dict[str, Any]],
     check: dict[str, Any] | None,
@@ -312,7 +308,7 @@ def _time(seconds: float) -> str:
     return f"{seconds:g} s"
 
 
-def _drawing(args: argparse.Namespace, asked: Question, rows: list[Carried]) -> Callable[[Any, Any], None]:
+def _drawing(args: argparse.Namespace, asked: FeedLimit, rows: list[Carried]) -> Callable[[Any, Any], None]:
     """Draw the probability over the number of hosts, and the hosts over the size of jobs."""
 
     def draw(above: Any, below: Any) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from wattshed.agent.fleet.demand.kept import KeptSeries, SeriesName
 
 DOUBT = 2.0
-"""A counter whose mean power is more than so many times that of the readings, or that much less, counts another thing."""
+"""A counter whose mean power is not within so many times that of the readings counts another thing."""
 LEAST_READINGS = 8
 
 

@@ -1,14 +1,10 @@
 """Fleets that might have been: many units that each replay a measured trace, and how often their sum exceeds a limit.
 
-The unit is a job (or host): its GPUs lie on one block, for they move together. Two ways to add a fleet up:
-
-- blocks: each unit draws block after block of the measured traces (circular block bootstrap, D. N. Politis and J. P.
-Romano 1992),
-  with a phase of its own. Units are exchangeable, so only how many drew which block matters: multinomial counts
-  times the matrix of blocks.
-- phases: each unit replays a whole trace from a phase of its own. The sum is the circular convolution of the trace
-with the
-  histogram of phases, exact by FFT.
+The unit is a job (or host): its GPUs lie on one trace, for they move together. Each unit replays a whole trace, round
+and round, from a start of its own: any step of any trace is as likely as any other. Units are exchangeable, so only how
+many begin where matters, and those counts are multinomial over all starts. Their sum is the circular convolution of the
+trace with the counts, exact by FFT: a fleet of any size costs what one unit does, and its spread falls with the root
+of their number, without a floor.
 """
 
 from __future__ import annotations
@@ -30,14 +26,11 @@ if TYPE_CHECKING:
     from wattshed.agent.fleet.demand.drawing import Drawing
     from wattshed.agent.fleet.demand.grid import Load
 
-MOST_STARTS = 128
-"""Blocks in the matrix; more of them add nothing to a bootstrap of traces this long."""
 MOST_CELLS = 20_000_000
-"""Replicates times steps that are held at once."""
-MOST_BLOCKS = 256
-"""Blocks in a row: a recording is never cut finer, for longer blocks than needed cost nothing but variety."""
-PHASE_GROUPS = 8
-"""Units with one phase, in a fleet of very many; up to this number of units each has its own."""
+"""Replicates times steps that are held at once, where recorded units are drawn again."""
+LEAST_READINGS = 8
+_SPARSE = 16  # units a start, up to which their starts are drawn one by one
+_AT_ONCE = 1 << 22  # starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +52,7 @@ class Ensemble:
     units : int
     unit : str
     block_s, span_s : float, s
+        What a unit replays at a time, which is the whole recording, and how long the fleet is.
     mean_w, sd_w : float, W
         Of the fleet's power, over time and replicates.
     peaks_w : float64[r], W
@@ -66,6 +60,8 @@ class Ensemble:
     coincidence : float
         Median peak over the sum of the units' own largest power.
     exceedance : Exceedance or None
+    typical_w : float64[n] or None, W
+        The fleet whose peak is the median, where whole fleets are drawn.
     """
 
     units: int
@@ -77,38 +73,43 @@ class Ensemble:
     peaks_w: NDArray[np.float64]
     coincidence: float
     exceedance: Exceedance | None
+    typical_w: NDArray[np.float64] | None = None
 
 
-def optimal_block(series: NDArray[np.float64]) -> int:
-    """Block length for the circular bootstrap, in steps.
+class Fleets:
+    """Draws fleets of exchangeable units that replay traces.
 
-    D. N. Politis and H. White, Econometric Reviews 23 (2004), with the correction of A. Patton, Politis and White
-    (2009): a flat-top window over the autocovariance up to twice the lag beyond which correlation is negligible.
+    Parameters
+    ----------
+    traces : float64[j, n], W
+        One is as likely as another.
+    units : int
+    seed : int
+        The same seed draws the same fleets, however they are spread over threads.
     """
-    n = series.size
-    x = series - series.mean()
-    if n < 8 or not np.any(x):
-        return 1
-    run = max(5, math.ceil(math.sqrt(math.log10(n))))
-    most = min(math.ceil(math.sqrt(n)) + run, n - 1)
-    size = 1 << (2 * n - 1).bit_length()
-    covariance = np.fft.irfft(np.abs(np.fft.rfft(x, size)) ** 2, size)[: most + 1] / n
-    small = np.abs(covariance[1:] / covariance[0]) < 2.0 * math.sqrt(math.log10(n) / n)
-    quiet = next((k for k in range(small.size - run + 1) if small[k : k + run].all()), None)
-    if quiet is None:
-        large = np.flatnonzero(~small)
-        quiet = int(large[-1]) + 1 if large.size else 0
-    lags = np.arange(1, min(2 * max(quiet, 1), most) + 1)
-    share = lags / lags[-1]
-    window = np.where(share <= 0.5, 1.0, 2.0 * (1.0 - share))
-    level = covariance[0] + 2.0 * float(window @ covariance[lags])
-    slope = 2.0 * float((window * lags) @ covariance[lags])
-    longest = math.ceil(min(3.0 * math.sqrt(n), n / 3.0))
-    if level <= 0.0:
-        # A periodic load has nothing at frequency 0, where the rule looks: the longest block keeps its period.
-        return longest
-    length = (2.0 * slope**2 / (4.0 / 3.0 * level**2)) ** (1.0 / 3.0) * n ** (1.0 / 3.0)
-    return int(min(max(math.ceil(length), 1), longest))
+
+    def __init__(self, traces: NDArray[np.float64], units: int, seed: int) -> None:
+        self.units = units
+        self._shape, self._seed = traces.shape, seed
+        # The mean is added apart, so that rounding is relative to the swing and not to the level.
+        self._means = traces.mean(axis=1)
+        self._swings = np.fft.rfft(traces - self._means[:, None])
+
+    def starts(self, replicate: int) -> NDArray[np.int64]:
+        """How many units of a fleet begin at each step of each trace: int64[j, n]; they sum to ``units``."""
+        random = np.random.default_rng((self._seed, replicate))
+        cells = self._shape[0] * self._shape[1]
+        if self.units > _SPARSE * cells:
+            return random.multinomial(self.units, np.full(cells, 1.0 / cells)).reshape(self._shape)
+        counts = np.zeros(cells, np.int64)
+        for first in range(0, self.units, _AT_ONCE):
+            drawn = random.integers(cells, size=min(_AT_ONCE, self.units - first))
+            counts += np.bincount(drawn, minlength=cells)
+        return counts.reshape(self._shape)
+
+    def draw(self, replicate: int) -> NDArray[np.float64]:
+        """Power of a fleet: float64[n], W."""
+        return _replayed(self._swings, self._means, self.starts(replicate))
 
 
 def replay_by_phase(trace_w: NDArray[np.float64], phases: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -119,59 +120,17 @@ def replay_by_phase(trace_w: NDArray[np.float64], phases: NDArray[np.int64]) -> 
     trace_w : float64[n], W
     phases : int64[units], steps
     """
-    n = trace_w.size
-    count = np.bincount(phases % n, minlength=n).astype(np.float64)
-    # The mean is added apart, so that rounding is relative to the swing and not to the level.
-    mean = float(trace_w.mean())
-    swing = np.fft.irfft(np.fft.rfft(trace_w - mean) * np.fft.rfft(count), n)
-    return np.asarray(swing + mean * phases.size, np.float64)
+    mean = trace_w.mean(keepdims=True)
+    starts = np.bincount(phases % trace_w.size, minlength=trace_w.size)
+    return _replayed(np.fft.rfft(trace_w - mean)[None], mean, starts[None])
 
 
-def replay_by_blocks(trace_w: NDArray[np.float64], phases: NDArray[np.int64], block: int = 4096) -> NDArray[np.float64]:
-    """Compute what `replay_by_phase` does by adding up, a block of time after the other; float64[n], W."""
-    n = trace_w.size
-    count = np.bincount(phases % n, minlength=n).astype(np.float64)
-    twice = np.concatenate((trace_w, trace_w))
-    late = count[::-1]
-    fleet = np.empty(n)
-    for start in range(0, n, block):
-        stop = start + block  # beyond the end there is nothing to cut off
-        # fleet[t] = sum over phases of count[phase] * trace[t - phase]: a correlation with the phases in reverse.
-        fleet[start:stop] = np.correlate(twice[start + 1 : stop + n], late, mode="valid")
-    return fleet
-
-
-def block_matrix(traces: NDArray[np.float64], block: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """Blocks of the units' traces, each taken as a circle: float64[k, block]; at most MOST_STARTS, evenly over them."""
-    units, n = traces.shape
-    starts = min(n, max(1, MOST_STARTS // units))
-    first = random.integers(n)
-    at = (first + np.arange(starts) * n // starts)[:, None] + np.arange(block)
-    return np.concatenate([trace[at % n] for trace in traces])
-
-
-def bootstrap_fleet(
-    blocks: NDArray[np.float64], units: int, steps: int, random: np.random.Generator
+def _replayed(
+    swings: NDArray[np.complex128], means: NDArray[np.float64], starts: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Power of a fleet of exchangeable units: float64[steps], W.
-
-    Parameters
-    ----------
-    blocks : float64[k, block], W
-    units : int
-    steps : int
-    random : numpy.random.Generator
-    """
-    k, block = blocks.shape
-    groups = min(units, PHASE_GROUPS, block)  # there are no more phases than steps in a block
-    fleet = np.zeros(steps)
-    for group in range(groups):
-        mine = units // groups + (group < units % groups)
-        phase = int(random.integers(block))
-        rows = -(-(steps + phase) // block)
-        counts = random.multinomial(mine, np.full(k, 1.0 / k), size=rows).astype(np.float64)
-        fleet += (counts @ blocks).ravel()[phase : phase + steps]
-    return fleet
+    """Add up traces (transformed, less their means) that begin so often at each step: float64[n], W."""
+    swing = np.fft.irfft((swings * np.fft.rfft(starts)).sum(axis=0), starts.shape[1])
+    return np.asarray(swing + float(means @ starts.sum(axis=1)), np.float64)
 
 
 def simulate(
@@ -183,7 +142,9 @@ def simulate(
     checkpoint_s: float = 0.0,
     limit_w: float | None = None,
     seed: int = 1,
+    peak_steps: int = 1,
     progress: Callable[[int], None] | None = None,
+    look: Callable[[NDArray[np.float64]], None] | None = None,
 ) -> Ensemble:
     """Draw fleets of ``units`` jobs (or hosts) like the measured ones, and look at their peaks.
 
@@ -196,11 +157,13 @@ def simulate(
     replicates : int
     unit : {"job", "host"}
     checkpoint_s : float, s
-        Blocks are at least this long, so that a checkpoint's dip stays within one.
+        The recording has to be at least this long, so that there is a checkpoint's dip in it.
     limit_w : float, optional
     seed : int
-    progress : callable, optional
-        Told how many fleets are drawn.
+    peak_steps : int
+        Peaks are of means over so many steps.
+    progress, look : callable, optional
+        Told how many fleets are drawn; shown each of them.
 
     Raises
     ------
@@ -210,32 +173,42 @@ def simulate(
     check_unit(unit)
     traces = _units(load)
     n = traces.shape[1]
-    wanted = max(*(optimal_block(t) for t in traces), math.ceil(checkpoint_s / load.step_s), -(-n // MOST_BLOCKS))
-    if n < 8 or wanted > n:
+    span_s = n * load.step_s
+    if n < LEAST_READINGS:
+        raise InputError(f"{n} readings in a row are too few for a fleet: it takes {LEAST_READINGS}; record longer")
+    if span_s < checkpoint_s:
         raise InputError(
-            f"{n} readings in a row are too few for blocks of {max(wanted, 8)}; "
+            f"{span_s:g} s without a hole hold no period of checkpoints of {checkpoint_s:g} s; "
             "record longer, or give a shorter --checkpoint"
         )
-    random = np.random.default_rng(seed)
-    peaks = np.empty(replicates)
-    means, squares = np.empty(replicates), np.empty(replicates)
+    fleets = Fleets(traces, units, seed)
+    peaks, means, squares = np.empty(replicates), np.empty(replicates), np.empty(replicates)
     for r in range(replicates):
-        fleet = bootstrap_fleet(block_matrix(traces, wanted, random), units, n, random)
-        peaks[r], means[r], squares[r] = fleet.max(), fleet.mean(), fleet.var()
+        fleet = fleets.draw(r)
+        peaks[r], means[r], squares[r] = over(fleet, peak_steps).max(), fleet.mean(), fleet.var()
+        if look is not None:
+            look(fleet)
         if progress is not None:
             progress(r + 1)
-    alone = float(traces.max(axis=1).mean()) * units
+    alone = float(np.mean([over(trace, peak_steps).max() for trace in traces])) * units
     return Ensemble(
         units,
         unit,
-        wanted * load.step_s,
-        n * load.step_s,
+        span_s,
+        span_s,
         float(means.mean()),
         math.sqrt(float(squares.mean() + means.var())),
         peaks,
         float(np.median(peaks)) / alone if alone > 0.0 else 1.0,
         None if limit_w is None else exceedance(peaks, limit_w),
+        fleets.draw(int(np.argsort(peaks)[(replicates - 1) // 2])),
     )
+
+
+def over(power_w: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
+    """Means over so many steps each, without a rest that is shorter."""
+    whole = max(power_w.size // steps, 1) * steps if power_w.size >= steps else power_w.size
+    return power_w[:whole].reshape(-1, min(steps, whole)).mean(axis=1) if steps > 1 else power_w
 
 
 def resample(
@@ -308,8 +281,8 @@ def exceedance(peaks_w: NDArray[np.float64], limit_w: float) -> Exceedance:
 
 def _units(load: Load) -> NDArray[np.float64]:
     """Traces of the units that are drawn: float64[units, n], the stretch that all of them have without a hole."""
-    table = np.array(list(load.units.values())) if load.units else load.power_w[None, :]
-    unknown = np.isnan(table).any(axis=0)
+    table = np.array(list(load.units.values())) if load.units else load.steps_w[None, :]
+    unknown = np.isnan(table).any(axis=0) | np.isnan(load.steps_w)
     edges = np.flatnonzero(np.diff(np.concatenate(([1], unknown.astype(np.int8), [1]))))
     if not edges.size:
         raise InputError("no stretch of the recording is without a hole")

@@ -40,8 +40,8 @@ class Load:
     known_s : float64[n], s, or None
         How much of each step is known; None: all of what is not NaN. The sum of ``power_w * known_s`` is the energy of
         the recording while all of it is known, whatever the step.
-    by_counter : bool
-        The power is the difference of energy counters, of all series.
+    counted : int
+        Of how many series the power is the difference of an energy counter.
     """
 
     step_s: float
@@ -51,7 +51,7 @@ class Load:
     largest_w: tuple[float, ...] = ()
     units: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     known_s: NDArray[np.float64] | None = None
-    by_counter: bool = False
+    counted: int = 0
 
     @property
     def covered_s(self) -> NDArray[np.float64]:
@@ -148,9 +148,9 @@ def on_grid(
                 units[key(name)][low:high] += part
     for power in (total, *units.values()):
         power[known_s <= 0.0] = math.nan
-    by_counter = all(held.by_counter for held in series.values())
+    counted = sum(held.by_counter for held in series.values())
     start_us = round(first + step / 2.0)
-    return Load(step / 1e6, start_us, total, recording.kind, tuple(largest.values()), units, known_s, by_counter)
+    return Load(step / 1e6, start_us, total, recording.kind, tuple(largest.values()), units, known_s, counted)
 
 
 def _key(recording: LoadRecording, unit: str) -> Callable[[SeriesName], str] | None:

@@ -41,12 +41,8 @@ class Ramp:
     up_w: float | None
     down_w: float | None
     rms_w: float | None
+    watts: float | None  # the larger of rise and fall
     reason: str = ""
-
-    @property
-    def watts(self) -> float | None:
-        """The larger of rise and fall."""
-        return None if self.up_w is None or self.down_w is None else max(self.up_w, self.down_w)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +149,9 @@ def ramp(load: Load, window: str, window_s: float) -> Ramp:
     """Fastest change within ``window_s``."""
     k = steps_in(window_s, load.step_s)
     if k is None:
-        return Ramp(window, window_s, None, None, None, _blind(window_s, load.step_s))
+        return Ramp(window, window_s, None, None, None, None, _blind(window_s, load.step_s))
     if load.stretch.size <= k:
-        return Ramp(window, window_s, None, None, None, f"no stretch of {window_s:g} s without a hole")
+        return Ramp(window, window_s, None, None, None, None, f"no stretch of {window_s:g} s without a hole")
     power = load.steps_w
     low, high = moving_extremes(power, k)
     late = power[k:]
@@ -165,13 +161,8 @@ def ramp(load: Load, window: str, window_s: float) -> Ramp:
     # The first k moments have shorter pasts; their changes count as well.
     head = power[: k + 1]
     rise = [float(np.nanmax(head - np.fmin.accumulate(head))), float(np.nanmax(np.fmax.accumulate(head) - head))]
-    return Ramp(
-        window,
-        window_s,
-        max(float(np.nanmax(up)), rise[0], 0.0),
-        max(float(np.nanmax(down)), rise[1], 0.0),
-        float(np.sqrt(np.nanmean(apart**2))),
-    )
+    up_w, down_w = max(float(np.nanmax(up)), rise[0], 0.0), max(float(np.nanmax(down)), rise[1], 0.0)
+    return Ramp(window, window_s, up_w, down_w, float(np.sqrt(np.nanmean(apart**2))), max(up_w, down_w))
 
 
 def moving_extremes(power: NDArray[np.float64], k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -9,7 +9,7 @@ looking at, is an average over stretches (P. D. Welch, IEEE Transactions on Audi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,7 @@ BANDS_HZ = {"below 1 Hz": (0.0, 1.0), "0.1-20 Hz": (0.1, 20.0), "0.2-3 Hz": (0.2
 SLOWEST_HZ, FASTEST_HZ = 0.1, 20.0
 """Beyond these there are ``slower`` and ``faster``."""
 _LONG = 1 << 14  # readings of a stretch: below, the products lie too far apart, and nobody waits
-_WHOLE = 1 << 22  # readings: of more, a length is taken whose transform is quick
+_WHOLE = 1 << 20  # readings: of more, a length is taken whose transform is quick, up to 0.2 % less
 _LEAST = 8  # readings
 
 
@@ -98,49 +98,30 @@ def analyse(power_w: NDArray[np.float64], step_s: float, *, meter_window_s: floa
     length = segment_length(power_w.size)
     frequency, density = welch(power_w, step_s, length)
     whole = power_w[: whole_length(power_w.size)]
-    lines = np.asarray(np.fft.rfftfreq(whole.size, step_s), np.float64), periodogram(whole)
-    bands = bands_of(*lines, limit, meter_window_s)
+    lines = Periodogram(np.asarray(np.fft.rfftfreq(whole.size, step_s)), line_powers(whole), limit, meter_window_s)
     return Spectrum(
-        frequency, density, limit, float(lines[0][1]), bands, float(whole.std()), float(whole.size * step_s)
+        frequency,
+        density,
+        limit,
+        float(lines.frequency_hz[1]),
+        lines.bands(),
+        float(whole.std()),
+        float(whole.size * step_s),
     )
 
 
-def bands_of(
-    frequency: NDArray[np.float64], lines: NDArray[np.float64], limit_hz: float, meter_window_s: float = 0.0
-) -> tuple[Band, ...]:
-    """Bands of a periodogram, with what is slower and what is faster than all of them.
-
-    Parameters
-    ----------
-    frequency : float64[k], Hz
-    lines : float64[k], W^2
-        Mean square of each line, see `periodogram`.
-    limit_hz, meter_window_s : float, Hz and s
-    """
-    found = [_band(name, edges, frequency, lines, limit_hz, meter_window_s) for name, edges in BANDS_HZ.items()]
-    top = float(frequency[-1])
-    found.append(_part("slower", 0.0, min(SLOWEST_HZ, limit_hz), frequency, lines, limit_hz))
-    if (begin := min(FASTEST_HZ, limit_hz)) < top * (1.0 - 1e-9):
-        found.append(_part("faster", begin, top, frequency, lines, limit_hz))
-    return tuple(found)
-
-
-def periodogram(power_w: NDArray[np.float64]) -> NDArray[np.float64]:
+def line_powers(power_w: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean square of each line of a stretch, less its mean: float64[n // 2 + 1], W^2; their sum is its variance."""
-    return line_powers(np.fft.rfft(power_w - power_w.mean()), power_w.size)
-
-
-def line_powers(transform: NDArray[np.complex128], n: int) -> NDArray[np.float64]:
-    """Mean square of each line of a real transform of ``n`` values: float64[n // 2 + 1]; 0 for the mean."""
-    lines = (transform.real**2 + transform.imag**2) / n**2
-    lines[1 : (n + 1) // 2] *= 2.0
+    transform = np.fft.rfft(power_w - power_w.mean())
+    lines = (transform.real**2 + transform.imag**2) / power_w.size**2
+    lines[1 : (power_w.size + 1) // 2] *= 2.0
     lines[0] = 0.0
     return np.asarray(lines)
 
 
 def whole_length(n: int) -> int:
     """Choose the readings of a periodogram: all, but of very many the most whose transform is quick."""
-    return n if n <= _WHOLE else next(length for length in range(n, 0, -1) if _is_smooth(length))
+    return n if n <= _WHOLE else next(length for length in range(n, 0, -1) if _is_smooth(length, (2, 3, 5, 7)))
 
 
 def segment_length(n: int) -> int:
@@ -154,8 +135,8 @@ def segment_length(n: int) -> int:
     return next(even for even in range(length, 0, -2) if _is_smooth(even))
 
 
-def _is_smooth(number: int) -> bool:
-    for prime in (2, 3, 5):
+def _is_smooth(number: int, primes: tuple[int, ...] = (2, 3, 5)) -> bool:
+    for prime in primes:
         while number % prime == 0:
             number //= prime
     return number == 1
@@ -184,44 +165,62 @@ def shares(frequency: NDArray[np.float64], low: float, high: float) -> NDArray[n
     return np.asarray((np.minimum(right, high) - np.maximum(left, low)).clip(0.0) / (right - left))
 
 
-def _part(
-    name: str, low: float, high: float, frequency: NDArray[np.float64], lines: NDArray[np.float64], limit_hz: float
-) -> Band:
-    """Sum the lines of a band that the recording shows, with its interval."""
-    powers = shares(frequency, low, high) * lines
-    square = float(powers.sum())
-    # A sum of exponentially distributed lines is about a chi-square with 2 (sum E p)^2 / sum (E p)^2 degrees of freedom
-    # (Satterthwaite); of the lines themselves, whose mean square is twice the square of their mean, it is told by this.
-    rms = math.sqrt(square)
-    lower = upper = rms
-    if square > 0.0:
-        freedom = max(4.0 * square**2 / float(np.square(powers).sum()) - 2.0, 2.0)
-        lower, upper = (rms * math.sqrt(freedom / chi_square(p, freedom)) for p in (0.975, 0.025))
-    return Band(name, low, high, limit_hz, rms, rms, "", lower, upper)
+@dataclass(frozen=True, slots=True)
+class Periodogram:
+    """Lines of a whole stretch, and the bands that they add up to.
 
+    Attributes
+    ----------
+    frequency_hz : float64[k], Hz
+    lines : float64[k], W^2
+        Mean square of each line, see `line_powers`.
+    limit_hz, meter_window_s : float, Hz and s
+    """
 
-def _band(
-    name: str,
-    edges_hz: tuple[float, float],
-    frequency: NDArray[np.float64],
-    lines: NDArray[np.float64],
-    limit_hz: float,
-    meter_window_s: float,
-) -> Band:
-    low, high = edges_hz
-    if low >= min(high, limit_hz):
-        return Band(name, low, high, limit_hz, None, None, _too_fast(high, limit_hz, meter_window_s))
-    shown = _part(name, low, min(high, limit_hz), frequency, lines, limit_hz)
-    reason = ""
-    if high > limit_hz * (1.0 + 1e-9):
-        reason = _too_fast(high, limit_hz, meter_window_s)
-    elif low > 0.0 and frequency[1] > low:
-        reason = f"too short to tell {low:g} Hz from a drift; it takes {1.0 / low:.3g} s without a hole"
-    told = None if reason else shown.rms_w
-    return Band(name, low, high, limit_hz, told, shown.rms_w, reason, shown.lower_w, shown.upper_w)
+    frequency_hz: NDArray[np.float64]
+    lines: NDArray[np.float64]
+    limit_hz: float
+    meter_window_s: float
 
+    def bands(self) -> tuple[Band, ...]:
+        """All bands, what is slower and, as far as there is something, what is faster than all of them."""
+        found = [self._band(name, low, high) for name, (low, high) in BANDS_HZ.items()]
+        found.append(self._part("slower", 0.0, min(SLOWEST_HZ, self.limit_hz)))
+        begin, top = min(FASTEST_HZ, self.limit_hz), float(self.frequency_hz[-1])
+        if begin < top * (1.0 - 1e-9):
+            found.append(self._part("faster", begin, top))
+        return tuple(found)
 
-def _too_fast(high_hz: float, limit_hz: float, meter_window_s: float) -> str:
-    by_window = meter_window_s > 0.0 and 0.5 / meter_window_s <= limit_hz
-    cure = "a meter that averages over" if by_window else "a reading every"
-    return f"this recording shows swings up to {limit_hz:g} Hz; the band needs {cure} {0.5 / high_hz:.3g} s or less"
+    def _part(self, name: str, low: float, high: float) -> Band:
+        """Sum the lines of a band that the recording shows, with its interval."""
+        powers = shares(self.frequency_hz, low, high) * self.lines
+        square = float(powers.sum())
+        # A sum of exponentially distributed lines is about a chi-square with 2 (sum E p)^2 / sum (E p)^2 degrees of
+        # freedom (Satterthwaite); of the lines themselves, whose mean square is twice the square of their mean, it is
+        # told by this.
+        rms = math.sqrt(square)
+        lower = upper = rms
+        if square > 0.0:
+            freedom = max(4.0 * square**2 / float(np.square(powers).sum()) - 2.0, 2.0)
+            lower, upper = (rms * math.sqrt(freedom / chi_square(p, freedom)) for p in (0.975, 0.025))
+        return Band(name, low, high, self.limit_hz, rms, rms, "", lower, upper)
+
+    def _band(self, name: str, low: float, high: float) -> Band:
+        limit = self.limit_hz
+        if low >= min(high, limit):
+            return Band(name, low, high, limit, None, None, self._too_fast(high))
+        shown = self._part(name, low, min(high, limit))
+        reason = ""
+        if high > limit * (1.0 + 1e-9):
+            reason = self._too_fast(high)
+        elif low > 0.0 and self.frequency_hz[1] > low * (1.0 + 1e-9):
+            reason = f"too short to tell {low:g} Hz from a drift; it takes {1.0 / low:.3g} s without a hole"
+        return replace(shown, high_hz=high, rms_w=None if reason else shown.rms_w, reason=reason)
+
+    def _too_fast(self, high_hz: float) -> str:
+        by_window = self.meter_window_s > 0.0 and 0.5 / self.meter_window_s <= self.limit_hz
+        cure = "a meter that averages over" if by_window else "a reading every"
+        return (
+            f"this recording shows swings up to {self.limit_hz:g} Hz; "
+            f"the band needs {cure} {0.5 / high_hz:.3g} s or less"
+        )

@@ -1,0 +1,140 @@
+"""A line of known amplitude and frequency is found within 5 % through every kind of meter, or told to be one of two."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from wattshed.agent.fleet.demand.grid import on_grid
+from wattshed.agent.fleet.demand.kept import KeptSeries, SeriesName
+from wattshed.agent.fleet.demand.lines import find_lines
+from wattshed.agent.fleet.demand.series import LoadRecording
+
+SPAN_S, LEVEL_W, SWING_W, GPUS = 120.0, 400.0, 60.0, 4
+
+
+def energy_j(t, hz):
+    """Of one GPU whose power is LEVEL_W + SWING_W cos(2 pi hz t), since 0."""
+    return LEVEL_W * t + SWING_W * np.sin(2 * np.pi * hz * t) / (2 * np.pi * hz)
+
+
+def polls(random, period_s, jitter):
+    """Stamps that are not quite even, as those of a program that polls are, in whole microseconds."""
+    t = np.arange(5.0, 5.0 + SPAN_S, period_s)
+    return np.rint((t + random.uniform(0, jitter * period_s, t.size)) * 1e6) / 1e6
+
+
+def recording(powers, counters=()):
+    """Of series of times (s) and watts, and of times and joules."""
+    kept, counted = KeptSeries(), KeptSeries()
+    for series, of in ((kept, powers), (counted, counters)):
+        for i, (t, values) in enumerate(of):
+            series.add(
+                SeriesName(host="n", gpu=str(i)), np.rint(t * 1e6).astype(np.int64), np.rint(values * 1e3).astype(int)
+            )
+    return LoadRecording(kept, "gpu", 0, {}, (), counted, frozenset(counted))
+
+
+def instant(random, hz):
+    t = polls(random, 0.1, 0.2)
+    return recording([(t, LEVEL_W + SWING_W * np.cos(2 * np.pi * hz * t) + random.normal(0, 10, t.size))]), 0.0
+
+
+def averaged(random, hz, window_s=0.15):
+    t = polls(random, 0.1, 0.2)
+    return recording([(t, (energy_j(t, hz) - energy_j(t - window_s, hz)) / window_s)]), window_s
+
+
+def counted(random, hz, step_s=0.0):
+    """GPUs whose counters are published every ``step_s``, each at its own moments."""
+    powers, counters = [], []
+    for _ in range(GPUS):
+        t = polls(random, 0.1, 0.02)
+        late = t if not step_s else np.floor((t - random.uniform(0, step_s)) / step_s) * step_s
+        joules = energy_j(late, hz)
+        moved = np.diff(joules, prepend=-1) > 0
+        powers.append((t, np.full(t.size, LEVEL_W)))
+        counters.append((t[moved], joules[moved]))
+    return recording(powers, counters), 0.0
+
+
+METERS = {
+    "instant": (instant, 1),
+    "mean over 150 ms": (averaged, 1),
+    "counter": (counted, GPUS),
+    "counter every 20 ms": (lambda random, hz: counted(random, hz, 0.02), GPUS),
+    "counter every 57 ms": (lambda random, hz: counted(random, hz, 0.057), GPUS),
+    "counter every 100 ms": (lambda random, hz: counted(random, hz, 0.1), GPUS),
+}
+
+
+@pytest.mark.parametrize("meter", METERS)
+@settings(max_examples=4, deadline=None, phases=[Phase.generate])
+@given(st.floats(0.3, 2.3) | st.just(2.54), st.integers(0, 1000))
+def test_a_line_is_found_through_every_meter(meter, hz, seed):
+    make, gpus = METERS[meter]
+    recorded, window_s = make(np.random.default_rng(seed), hz)
+    lines = find_lines(on_grid(recorded), recorded, meter_window_s=window_s)
+    (line,) = [line for line in lines if line.hz == pytest.approx(hz, abs=0.1 / SPAN_S)]
+    assert line.rms_w == pytest.approx(gpus * SWING_W / math.sqrt(2), rel=0.05)
+    assert line.lower_w <= line.rms_w <= line.upper_w
+    if gpus > 1:
+        assert line.in_step > 0.9
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.floats(5.5, 9.5), st.integers(0, 1000))
+def test_even_stamps_do_not_tell_a_frequency_from_its_mirror(hz, seed):
+    """7.46 Hz read every 100 ms looks like 2.54 Hz; uneven stamps tell them apart."""
+    random = np.random.default_rng(seed)
+    for jitter in (0.0, 0.4):
+        t = polls(random, 0.1, jitter)
+        power = LEVEL_W + SWING_W * np.cos(2 * np.pi * hz * t) + random.normal(0, 5, t.size)
+        recorded = recording([(t, power)])
+        (line, *_) = find_lines(on_grid(recorded), recorded)
+        if not jitter:
+            assert line.mirror_hz == pytest.approx(hz, abs=0.01)
+            assert line.frequency == f"{line.hz:.4g} Hz or {line.mirror_hz:.4g} Hz"
+
+
+def test_jitter_tells_the_lower_one():
+    random = np.random.default_rng(3)
+    t = polls(random, 0.1, 0.4)
+    recorded = recording([(t, LEVEL_W + SWING_W * np.cos(2 * np.pi * 2.54 * t))])
+    (line, *_) = find_lines(on_grid(recorded), recorded)
+    assert line.mirror_hz is None
+    assert line.frequency == "2.54 Hz"
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.9, 0.99, 1.0])
+def test_noise_has_no_line(phi):
+    """Of ten recordings of noise at most one shows a line, be it white or a random walk."""
+    random = np.random.default_rng(4)
+    shown = 0
+    for _ in range(10):
+        noise = random.normal(0, 20, 1000)
+        for i in range(1, noise.size):
+            noise[i] += phi * noise[i - 1]
+        t = np.arange(1000) * 0.1
+        recorded = recording([(t, 2000 + noise)])
+        shown += bool(find_lines(on_grid(recorded), recorded))
+    assert shown <= 1
+
+
+def test_a_short_recording_or_a_flat_one_has_none():
+    for n in (20, 500):
+        recorded = recording([(np.arange(n) * 0.1, np.full(n, 300.0))])
+        assert find_lines(on_grid(recorded), recorded) == ()
+
+
+def test_the_line_of_real_gpus_is_in_their_counters(fleet, traces):
+    """Eight H100 step together at 2.54 Hz; their power readings, which are means over a second, show a tenth of it."""
+    found = fleet("demand", traces / "h100-2node" / "t13_node0_telemetry.csv.gz", "--json").json
+    assert found["power"] == "energy counter"
+    line = found["lines"][0]
+    assert (line["hz"], line["or_hz"]) == (pytest.approx(2.5436, abs=1e-3), None)
+    assert line["rms_w"] > 440
+    assert line["in_step"] > 0.9
+    assert next(b for b in found["bands"] if b["band"] == "0.2-3 Hz")["rms_w"] == pytest.approx(487, rel=0.02)
