@@ -84,6 +84,26 @@ def test_a_line_is_found_through_every_meter(meter, hz, seed):
         assert line.in_step > 0.9
 
 
+@pytest.mark.parametrize("gpus", [3, 70])  # each at its stamps, and their sum on its grid
+@pytest.mark.parametrize("step_s", [None, 0.2])
+def test_a_line_of_many_gpus_and_of_jobs_that_come_and_go(gpus, step_s):
+    t = np.arange(0, 60, 0.1)
+    line = SWING_W * np.cos(2 * np.pi * 1.7 * t)
+    recorded = recording([(t, LEVEL_W + line)] * gpus)
+    (found, *_) = find_lines(on_grid(recorded, step_s), recorded)
+    assert found.rms_w == pytest.approx(gpus * SWING_W / math.sqrt(2), rel=0.01)
+    kept = KeptSeries()
+    for name, first, last in (("a", 0, 600), ("b", 20, 400)):
+        kept.add(
+            SeriesName(job=name),
+            np.rint(t[first:last] * 1e6).astype(np.int64),
+            np.rint((LEVEL_W + (line[first:last] if name == "a" else 0 * t[first:last])) * 1e3).astype(int),
+        )
+    jobs = LoadRecording(kept, "job", 0, {})
+    found = [line for line in find_lines(on_grid(jobs, step_s), jobs) if line.hz == pytest.approx(1.7, abs=2e-3)]
+    assert [one.rms_w for one in found] == [pytest.approx(SWING_W / math.sqrt(2), rel=0.05)]
+
+
 @settings(max_examples=5, deadline=None)
 @given(st.floats(5.5, 9.5), st.integers(0, 1000))
 def test_even_stamps_do_not_tell_a_frequency_from_its_mirror(hz, seed):
