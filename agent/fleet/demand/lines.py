@@ -35,6 +35,7 @@ CHANCE = 1e-3
 ALIAS_RATIO = 1.3
 """A frequency that explains so many times its mirror's swing is the right one of the two."""
 _NEAR, _OWN = 32, 3  # lines: the neighbours that are the background, and those that the window spreads a line to
+_LEVEL = 21  # readings whose mean is the level about which a counter is early or late
 _HANN = 1.5  # how much wider than a line the window makes it, in noise
 
 
@@ -143,20 +144,26 @@ class _Part:
         return complex(solved[0], solved[1]), float(self.weight @ np.square(swing) / self.weight.sum())
 
     def lateness_s(self, hz: float, amplitude: complex) -> float:
-        """Length of the steps in which the counter is published, from how far its energies are early and late.
+        """Length of the steps in which the counter is published, from how far its energies are early and late, s.
 
         A delay that is anywhere in a step makes what is too much in one reading too little in the next: the covariance
-        of successive ones is minus a twelfth of the step's square.
+        of successive ones is minus a twelfth of the step's square. Where publication and reading beat there are two
+        numbers of steps between readings, and their distance is the step: it follows from variance and skewness.
         """
         apart = self.end_s - self.begin_s
-        if self.power_w.size < 8 or self.held_s > 0.0 or not (apart > 0.0).all():
+        if self.power_w.size < 8 * _LEVEL or self.held_s > 0.0 or not (apart > 0.0).all():
             return 0.0  # no counter
         at = math.pi * hz * (self.begin_s + self.end_s)
         line = np.sinc(hz * apart) * (amplitude.real * np.cos(2.0 * at) + amplitude.imag * np.sin(2.0 * at))
-        level = np.convolve(self.power_w, np.full(21, 1.0 / 21.0), "same")[10:-10]
-        late = ((self.power_w - line)[10:-10] / np.where(level > 0.0, level, 1.0) - 1.0) * apart[10:-10]
-        covariance = float(np.mean(late[1:] * late[:-1])) if late.size > 8 else 0.0
-        return min(math.sqrt(12.0 * max(-covariance, 0.0)), float(np.median(apart)))
+        inner = slice(_LEVEL // 2, -(_LEVEL // 2))
+        level = np.convolve(self.power_w, np.full(_LEVEL, 1.0 / _LEVEL), "same")[inner]
+        late = ((self.power_w - line)[inner] / np.where(level > 0.0, level, 1.0) - 1.0) * apart[inner]
+        by_neighbours = math.sqrt(12.0 * max(-float(np.mean(late[1:] * late[:-1])), 0.0))
+        variance = float(late.var())
+        skew = float(np.mean((late - late.mean()) ** 3)) / variance**1.5 if variance > 0.0 else 0.0
+        # Two values, p apart, of shares q and 1 - q: variance p^2 q (1 - q), skewness (1 - 2q) / sqrt(q (1 - q)).
+        by_values = math.sqrt(variance * (4.0 + skew**2))
+        return min(max(by_neighbours, by_values), float(np.median(apart)))
 
 
 def _parts(
