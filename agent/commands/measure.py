@@ -33,7 +33,7 @@ PASSED_ON = (
 BY_A_TERMINAL = {signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH}
 """A terminal sends these to all in front of it, the command too."""
 SI_KERNEL = 0x80
-PATIENCE_S = 6.0
+PATIENCE_S = 10.0
 """An agent knows the end after two seconds or three."""
 PR_SET_CHILD_SUBREAPER = 36
 """prctl(2): what loses its parent becomes this process's child, as if it had started it: so it counts."""

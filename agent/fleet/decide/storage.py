@@ -12,7 +12,7 @@ from wattshed.agent.errors import InputError, counted
 from wattshed.agent.fleet.boundary.units import between, shown
 from wattshed.agent.fleet.decide.answer import Basis, Decision, give, ready
 from wattshed.agent.fleet.decide.battery import in_band, operate, settled, sized, slew, smoothed, within_band
-from wattshed.agent.fleet.decide.hosts import read_hosts
+from wattshed.agent.fleet.decide.hosts import read_hosts, reading_of
 from wattshed.agent.fleet.demand.spectrum import observable_up_to
 from wattshed.agent.printing.paragraphs import table
 
@@ -47,7 +47,7 @@ class Sizing:
 def storage(args: argparse.Namespace, open_trace: OpenTrace) -> int:
     """``fleet storage``."""
     ready(args)
-    hosts = read_hosts(args, open_trace, each_gpu=args.floor is not None)
+    hosts = read_hosts(open_trace, args.source, reading_of(args), each_gpu=args.floor is not None)
     said = list(hosts.said)
     bought_w = 0.0
     if args.floor is not None:

@@ -58,8 +58,8 @@ def bounded(found: Fitted, value: NDArray[np.float64], total: float, meter_se: f
 def _limits(found: Fitted, strata: NDArray[np.int64]) -> NDArray[np.float64]:
     sample = found.design.sample
     limits = sample.population.limits
-    equal = found.design.joint is None and not found.design.two_stages and not found.calibration.known.size
-    if sample.primary != "host" or not equal or "pi" in sample.columns or "weight" in sample.columns:
+    plain = found.design.equal and not found.design.two_stages and not found.calibration.known.size
+    if sample.primary != "host" or not plain:
         raise InputError("--interval bounded needs --method stratified, with hosts as the sampling unit")
     if limits is None or not (limits[strata] > 0.0).all():
         raise InputError(

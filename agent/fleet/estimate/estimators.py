@@ -168,7 +168,7 @@ def estimate(
         strata=_strata(found, spread),
         deff=None if sampling_se is None else _design_effect(sampling_se**2, found),
         measured_total=total,
-        warnings=(*found.said, *cautions(found.design, spread, values, bounds.kind), *sample.warnings),
+        warnings=(*found.said, *cautions(found.design, spread, values, bounds), *sample.warnings),
         sampling_unit=sample.primary,
         interval=bounds.kind,
         skewness=None if sampling_se is None else skewness(spread),
