@@ -175,7 +175,7 @@ def _check(args: argparse.Namespace, hosts: HostPowers, first: Carried, asked: F
     fleet = most_hosts(first.swing, job, asked.feed_w, asked.exceed, hosts.span_s)
     kinds = circular_means(_kinds(args, hosts.powers()), max(1, round(dict(args.window)[first.window] / hosts.step_s)))
     replicates = int(np.clip(_CHECKED_CELLS // kinds.size, 100, 1000))
-    peaks = phase_fleet_peaks(kinds, fleet, job, replicates, np.random.default_rng(args.seed))
+    peaks = phase_fleet_peaks(kinds, fleet, job, replicates, args.seed)
     seen: Exceedance = exceedance(peaks, asked.feed_w)
     formula = Crossings(first.swing, job, fleet).exceeding(fleet, asked.feed_w, hosts.span_s)
     return {
