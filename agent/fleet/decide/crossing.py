@@ -8,7 +8,7 @@ nu0 = sd(dP/dt) / (2 pi S). For a Gaussian that is nu0 exp(-z^2 / 2). Rare cross
 
 Jobs of M hosts in lockstep replay what was recorded, each from a phase of its own. The density of their sum is that
 of the saddlepoint (H. E. Daniels, Annals of Mathematical Statistics 25, 1954), with the tail of R. Lugannani and S. O.
-Rice (1980): recorded power is skewed, and with tens of jobs a Gaussian density gave a tenth of the true probability.
+Rice (1980): recorded power is skewed, and with tens of jobs a Gaussian density gave a third of the true probability.
 """
 
 from __future__ import annotations
