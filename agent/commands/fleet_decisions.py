@@ -32,6 +32,13 @@ _EXAMPLES = {
       one job of 10,000 hosts that all do what the recorded one does
   wattshed fleet storage gpus.csv --hosts 10000 --band 0.1-0.4Hz:50kW
 """,
+    "flexibility": """examples:
+  wattshed fleet flexibility classes.toml --target 25% --for 3h
+  wattshed fleet flexibility classes.toml --target 10% --for 15m --within 30s
+      only what takes effect within half a minute
+  wattshed fleet flexibility classes.toml --target 25% --for 3h \\
+      --grid grid.csv --curtail 0.5%
+""",
     "path": """examples:
   wattshed fleet path plan.toml
   wattshed fleet path plan.toml --plot path.svg
@@ -52,6 +59,7 @@ def add_decisions(commands: Any, open_trace: OpenAny) -> None:
     _headroom(commands, open_trace)
     _storage(commands, open_trace)
     _path(commands)
+    _flexibility(commands, open_trace)
 
 
 def _answer_flags(p: argparse.ArgumentParser) -> None:
@@ -134,6 +142,32 @@ def _path(commands: Any) -> None:
     p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
     _answer_flags(p)
     p.set_defaults(run=_run_path)
+
+
+def _flexibility(commands: Any, open_trace: OpenAny) -> None:
+    p = commands.add_parser(
+        "flexibility",
+        help="how much less a fleet can draw for a while, and what comes back",
+        epilog=_EXAMPLES["flexibility"],
+    )
+    p.add_argument("classes", metavar="CLASSES.toml", help="classes of hosts with recordings (docs/planning.md)")
+    p.add_argument("--target", type=fraction, required=True, metavar="F", help="how much less: 0.25, or 25%%")
+    p.add_argument("--for", dest="duration", type=duration, required=True, metavar="TIME", help="for how long: 3h")
+    p.add_argument("--within", type=duration, metavar="TIME", help="only what takes effect within this time")
+    p.add_argument("--recover", type=duration, metavar="TIME", help="work is made up for within this time (as --for)")
+    p.add_argument("--event", metavar="START..END", help="what a past event spared, against ten like days before it")
+    p.add_argument("--measured", metavar="SERIES.csv", help="power of the site over those days")
+    p.add_argument("--grid", metavar="L.csv", help="hourly load of a grid, column load_mw: what it takes of new load")
+    p.add_argument("--curtail", type=fraction, metavar="F", help="of the new load's energy that gives way to the grid")
+    _answer_flags(p)
+    p.set_defaults(run=_run_flexibility, open_trace=open_trace)
+
+
+def _run_flexibility(args: argparse.Namespace) -> int:
+    from wattshed.agent.fleet.decide import flexibility  # noqa: PLC0415  (numpy only when a command runs)
+    from wattshed.agent.traces.options import Options  # noqa: PLC0415
+
+    return flexibility.flexibility(args, lambda paths: args.open_trace(paths, Options(loads=True)))
 
 
 def _run_headroom(args: argparse.Namespace) -> int:

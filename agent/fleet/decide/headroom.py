@@ -21,7 +21,7 @@ from wattshed.agent.fleet.decide.crossing import (
     phase_fleet_peaks,
     swing_of,
 )  # fmt: skip
-from wattshed.agent.fleet.decide.hosts import read_hosts
+from wattshed.agent.fleet.decide.hosts import EVEN_MEANS_S, read_hosts, reading_of
 from wattshed.agent.fleet.demand.ensemble import exceedance
 from wattshed.agent.fleet.estimate.student import quantile
 from wattshed.agent.inputs.tables import read_table
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from wattshed.agent.fleet.demand.ensemble import Exceedance
     from wattshed.agent.fleet.demand.series import OpenTrace
 
-_CAP_MEANS_S = 0.5
-"""Over which a power limit acts: single readings of an energy counter jitter."""
 _CHECKED_CELLS = 4_000_000  # fleets times steps of the check
 _SHORT = 0.01
 """A recording below this share of the horizon is stretched far."""
@@ -81,7 +79,7 @@ def headroom(args: argparse.Namespace, open_trace: OpenTrace) -> int:
     """``fleet headroom``."""
     ready(args)
     job_hosts = _job_size(args)
-    hosts = read_hosts(args, open_trace, each_gpu=args.cap is not None)
+    hosts = read_hosts(open_trace, args.source, reading_of(args), each_gpu=args.cap is not None)
     if args.cap is not None and hosts.node is None:
         raise InputError("--cap needs the power of GPUs; this recording shows that of hosts or jobs", args.source[0])
     asked = FeedLimit(args.feed, args.exceed, args.horizon, job_hosts, args.jobs_last or args.horizon)
@@ -122,10 +120,8 @@ def _carried(kinds: NDArray[np.float64], step_s: float, window: str, seconds: fl
 
 def _capped(args: argparse.Namespace, hosts: HostPowers, cap_w: float, asked: FeedLimit) -> dict[str, Any]:
     """Hosts and GPUs a megawatt, of GPUs that draw no more than a cap."""
-    steps = max(1, round(_CAP_MEANS_S / hosts.step_s))
-    n = hosts.gpu_w.shape[1] // steps * steps
-    means = hosts.gpu_w[:, :n].reshape(len(hosts.gpu_w), -1, steps).mean(axis=2)
-    coarse = replace(hosts, gpu_w=means, step_s=hosts.step_s * steps)
+    coarse = hosts.over(EVEN_MEANS_S)
+    means = coarse.gpu_w
     found = _carried(
         _kinds(args, coarse.powers(cap_w)), coarse.step_s, "", max(args.window[0][1], coarse.step_s), asked
     )
@@ -179,7 +175,7 @@ def _check(args: argparse.Namespace, hosts: HostPowers, first: Carried, asked: F
     fleet = most_hosts(first.swing, job, asked.feed_w, asked.exceed, hosts.span_s)
     kinds = circular_means(_kinds(args, hosts.powers()), max(1, round(dict(args.window)[first.window] / hosts.step_s)))
     replicates = int(np.clip(_CHECKED_CELLS // kinds.size, 100, 1000))
-    peaks = phase_fleet_peaks(kinds, fleet, job, replicates, np.random.default_rng(args.seed))
+    peaks = phase_fleet_peaks(kinds, fleet, job, replicates, args.seed)
     seen: Exceedance = exceedance(peaks, asked.feed_w)
     formula = Crossings(first.swing, job, fleet).exceeding(fleet, asked.feed_w, hosts.span_s)
     return {

@@ -19,11 +19,16 @@ from wattshed.agent.printing.progress import in_sight
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from wattshed.agent.fleet.demand.series import LoadRecording, OpenTrace
     from wattshed.agent.fleet.estimate.node_model import NodeModel
+    from wattshed.agent.inputs.toml import Table
+
+EVEN_MEANS_S = 0.5
+"""Over which caps and steps are judged: single readings of an energy counter jitter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,8 @@ class HostPowers:
         None where it shows the power of nodes or of sites already.
     said : tuple of str
         What was assumed or left out.
+    counted : bool
+        Power is that of energy counters, which are published unevenly: means over less than half a second jitter.
     """
 
     step_s: float
@@ -56,6 +63,7 @@ class HostPowers:
     gpus: tuple[int, ...]
     node: NodeModel | None
     said: tuple[str, ...]
+    counted: bool = False
 
     @property
     def span_s(self) -> float:
@@ -67,6 +75,13 @@ class HostPowers:
         """Where the power of `powers` is meant."""
         return "as recorded" if self.node is None else "node"
 
+    def over(self, seconds: float) -> HostPowers:
+        """Return means over pieces of at least so many seconds; what is left at the end is left out."""
+        steps = min(max(1, math.ceil(seconds / self.step_s - 1e-9)), self.gpu_w.shape[1])
+        n = self.gpu_w.shape[1] // steps * steps
+        means = self.gpu_w[:, :n].reshape(len(self.gpu_w), -1, steps).mean(axis=2)
+        return replace(self, gpu_w=means, step_s=self.step_s * steps)
+
     def powers(self, cap_w: float = math.inf) -> NDArray[np.float64]:
         """Power of each host: float64[hosts, n], W; of GPUs that draw no more than ``cap_w`` each."""
         host_w = np.zeros((len(self.names), self.gpu_w.shape[1]))
@@ -77,35 +92,64 @@ class HostPowers:
         return model.level_w.value + model.slope.value * (host_w - model.pivot_w)
 
 
-def read_hosts(args: argparse.Namespace, open_trace: OpenTrace, *, each_gpu: bool = False) -> HostPowers:
-    """Read the recording of a command's ``source``, with its ``--step``, ``--node`` and ``--max-gap``.
+@dataclass(frozen=True, slots=True)
+class HostReading:
+    """How recordings are read.
+
+    Attributes
+    ----------
+    step_s, max_gap_s : float or None
+        See `agent.fleet.demand.grid.on_grid`.
+    node : Table or None
+        The model of the hosts' nodes, as ``fleet node`` prints it.
+    """
+
+    step_s: float | None = None
+    max_gap_s: float | None = None
+    node: Table | None = None
+
+
+def reading_of(args: argparse.Namespace) -> HostReading:
+    """Understand ``--step``, ``--max-gap`` and ``--node``.
+
+    Raises
+    ------
+    InputError
+        If the file of the node cannot be used.
+    """
+    node = None if args.node is None else Document(args.node).root.only(("node",)).table("node")
+    return HostReading(args.step, args.max_gap, node)
+
+
+def read_hosts(open_trace: OpenTrace, paths: Sequence[str], how: HostReading, *, each_gpu: bool = False) -> HostPowers:
+    """Read recordings of hosts.
 
     Files that have no moment in common are recordings of different hosts, and as long as the shortest of them.
 
     Raises
     ------
     InputError
-        If it cannot be used, or if ``--node`` is given for what is no power of GPUs.
+        If they cannot be used, or if a node's model is given for what is no power of GPUs.
     """
-    found = _read(args, open_trace, args.source, each_gpu=each_gpu)
+    found = _read(open_trace, paths, how, each_gpu=each_gpu)
     if found is None:
-        apart = [_read(args, open_trace, [path], each_gpu=each_gpu) for path in args.source]
-        found = _beside([one for one in apart if one is not None], args.source)
+        apart = [_read(open_trace, [path], how, each_gpu=each_gpu) for path in paths]
+        found = _beside([one for one in apart if one is not None], paths[0])
     said = list(found.said)
-    return replace(found, node=_node_of(args, found.gpus, said), said=tuple(dict.fromkeys(said)))
+    return replace(found, node=_node_of(how.node, found.gpus, paths[0], said), said=tuple(dict.fromkeys(said)))
 
 
-def _read(args: argparse.Namespace, open_trace: OpenTrace, paths: list[str], *, each_gpu: bool) -> HostPowers | None:
+def _read(open_trace: OpenTrace, paths: Sequence[str], how: HostReading, *, each_gpu: bool) -> HostPowers | None:
     """Read files as one recording, without a node's model; None if their series have no moment in common."""
     trace = open_trace(paths)
     try:
-        with closing(KeptSeries()) as kept:
+        with closing(KeptSeries()) as kept, closing(KeptSeries()) as counters:
             with in_sight("reading", trace.size) as line:
-                recording = read_series(trace, kept, line.at if line.shown else None)
+                recording = read_series(trace, kept, line.at if line.shown else None, counters=counters)
             starts, ends = zip(*map(kept.span_us, kept), strict=True)
             if len(paths) > 1 and recording.kind != "job" and max(starts) >= min(ends):
                 return None
-            load = on_grid(recording, args.step, unit="gpu" if each_gpu else "host", max_gap_s=args.max_gap)
+            load = on_grid(recording, how.step_s, unit="gpu" if each_gpu else "host", max_gap_s=how.max_gap_s)
     except InputError as error:
         raise InputError(error.message, error.path or paths[0], error.line, error.column) from None
     table = np.array(list(load.units.values())) if load.units else load.power_w[None, :]
@@ -119,14 +163,15 @@ def _read(args: argparse.Namespace, open_trace: OpenTrace, paths: list[str], *, 
         )
     start_us = load.start_us + round(first * load.step_s * 1e6)
     return HostPowers(
-        load.step_s, start_us, np.ascontiguousarray(table[:, first:last]), of_host, names, gpus, None, tuple(said)
-    )
+        load.step_s, start_us, np.ascontiguousarray(table[:, first:last]), of_host, names, gpus, None, tuple(said),
+        counted=load.counted > 0,
+    )  # fmt: skip
 
 
-def _beside(parts: list[HostPowers], paths: list[str]) -> HostPowers:
+def _beside(parts: list[HostPowers], path: str) -> HostPowers:
     """Put recordings of different times beside each other."""
     if len({part.step_s for part in parts}) > 1:
-        raise InputError("the files have readings at different rates; give --step", paths[0])
+        raise InputError("the files have readings at different rates; give --step", path)
     n = min(part.gpu_w.shape[1] for part in parts)
     before = np.cumsum([0, *(len(part.names) for part in parts)])
     return HostPowers(
@@ -138,6 +183,7 @@ def _beside(parts: list[HostPowers], paths: list[str]) -> HostPowers:
         tuple(count for part in parts for count in part.gpus),
         None,
         (*(text for part in parts for text in part.said), "the files were recorded at different times"),
+        counted=any(part.counted for part in parts),
     )
 
 
@@ -153,21 +199,20 @@ def _hosts_of(recording: LoadRecording, rows: int) -> tuple[tuple[str, ...], NDA
     return names, of_host, tuple(gpus) if all(name.gpu for name in series) else (0,) * len(names)
 
 
-def _node_of(args: argparse.Namespace, gpus: tuple[int, ...], said: list[str]) -> NodeModel | None:
-    """Return the model of the hosts' nodes, from ``--node`` or assumed."""
+def _node_of(node: Table | None, gpus: tuple[int, ...], path: str, said: list[str]) -> NodeModel | None:
+    """Return the model of the hosts' nodes, as given or assumed."""
     if not any(gpus):
-        if args.node is not None:
-            raise InputError("--node is for power of GPUs; this recording shows that of hosts or jobs", args.source[0])
+        if node is not None:
+            raise InputError("a node's model is for power of GPUs; this recording shows that of hosts or jobs", path)
         return None
-    if args.node is not None:
-        root = Document(args.node).root.only(("node",))
-        return read_node(root.table("node"), max(gpus))
+    if node is not None:
+        return read_node(node, max(gpus))
     if len(set(gpus)) > 1:
         said.append(f"the hosts have {min(gpus)} to {max(gpus)} GPUs, and one model of their nodes is assumed")
     model = assumed(max(gpus))
     said.append(
-        f"no --node: {model.level_w.value:.0f} W and {model.slope.value:g} W per GPU watt are assumed for a node of "
-        f"{counted(max(gpus), 'GPU')}"
+        f"without a node's model, {model.level_w.value:.0f} W and {model.slope.value:g} W per GPU watt are assumed "
+        f"for a node of {counted(max(gpus), 'GPU')}"
     )
     return model
 
