@@ -129,8 +129,8 @@ def _unseen(design: Design, value: NDArray[np.float64], bounds: Interval) -> Ite
         unit, stratum = sample.primary, sample.population.strata[h]
         yield (
             f"the {n[h]} measured {unit}s of stratum {stratum} may have missed a kind of {unit} that is "
-            f"{missed[h] / hosts[h]:.1%} of it, and could change the total by more than the interval says: measure more, "
-            "or give limits and --interval bounded"
+            f"{missed[h] / hosts[h]:.1%} of it, and could change the total by more than the interval says: measure "
+            "more, or give limits and --interval bounded"
         )
 
 
