@@ -130,12 +130,12 @@ def _demand(commands: Any, open_trace: OpenAny) -> None:
         help="each reading is a mean over this long (such as 1)",
     )
     p.add_argument("--transformer", metavar="F.toml", help="rated_va and thermal constants")
-    p.add_argument("--scale", type=whole, metavar="N", help="make a fleet of N such jobs, by block bootstrap")
+    p.add_argument("--scale", type=whole, metavar="N", help="make a fleet of N such jobs, each with a start of its own")
     p.add_argument("--replicates", type=whole, default=200, metavar="N", help="fleets to draw (default %(default)s)")
     p.add_argument(
         "--resample", default="job", metavar="job|host", help="what varies together in the fleet (default %(default)s)"
     )
-    p.add_argument("--checkpoint", type=positive, metavar="S", help="checkpoint period: blocks are at least this long")
+    p.add_argument("--checkpoint", type=positive, metavar="S", help="checkpoint period that the recording must hold")
     p.add_argument("--limit", type=positive, metavar="W", help="supply limit: how likely is a peak above it")
     p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
     p.add_argument(

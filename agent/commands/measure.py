@@ -33,7 +33,7 @@ PASSED_ON = (
 BY_A_TERMINAL = {signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH}
 """A terminal sends these to all in front of it, the command too."""
 SI_KERNEL = 0x80
-PATIENCE_S = 6.0
+PATIENCE_S = 10.0
 """An agent knows the end after two seconds or three."""
 PR_SET_CHILD_SUBREAPER = 36
 """prctl(2): what loses its parent becomes this process's child, as if it had started it: so it counts."""
@@ -92,10 +92,10 @@ def run(args: argparse.Namespace) -> int:
             sys.stderr.write(f"wattshed: {args.command[0]}: {error.strerror}\n")
             return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUN
         status = _ended(pid)
-    job = own.running(PATIENCE_S) if own.source else None
-    found = job if job is not None and job.reason in {"", NO_GPU} else whole.running()
-    if found.reason and not own.source:
-        found = replace(found, reason=f"{own.reason}; {found.reason}")
+    job = own.running(PATIENCE_S)
+    found = job if job.reason in {"", NO_GPU} else whole.running()
+    if found.reason and found is not job:
+        found = replace(found, reason=f"{job.reason}; {found.reason}")
     _tell(found, args.command, status, args.json, answer)
     return _end_alike(status)
 

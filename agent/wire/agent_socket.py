@@ -14,6 +14,7 @@ import os
 import pwd
 import re
 import socket
+import struct
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,10 +138,15 @@ def ask(path: str, message: Mapping[str, Any], patience_s: float = _PATIENCE_S) 
     believed = False
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
-            sock.settimeout(patience_s)
+            # With a timeout of Python's, connecting fails at once where others wait for their turn, too.
+            patience = struct.pack("@ll", int(patience_s), int(patience_s % 1 * 1e6))
+            for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+                sock.setsockopt(socket.SOL_SOCKET, option, patience)
             sock.connect(path)
             believed = _is_believed(credentials_of(sock).uid, Path(path).parent)
             answer = _exchanged(sock, packed(message)) if believed else None
+    except BlockingIOError:
+        raise AgentAbsentError(f"{path}: no answer within {patience_s:g} s", sent=believed) from None
     except OSError as error:
         raise AgentAbsentError(f"{path}: {error.strerror or error}", sent=believed) from None
     if not believed:

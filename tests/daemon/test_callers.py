@@ -1,6 +1,7 @@
 """The socket at which jobs ask: who asks is what the kernel says, and nobody's questions are in anybody's way."""
 
 import array
+import contextlib
 import json
 import os
 import select
@@ -17,7 +18,7 @@ import pytest
 from tests.daemon.callers import connected, listening, now_us
 from wattshed.agent.daemon.callers.limits import Budgets, CallLimits
 from wattshed.agent.daemon.callers.senders import Senders
-from wattshed.agent.daemon.callers.server import CallersServer
+from wattshed.agent.daemon.callers.server import RESTS_S, CallersServer
 from wattshed.agent.jobs.processes import Processes
 from wattshed.agent.wire.agent_socket import MOST_BYTES, AgentAbsentError, agent_socket, ask, wrong_work
 
@@ -141,6 +142,44 @@ def test_a_user_has_so_many_connections_and_packets(socket_of):
         answers.append(ask(agent.path, {"op": "hello"}))
     assert answers[-1]["reason"] == "packets"
     assert len(answers) > 5
+
+
+def test_who_sends_too_much_is_not_listened_to_for_a_while(socket_of):
+    """What is not read stays in the kernel, and its sender waits: a flood costs no more than what is allowed."""
+    agent = socket_of(CallLimits(packets_per_s=5))
+    with connected(agent.path) as flood:
+        begun, told = time.monotonic(), []
+        flood.setblocking(False)
+        while time.monotonic() < begun + 0.5 or len(told) < 6:
+            with contextlib.suppress(BlockingIOError):
+                flood.send(b'{"op": "hello"}')
+            with contextlib.suppress(BlockingIOError):
+                told.append(json.loads(flood.recv(MOST_BYTES)))
+        rests = (time.monotonic() - begun) / RESTS_S
+    assert 5 <= sum("wait" in one for one in told) <= 5 + 5 * RESTS_S * (rests + 1)
+    assert 1 <= sum(one.get("reason") == "packets" for one in told) <= rests + 1
+    assert "wait" in ask(agent.path, {"op": "hello"}, 5.0), "later its user is heard again"
+
+
+def test_what_is_not_used_makes_room(socket_of):
+    agent = socket_of(CallLimits(connections=2, yields_s=0.0))
+    with connected(agent.path) as first, connected(agent.path) as second:
+        second.send(b'{"op": "hello"}')
+        assert second.recv(MOST_BYTES)
+        assert "wait" in ask(agent.path, {"op": "hello"})
+        assert first.recv(MOST_BYTES) == b"", "it asked nothing for longest"
+        second.send(b'{"op": "hello"}')
+        assert second.recv(MOST_BYTES)
+
+
+def test_connections_that_come_too_fast_wait_for_their_turn(socket_of):
+    agent = socket_of(CallLimits(accepted_per_s=20, of_a_user=64))
+    begun = time.monotonic()
+    with ExitStack() as opened:
+        for sock in [opened.enter_context(connected(agent.path)) for _ in range(24)]:
+            sock.send(b'{"op": "hello"}')
+            assert "wait" in json.loads(sock.recv(MOST_BYTES))
+    assert time.monotonic() - begun > 0.1
 
 
 def test_a_refusal_is_heard_although_the_question_was_not(tmp_path):

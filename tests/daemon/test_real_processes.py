@@ -110,11 +110,11 @@ def test_commands_on_one_gpu_are_told_their_own_joules(agent):
     command = [sys.executable, "-m", "wattshed", "measure", "--json", "--", "sh", "-c", WORKER, "sh"]
     environ = {**os.environ, "WATTSHED_SOCKET": str(agent.folder / "agent.sock")}
     runs = [
-        subprocess.Popen([*command, str(agent.folder / f"{name}.pid"), "3"], env=environ, stderr=subprocess.PIPE)
+        subprocess.Popen([*command, str(agent.folder / f"{name}.pid"), "2"], env=environ, stderr=subprocess.PIPE)
         for name in "ab"
     ]
     a, b = (json.loads(run.communicate(timeout=60)[1]) for run in runs)
-    assert {a["scope"], b["scope"]} == {"process"}
+    assert {a["scope"], b["scope"]} == {"process"}, (a, b)
     assert {a["source"], b["source"]} == {"agent"}
     for one, watts in ((a, 100), (b, 300)):
         assert one["joules"] == pytest.approx((watts + IDLE_W / 2) * one["seconds"], abs=2 * one["sigma_j"])

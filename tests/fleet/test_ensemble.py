@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.fleet.demand.ensemble import Fleets, exceedance, over, resample, simulate
+from wattshed.agent.fleet.demand.ensemble import (
+    Fleets,
+    exceedance,
+    over,
+    replay_by_phase,
+    resample,
+    simulate,
+)
 from wattshed.agent.fleet.demand.grid import Load
 
 
@@ -34,6 +41,13 @@ def test_a_fleet_by_fft_is_its_units_added_up(jobs, n, units, seed):
         starts[j, begin] * np.roll(traces[j], begin) for j in range(jobs) for begin in np.flatnonzero(starts[j])
     )
     np.testing.assert_allclose(fleets.draw(7), by_hand, rtol=1e-11)
+
+
+def test_one_phase_for_all_is_one_synchronous_job():
+    trace = np.array([1.0, 5.0, 2.0])
+    np.testing.assert_allclose(replay_by_phase(trace, np.ones(300, np.int64)), 300 * np.roll(trace, 1))
+    phases = np.array([0, 2, 2, 7])  # round and round
+    np.testing.assert_allclose(replay_by_phase(trace, phases), sum(np.roll(trace, p) for p in phases))
 
 
 @pytest.mark.parametrize("units", [100, 5000])  # begun one by one, and by a multinomial distribution

@@ -24,10 +24,17 @@ def filled(in_memory, series, pieces, dtype=np.int64):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    READINGS, READINGS, st.integers(1, 6), st.sampled_from([0, 100, 1 << 20]), st.integers(-5, 405), st.integers(0, 90)
+    READINGS,
+    READINGS,
+    st.sampled_from([1, 7, 1_000, 1_500, 10**9, 10**11]),
+    st.integers(1, 6),
+    st.sampled_from([0, 100, 1 << 20]),
+    st.integers(-5, 405),
+    st.integers(0, 90),
 )
-def test_what_is_kept_comes_back(first, second, pieces, in_memory, start, length):
-    series = {A: first, B: second}
+def test_what_is_kept_comes_back(first, second, apart_us, pieces, in_memory, start, length):
+    series = {name: {apart_us * t: mw for t, mw in of.items()} for name, of in ((A, first), (B, second))}
+    start, length = apart_us * start, apart_us * length
     found = filled(in_memory, series, pieces)
     assert found.settle() == 0
     assert list(found) == [A, B]
@@ -53,6 +60,14 @@ def test_readings_out_of_order_are_ordered_and_the_first_of_a_moment_counts(in_m
     assert [column.tolist() for column in found[A]] == [[1, 5, 6, 7], [0.003, 0.001, 0.005, 0.002]]
     assert found.settle() == 0
     found.close()
+
+
+@pytest.mark.parametrize(("step_us", "bytes_each"), [(1_000_000, 8), (100, 8), (10_000_000_001, 12)])
+def test_times_take_half_their_bytes_where_they_can(step_us, bytes_each):
+    """Milliseconds of days, and microseconds of an hour, are counted from the first."""
+    found = KeptSeries()
+    found.add(A, 10**15 + np.arange(1000) * step_us, np.ones(1000, np.int32))
+    assert found.nbytes == 1000 * bytes_each
 
 
 def test_the_period_of_a_long_series_is_that_of_all_of_it():

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from tests.fleet import naive_fleet as naive
 from wattshed.agent.fleet.demand import ensemble
-from wattshed.agent.fleet.demand.ensemble import block_matrix, bootstrap_fleet, exceedance, optimal_block, resample
+from wattshed.agent.fleet.demand.ensemble import exceedance, resample
 from wattshed.agent.fleet.demand.grid import Load
 from wattshed.agent.fleet.estimate.planner import allocate, sample_size
 
@@ -101,49 +100,6 @@ def test_exceedance_is_wilsons(n, data):
     wilson = stats.binomtest(above, n).proportion_ci(0.95, "wilson")
     assert found.probability == above / n
     assert (found.lower, found.upper) == (pytest.approx(wilson.low, abs=1e-9), pytest.approx(wilson.high, abs=1e-9))
-
-
-@pytest.mark.parametrize("seed", range(12))
-@pytest.mark.parametrize("phi", [-0.5, 0.0, 0.6, 0.95])
-def test_block_lengths_are_the_papers(seed, phi):
-    random = np.random.default_rng(seed)
-    x = random.standard_normal(int(random.integers(8, 400)))
-    for i in range(1, x.size):
-        x[i] += phi * x[i - 1]
-    assert optimal_block(x) == naive.block_length(x.tolist())
-
-
-@pytest.mark.parametrize("period", [4, 10, 40])
-def test_block_lengths_of_periodic_loads(period):
-    x = np.sin(2 * np.pi * np.arange(200) / period)
-    assert optimal_block(x) == naive.block_length(x.tolist())
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 200), st.integers(1, 300), st.integers(1, 40), st.integers(0, 1000))
-def test_blocks_are_stretches_of_the_traces_taken_as_circles(units, n, block, seed):
-    """Evenly over each trace, as many of each, and no more than MOST_STARTS in all but one a unit."""
-    traces = np.arange(units * n, dtype=float).reshape(units, n)
-    blocks = block_matrix(traces, block, np.random.default_rng(seed))
-    each = min(n, max(1, ensemble.MOST_STARTS // units))
-    assert blocks.shape == (units * each, block)
-    unit, at = np.divmod(blocks.astype(int), n)
-    assert (unit == np.repeat(np.arange(units), each)[:, None]).all()
-    assert ((at - at[:, :1]) % n == np.arange(block) % n).all()
-    starts = np.sort(at[:each, 0])
-    gaps = np.diff([*starts, starts[0] + n])
-    assert gaps.max() - gaps.min() <= 1
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 50), st.integers(1, 60), st.integers(1, 20), st.integers(0, 1000))
-def test_a_fleet_is_made_of_as_many_units_as_it_has(units, steps, block, seed):
-    random = np.random.default_rng(seed)
-    assert bootstrap_fleet(np.full((3, block), 7.0), units, steps, random).tolist() == [7.0 * units] * steps
-    one = bootstrap_fleet(np.arange(3 * block, dtype=float).reshape(3, block), 1, steps, random)
-    row, place = np.divmod(one.astype(int), block)
-    assert ((place - place[0]) % block == np.arange(steps) % block).all()  # block after block, from a phase on
-    assert (row[1:] == row[:-1])[place[1:] > 0].all()  # and each block whole
 
 
 @pytest.mark.parametrize("cells", [1, 50, 5000])

@@ -103,7 +103,7 @@ class CallersDesk:
         self._callers: dict[CallerKey, _Caller] = {}
         self._told: deque[tuple[Process, str, int, int]] = deque()
         self._refusals: dict[tuple[CallerKey, str], str] = {}
-        self._refresh, self._refreshed_us = refresh, 0
+        self._refresh, self._refreshed_us, self._settled_us = refresh, 0, 0
         self.refused: Counter[str] = Counter()
 
     def answer(self, process: Process, message: Mapping[str, Any], now_us: int) -> dict[str, Any]:
@@ -150,7 +150,9 @@ class CallersDesk:
                 if window.end_us - caller.asked_us > KEPT_US:
                     del self._callers[key]
                     self._refusals = {at: why for at, why in self._refusals.items() if at[0] != key}
-            waiting = list(self._callers.values())
+            # Whose a process is may be known better than before, but matters only where it asks.
+            waiting = [one for one in self._callers.values() if one.owner is None or one.asked_us >= self._settled_us]
+            self._settled_us = window.end_us
             told = []
             while self._told and self._told[0][3] <= window.end_us:
                 told.append(self._told.popleft())

@@ -15,11 +15,41 @@ class CallLimits:
         Open at a time, of all and of one user.
     packets_per_s : float
         Of one user; as many may come at once.
+    accepted_per_s : float
+        New connections, of all: whose one is, is known once it is accepted.
+    yields_s : float, s
+        A connection on which nothing was asked for so long makes room for another.
     """
 
     connections: int = 64
     of_a_user: int = 8
     packets_per_s: float = 100.0
+    accepted_per_s: float = 500.0
+    yields_s: float = 1.0
+
+
+class Allowance:
+    """So many a second; as many may come at once.
+
+    Parameters
+    ----------
+    per_s : float
+    now_s : float, s
+    """
+
+    __slots__ = ("_left", "_per_s", "spent_s")
+
+    def __init__(self, per_s: float, now_s: float) -> None:
+        self._per_s, self._left, self.spent_s = per_s, per_s, now_s
+
+    def spend(self, now_s: float) -> bool:
+        """Count one; False if there were too many lately."""
+        self._left = min(self._per_s, self._left + (now_s - self.spent_s) * self._per_s)
+        self.spent_s = now_s
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
 
 class Budgets:
@@ -33,7 +63,7 @@ class Budgets:
     def __init__(self, limits: CallLimits) -> None:
         self._limits = limits
         self._open: dict[int, int] = {}
-        self._left: dict[int, tuple[float, float]] = {}  # packets, and when they were counted
+        self._packets: dict[int, Allowance] = {}
 
     def connect(self, uid: int) -> str:
         """Count one connection more; returns why there is no place for it, or nothing."""
@@ -54,11 +84,9 @@ class Budgets:
 
     def spend(self, uid: int, now_s: float) -> bool:
         """Count one packet; False if the user sent too many lately."""
-        rate = self._limits.packets_per_s
-        left, then_s = self._left.get(uid, (rate, now_s))
-        left = min(rate, left + (now_s - then_s) * rate)
-        self._left = {
-            who: known for who, known in self._left.items() if now_s - known[1] < 1.0
-        }  # then it is full again
-        self._left[uid] = (left - 1 if left >= 1 else left), now_s
-        return left >= 1
+        found = self._packets.get(uid)
+        if found is None:
+            # One that was not spent of for a second is full again.
+            self._packets = {who: one for who, one in self._packets.items() if now_s - one.spent_s < 1.0}
+            found = self._packets[uid] = Allowance(self._limits.packets_per_s, now_s)
+        return found.spend(now_s)

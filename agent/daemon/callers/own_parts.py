@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from wattshed.agent.accounts.uncertainty import idle_sigma_mw, split_spread
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 MOST_FOLLOWED, MOST_OF_A_USER = 1024, 128
 """Callers outside of jobs whose part is kept, as long as they live."""
 KEPT_WINDOWS = 128
-LOOKED_US = 10_000_000
-"""Whether a caller lives is looked at so often."""
+LOOKED = 16
+"""Of so many callers it is looked in each window whether they live."""
 ENDED_US = 10_000_000
 MOST_STARTED = 10_000
 """Processes on GPUs of which it is remembered who started them."""
@@ -64,7 +65,6 @@ class _Followed:
     lineage: Lineage
     uid: int
     since_us: int
-    looked_us: int
     parts: dict[GpuKey, OwnPart] = field(default_factory=dict)
 
 
@@ -120,16 +120,15 @@ class OwnParts:
         of_user = sum(one.uid == uid for one in self._followed.values())
         if uid == MISSING or of_user >= MOST_OF_A_USER or len(self._followed) >= MOST_FOLLOWED:
             return False
-        self._followed[process.key] = _Followed(self._parents.of(process)[0], uid, asked_us, asked_us)
+        self._followed[process.key] = _Followed(self._parents.of(process)[0], uid, asked_us)
         return True
 
     def see(self, window: Window, uses: Iterable[ProcessUse]) -> None:
         """Note what processes did in a window, and who started them; forget callers that have ended."""
-        for key, one in list(self._followed.items()):
-            if window.end_us - one.looked_us > LOOKED_US:
-                one.looked_us = window.end_us
-                if not self._parents.lives(one.lineage):
-                    del self._followed[key]
+        for caller in list(islice(self._followed, LOOKED)):
+            one = self._followed.pop(caller)
+            if self._parents.lives(one.lineage):
+                self._followed[caller] = one  # behind all others
         weights: dict[tuple[str, JobKey], dict[CallerKey, _Weight]] = {}
         owners = {}
         for use in uses:

@@ -210,12 +210,16 @@ def _labels(c: Claim) -> list[str]:
 
 def claims_markdown(scenarios: Iterable[Scenario]) -> str:
     """Write the table of claims and verdicts, for the documentation."""
-    lines = ["| scenario | claim | verdict | why | numbers from |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {s.name} | {c.text} | **{c.verdict}** | {c.reason[0].upper()}{c.reason[1:]} | {'; '.join(_labels(c))} |"
-        for s in scenarios
-        for c in s.claims
+    lines = [
+        "| claim | verdict | computed (95 %) and claimed number; why; whom the numbers are from |",
+        "|---|---|---|",
     ]
+    for s in scenarios:
+        for c in s.claims:
+            numbers = f"{_value(c.computed, c.unit)}, claimed {_claimed(c)}" if c.computed else ""
+            why = ": ".join(filter(None, (numbers, c.because)))
+            told = f"{why[0].upper()}{why[1:]}. *From: {'; '.join(_labels(c))}.*"
+            lines.append(f"| {s.name}: {c.text} | **{c.verdict}** | {told} |")
     return "\n".join(lines) + "\n"
 
 

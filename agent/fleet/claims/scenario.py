@@ -86,6 +86,9 @@ class Claim:
         Of when, and at which boundary, the claim is.
     verdict : Verdict
     reason : str
+        A sentence with both numbers.
+    because : str
+        What is said besides them; it ends the reason.
     at_the_edge : bool
         Whether a change of 1 % in an end of the interval would change the verdict.
     relation, unit : str
@@ -107,6 +110,7 @@ class Claim:
     stated: Stated
     verdict: Verdict
     reason: str
+    because: str = ""
     at_the_edge: bool = False
     relation: str = ""
     claimed: float | None = None
@@ -286,11 +290,9 @@ class _Reader:
         article, stated = table.text("article", "", empty=True), _read_stated(table)
         if "not_computable" in table:
             table.only((*_SAID, "not_computable"))
-            why = f"no model can judge it: {table.text('not_computable').rstrip('.')}."
-            return Claim(*said, article, stated, Verdict.NOT_COMPUTABLE, why)
-        table.only(
-            (*_SAID, "part", "relation", "claimed", "tolerance", "unit", "computed", "because", "not_computable")
-        )
+            why = table.text("not_computable").rstrip(".")
+            return Claim(*said, article, stated, Verdict.NOT_COMPUTABLE, f"no model can judge it: {why}.", why)
+        table.only((*_SAID, *_JUDGED, "not_computable"))
         relation = table.text("relation", "about", choices=RELATIONS)
         claimed, tolerance = table.number("claimed"), table.number("tolerance", 0.1, low=0)
         unit, name = table.text("unit"), table.text("computed")
@@ -305,6 +307,7 @@ class _Reader:
             stated,
             judged.verdict,
             f"{judged.reason}{('; ' if differs else ': ') + because if because else ''}.",
+            "; ".join(told for told in (differs, part and f"for {part}", because) if told),
             judged.at_the_edge,
             relation,
             claimed,

@@ -111,16 +111,18 @@ class _Demand:
         recorded = self._examination.of(load, self._fine)
         ensemble = self._ensemble()
         transformer = self._examination.transformer
-        figures, high, of = recorded, None, "the recording"
+        shown, figures, high, of = recorded, recorded, None, "the recording"
         if ensemble is not None and ensemble.typical_w is not None:
             figures, high = (quantile(self._drawn, share, transformer) for share in (0.5, 0.95))
-            load = Load(self._fine.step_s, load.start_us, ensemble.typical_w, load.kind)
+            load = Load(self._fine.step_s, self._fine.start_us, ensemble.typical_w, load.kind)
+            shown = self._examination.of_fleet(ensemble.typical_w, self._gridded)
             of = f"a fleet of {counted(ensemble.units, ensemble.unit)}"
         return Findings(
             ", ".join(args.source),
             self._recording,
             load,
             of,
+            shown,
             figures,
             high,
             None if high is None else recorded.demand,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from wattshed.agent.fleet.demand.ensemble import Ensemble
     from wattshed.agent.fleet.demand.figures import Figures
     from wattshed.agent.fleet.demand.findings import Findings
+    from wattshed.agent.fleet.demand.lines import SpectralLine
     from wattshed.agent.fleet.demand.measure import Demand
     from wattshed.agent.fleet.demand.transformer import Ageing, Transformer
 
@@ -26,9 +27,7 @@ SWINGS_DO_NOT_AGE = (
 
 def as_json(found: Findings) -> dict[str, Any]:
     """Lay the findings out as ``wattshed.demand/1``; of fleets medians, with 95th percentiles as ``p95_w``."""
-    figures, high = found.figures, found.high
-    d, s = figures.demand, figures.spectrum
-    peaks, ramps, bands = _high(high, "peaks"), _high(high, "ramps"), _bands(high)
+    d, s, peaks = found.figures.demand, found.figures.spectrum, _high(found.high, "peaks")
     return {
         "schema": "wattshed.demand/1",
         "source": found.source,
@@ -47,53 +46,64 @@ def as_json(found: Findings) -> dict[str, Any]:
         ],
         "duration_curve": [{"percent": percent, "watts": watts} for percent, watts in d.duration.items()],
         "coincidence": _coincidence(found),
-        "ramps": [
-            {
-                "window": r.window,
-                "watts": r.watts,
-                "up_w": r.up_w,
-                "down_w": r.down_w,
-                "rms_w": r.rms_w,
-                "mw_per_s": None if r.watts is None else r.watts / r.window_s / 1e6,
-                "mw_per_min": None if r.watts is None else r.watts / r.window_s * 60.0 / 1e6,
-                "reason": r.reason,
-                **_p95(ramps, i),
-            }
-            for i, r in enumerate(d.ramps)
-        ],
+        "ramps": _ramps_json(found),
         "observable_up_to_hz": s.observable_up_to_hz,
         "swing": {"rms_w": s.sd_w, "span_s": s.span_s},
-        "bands": [
-            {
-                "band": b.name,
-                "low_hz": b.low_hz,
-                "high_hz": b.high_hz,
-                "observable_up_to_hz": b.observable_up_to_hz,
-                "rms_w": b.rms_w,
-                "partial_rms_w": b.partial_w,
-                "lower_w": b.lower_w,
-                "upper_w": b.upper_w,
-                "reason": b.reason,
-                **_p95(bands, i),
-            }
-            for i, b in enumerate(s.bands)
-        ],
-        "lines": [
-            {
-                "hz": n.hz,
-                "or_hz": n.mirror_hz,
-                "rms_w": n.rms_w,
-                "lower_w": n.lower_w,
-                "upper_w": n.upper_w,
-                "in_step": n.in_step,
-            }
-            for n in found.lines
-        ],
+        "bands": _bands_json(found),
+        "lines": [_line_json(line) for line in found.lines],
         "transformer": _transformer_json(found),
         "ensemble": _ensemble_json(found.ensemble),
         "recorded": None if found.recorded is None else _load_json(found.recorded),
         **found.where,
         "warnings": list(found.warnings),
+    }
+
+
+def _ramps_json(found: Findings) -> list[dict[str, Any]]:
+    high = _high(found.high, "ramps")
+    return [
+        {
+            "window": r.window,
+            "watts": r.watts,
+            "up_w": r.up_w,
+            "down_w": r.down_w,
+            "rms_w": r.rms_w,
+            "mw_per_s": None if r.watts is None else r.watts / r.window_s / 1e6,
+            "mw_per_min": None if r.watts is None else r.watts / r.window_s * 60.0 / 1e6,
+            "reason": r.reason,
+            **_p95(high, i),
+        }
+        for i, r in enumerate(found.figures.demand.ramps)
+    ]
+
+
+def _bands_json(found: Findings) -> list[dict[str, Any]]:
+    high = _bands(found.high)
+    return [
+        {
+            "band": b.name,
+            "low_hz": b.low_hz,
+            "high_hz": b.high_hz,
+            "observable_up_to_hz": b.observable_up_to_hz,
+            "rms_w": b.rms_w,
+            "partial_rms_w": b.partial_w,
+            "lower_w": b.lower_w,
+            "upper_w": b.upper_w,
+            "reason": b.reason,
+            **_p95(high, i),
+        }
+        for i, b in enumerate(found.figures.spectrum.bands)
+    ]
+
+
+def _line_json(line: SpectralLine) -> dict[str, Any]:
+    return {
+        "hz": line.hz,
+        "or_hz": line.mirror_hz,
+        "rms_w": line.rms_w,
+        "lower_w": line.lower_w,
+        "upper_w": line.upper_w,
+        "in_step": line.in_step,
     }
 
 
@@ -270,8 +280,16 @@ def _swings(found: Findings) -> list[str | TableRows]:
 
 
 def _lines(found: Findings) -> list[str | TableRows]:
-    rows = [(line.frequency, shown(line.rms_w, "W"), between(line.lower_w, line.upper_w, "W")) for line in found.lines]
-    head = ("line of the recording", "root mean square", "95 % interval")
+    rows = [
+        (
+            line.frequency,
+            shown(line.rms_w, "W"),
+            between(line.lower_w, line.upper_w, "W"),
+            "" if line.in_step is None else f"{line.in_step:.0%}",
+        )
+        for line in found.lines
+    ]
+    head = ("line of the recording", "root mean square", "95 % interval", "in step")
     return [table(head, rows, left=(0,))] if rows else []
 
 

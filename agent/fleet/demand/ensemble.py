@@ -109,9 +109,28 @@ class Fleets:
 
     def draw(self, replicate: int) -> NDArray[np.float64]:
         """Power of a fleet: float64[n], W."""
-        counts = self.starts(replicate)
-        swing = np.fft.irfft((self._swings * np.fft.rfft(counts)).sum(axis=0), self._shape[1])
-        return np.asarray(swing + float(self._means @ counts.sum(axis=1)), np.float64)
+        return _replayed(self._swings, self._means, self.starts(replicate))
+
+
+def replay_by_phase(trace_w: NDArray[np.float64], phases: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Sum of units that replay one trace, unit i late by ``phases[i]`` steps, round and round: float64[n], W, by FFT.
+
+    Parameters
+    ----------
+    trace_w : float64[n], W
+    phases : int64[units], steps
+    """
+    mean = trace_w.mean(keepdims=True)
+    starts = np.bincount(phases % trace_w.size, minlength=trace_w.size)
+    return _replayed(np.fft.rfft(trace_w - mean)[None], mean, starts[None])
+
+
+def _replayed(
+    swings: NDArray[np.complex128], means: NDArray[np.float64], starts: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Add up traces (transformed, less their means) that begin so often at each step: float64[n], W."""
+    swing = np.fft.irfft((swings * np.fft.rfft(starts)).sum(axis=0), starts.shape[1])
+    return np.asarray(swing + float(means @ starts.sum(axis=1)), np.float64)
 
 
 def simulate(

@@ -29,6 +29,8 @@ class Findings:
         What the figures are of: the recording, or of simulated fleets the one whose peak is the median.
     of : str
         The same in words.
+    shown : Figures
+        Of ``load``.
     figures : Figures
         Of fleets the medians.
     high : Figures or None
@@ -52,6 +54,7 @@ class Findings:
     recording: LoadRecording
     load: Load
     of: str
+    shown: Figures
     figures: Figures
     high: Figures | None
     recorded: Demand | None

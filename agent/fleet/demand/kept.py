@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 IN_MEMORY = 1 << 28
-"""Bytes of readings that are held; at twelve a reading those of a CSV of 2 GB."""
+"""Bytes of readings that are held; at eight a reading, as of whole milliseconds, those of a CSV of 1 to 3 GB."""
+_UNITS_US = (1000, 1)
+_MOST = np.iinfo(np.uint32).max
 _LARGE = Path("/var/tmp")  # noqa: S108 - for large temporary files (FHS); /tmp is memory on many systems
 
 Trace = tuple["NDArray[np.int64]", "NDArray[np.float64]"]
@@ -36,14 +38,52 @@ class SeriesName(NamedTuple):
 
 @dataclass(slots=True)
 class _Piece:
-    """Readings of one series, in memory or at a place of the file; ``power`` in mW, of the type that they came in."""
+    """Readings of one series, in memory or at a place of the file.
+
+    Attributes
+    ----------
+    first_us, last_us : int, us
+    size : int
+    unit_us : int, us
+        Of the times, counted from the first; 0: they are times themselves.
+    dtypes : (dtype, dtype)
+        Of times, and of powers in mW, which have the type that they came in.
+    arrays : pair of array[size], optional
+        They themselves.
+    place : int
+        In the file, where they are not in memory.
+    """
 
     first_us: int
     last_us: int
     size: int
-    arrays: tuple[NDArray[np.int64], NDArray[np.integer[Any]]] | None
+    unit_us: int
+    dtypes: tuple[np.dtype[Any], np.dtype[Any]]
+    arrays: tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]]] | None
     place: int = 0
-    dtype: np.dtype[np.integer[Any]] = field(default_factory=lambda: np.dtype(np.int32))
+
+    @classmethod
+    def of(cls, time_us: NDArray[np.int64], power_mw: NDArray[np.integer[Any]], *, ordered: bool = True) -> _Piece:
+        """Copy readings, since a view would keep its whole file open; times into half their bytes where that can be."""
+        first_us, last_us = int(time_us[0]), int(time_us[-1])
+        unit_us, times = _packed(time_us) if ordered else (0, time_us.copy())
+        arrays = times, power_mw.copy()
+        return cls(first_us, last_us, time_us.size, unit_us, (times.dtype, power_mw.dtype), arrays)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all readings."""
+        return self.size * sum(dtype.itemsize for dtype in self.dtypes)
+
+
+def _packed(time_us: NDArray[np.int64]) -> tuple[int, NDArray[np.integer[Any]]]:
+    """Count ascending times from the first in as large a unit as they all are multiples of, if 32 bits hold that."""
+    since = time_us - time_us[0]
+    for unit_us in _UNITS_US:
+        steps = since // unit_us
+        if steps[-1] <= _MOST and (unit_us == 1 or bool((steps * unit_us == since).all())):
+            return unit_us, steps.astype(np.uint32)
+    return 0, time_us.copy()
 
 
 class KeptSeries(Mapping[SeriesName, Trace]):
@@ -72,11 +112,11 @@ class KeptSeries(Mapping[SeriesName, Trace]):
         if not time_us.size:
             return
         pieces = self._pieces.setdefault(name, [])
-        if not (time_us[1:] > time_us[:-1]).all() or (pieces and time_us[0] <= pieces[-1].last_us):
+        ordered = bool((time_us[1:] > time_us[:-1]).all())
+        if not ordered or (pieces and time_us[0] <= pieces[-1].last_us):
             self._unordered.add(name)
-        first_us, last_us = int(time_us[0]), int(time_us[-1])
-        pieces.append(_Piece(first_us, last_us, time_us.size, (time_us, power_mw), dtype=power_mw.dtype))
-        self._held += time_us.nbytes + power_mw.nbytes
+        pieces.append(_Piece.of(time_us, power_mw, ordered=ordered))
+        self._held += pieces[-1].nbytes
         if self._held > self._in_memory:
             self._write_out()
 
@@ -95,19 +135,19 @@ class KeptSeries(Mapping[SeriesName, Trace]):
             time_us, power = (np.concatenate(column) for column in zip(*parts, strict=True))
             unique, first = np.unique(time_us, return_index=True)
             doubled += time_us.size - unique.size
-            kept = unique, power[first]
-            self._pieces[name] = [
-                _Piece(int(unique[0]), int(unique[-1]), unique.size, kept, dtype=kept[1].dtype),
-            ]
+            self._pieces[name] = [_Piece.of(unique, power[first])]
         self._unordered.clear()
         self._held = sum(
-            time_us.nbytes + power.nbytes
-            for pieces in self._pieces.values()
-            for time_us, power in (piece.arrays for piece in pieces if piece.arrays is not None)
+            piece.nbytes for pieces in self._pieces.values() for piece in pieces if piece.arrays is not None
         )
         if self._held > self._in_memory:
             self._write_out()
         return doubled
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of readings in memory."""
+        return self._held
 
     def close(self) -> None:
         """Let go of all readings; of the series their names are left."""
@@ -164,13 +204,16 @@ class KeptSeries(Mapping[SeriesName, Trace]):
         return np.concatenate([time for time, _ in parts]), np.concatenate([power for _, power in parts])
 
     def _read(self, piece: _Piece) -> tuple[NDArray[np.int64], NDArray[np.integer[Any]]]:
-        if piece.arrays is not None:
-            return piece.arrays
+        times, power = piece.arrays or self._from_file(piece)
+        time_us: NDArray[np.int64] = times.astype(np.int64)
+        return piece.first_us + time_us * piece.unit_us if piece.unit_us else time_us, power
+
+    def _from_file(self, piece: _Piece) -> tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]]]:
         if self._file is None:
             raise ValueError("a piece that is not in memory is in the file")
         self._file.seek(piece.place)
-        time_us = np.frombuffer(self._file.read(8 * piece.size), np.int64)
-        return time_us, np.frombuffer(self._file.read(piece.dtype.itemsize * piece.size), piece.dtype)
+        times, power = (np.frombuffer(self._file.read(dtype.itemsize * piece.size), dtype) for dtype in piece.dtypes)
+        return times, power
 
     def _write_out(self) -> None:
         """Write all that is in memory behind what is in the file."""
@@ -182,11 +225,10 @@ class KeptSeries(Mapping[SeriesName, Trace]):
                 for piece in reversed(pieces):
                     if piece.arrays is None:
                         break
-                    time_us, power = piece.arrays
-                    self._file.write(np.ascontiguousarray(time_us).data)
-                    self._file.write(np.ascontiguousarray(power).data)
+                    for array in piece.arrays:
+                        self._file.write(np.ascontiguousarray(array).data)
                     piece.arrays, piece.place = None, place
-                    place += time_us.nbytes + power.nbytes
+                    place += piece.nbytes
             self._file.flush()
         except OSError as error:
             raise InputError(

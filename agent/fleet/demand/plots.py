@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wattshed.agent.fleet.demand.findings import Findings
 
 MOST_POINTS = 4000
+_HEADROOM = 1.05
 _UNIX_S = 1e8
 """A load that begins before this counts its time from its own beginning."""
 
@@ -39,7 +40,7 @@ def draw(found: Findings, path: str) -> None:
     from matplotlib import rc_context  # noqa: PLC0415  (an extra)
     from matplotlib.figure import Figure  # noqa: PLC0415  (an extra)
 
-    with_transformer = found.figures.ageing is not None
+    with_transformer = found.shown.ageing is not None
     with rc_context(STYLE):
         figure = Figure(figsize=(9.0, 10.5 if with_transformer else 8.0), layout="constrained")
         axes: list[Any] = list(figure.subplots(4 if with_transformer else 3, 1))
@@ -48,10 +49,15 @@ def draw(found: Findings, path: str) -> None:
         known = np.sort(found.load.steps_w[~np.isnan(found.load.steps_w)])[::-1]
         at = np.unique(np.linspace(0, known.size - 1, MOST_POINTS).astype(np.int64))
         axes[1].plot(100.0 * (at + 0.5) / known.size, known[at] / scale, color=COLOURS[0])
-        axes[1].set(xlabel="% of the time at or above", ylabel=unit, title="Load duration", ylim=(0, None))
+        axes[1].set(
+            xlabel="% of the time at or above",
+            ylabel=unit,
+            title="Load duration",
+            ylim=(0, _HEADROOM * found.shown.demand.max_w / scale or None),
+        )
         _spectrum(axes[2], found, scale, unit)
-        if found.figures.ageing is not None:
-            _hot_spot(axes[3], found, found.figures.ageing.hot_spot_c)
+        if found.shown.ageing is not None:
+            _hot_spot(axes[3], found, found.shown.ageing.hot_spot_c)
         save(figure, path)
 
 
@@ -68,7 +74,7 @@ def _along(axis: Any, found: Findings, position: NDArray[np.float64], span_s: fl
 
 def _hot_spot(axis: Any, found: Findings, hot_spot_c: NDArray[np.float64]) -> None:
     position, low, high = thinned(hot_spot_c)
-    places = _along(axis, found, position, hot_spot_c.size * found.load.step_s)
+    places = _along(axis, found, position, hot_spot_c.size * found.shown.demand.step_s)
     axis.fill_between(places, low, high, color=COLOURS[4], linewidth=0.8, edgecolor=COLOURS[4])
     axis.axhline(110.0, color=INK, linestyle=":", label="110 °C, normal ageing")
     axis.set(ylabel="hot spot, °C", title="Transformer")
@@ -79,12 +85,29 @@ def _over_time(axis: Any, found: Findings, scale: float, unit: str) -> None:
     position, low, high = thinned(found.load.steps_w)
     places = _along(axis, found, position, found.figures.demand.span_s)
     axis.fill_between(places, low / scale, high / scale, color=COLOURS[0], linewidth=0.8, edgecolor=COLOURS[0])
-    axis.set(ylabel=unit, title=f"Power, mean of {found.load.step_s:g} s steps", ylim=(0, None))
+    of = "" if found.high is None else f" of {found.of}, that with the median peak"
+    axis.set(
+        ylabel=unit,
+        title=f"Power{of}, mean of {found.load.step_s:g} s steps",
+        ylim=(0, _HEADROOM * found.shown.demand.max_w / scale or None),
+    )
 
 
 def _spectrum(axis: Any, found: Findings, scale: float, unit: str) -> None:
-    s = found.figures.spectrum
+    s = found.shown.spectrum
     shown = (s.frequency_hz > 0.0) & (s.frequency_hz <= s.observable_up_to_hz)
     if (s.density[shown] > 0.0).any():
         axis.loglog(s.frequency_hz[shown], np.sqrt(s.density[shown]) / scale, color=COLOURS[2])
+        for line in found.lines if found.high is None else ():
+            axis.axvline(line.hz, color=INK, linestyle=":", linewidth=0.8)
+            axis.annotate(
+                line.frequency,
+                (line.hz, 1.0),
+                (-2, -2),
+                xycoords=("data", "axes fraction"),
+                fontsize=8,
+                textcoords="offset points",
+                va="top",
+                ha="right",
+            )
     axis.set(xlabel="Hz", ylabel=f"{unit} per root Hz", title=f"Swings, observable up to {s.observable_up_to_hz:g} Hz")

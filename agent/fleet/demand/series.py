@@ -191,7 +191,9 @@ class _Reading:
         """Put what waits into the series, GPU by GPU."""
         if not self._waits:
             return
-        number, time_us, power_mw, counter_mj = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
+        number, time_us, power_mw, counter_mj = (
+            column[0] if len(column) == 1 else np.concatenate(column) for column in zip(*self._waiting, strict=True)
+        )
         self._waiting, self._waits = [], 0
         if (number[1:] < number[:-1]).any():
             order, offsets = dealt(number, len(self._names))

@@ -23,7 +23,7 @@ BANDS_HZ = {"below 1 Hz": (0.0, 1.0), "0.1-20 Hz": (0.1, 20.0), "0.2-3 Hz": (0.2
 SLOWEST_HZ, FASTEST_HZ = 0.1, 20.0
 """Beyond these there are ``slower`` and ``faster``."""
 _LONG = 1 << 14  # readings of a stretch: below, the products lie too far apart, and nobody waits
-_WHOLE = 1 << 22  # readings: of more, a length is taken whose transform is quick
+_WHOLE = 1 << 20  # readings: of more, a length is taken whose transform is quick, up to 0.2 % less
 _LEAST = 8  # readings
 
 
@@ -121,7 +121,7 @@ def line_powers(power_w: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def whole_length(n: int) -> int:
     """Choose the readings of a periodogram: all, but of very many the most whose transform is quick."""
-    return n if n <= _WHOLE else next(length for length in range(n, 0, -1) if _is_smooth(length))
+    return n if n <= _WHOLE else next(length for length in range(n, 0, -1) if _is_smooth(length, (2, 3, 5, 7)))
 
 
 def segment_length(n: int) -> int:
@@ -135,8 +135,8 @@ def segment_length(n: int) -> int:
     return next(even for even in range(length, 0, -2) if _is_smooth(even))
 
 
-def _is_smooth(number: int) -> bool:
-    for prime in (2, 3, 5):
+def _is_smooth(number: int, primes: tuple[int, ...] = (2, 3, 5)) -> bool:
+    for prime in primes:
         while number % prime == 0:
             number //= prime
     return number == 1

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wattshed.agent.fleet.estimate.design import Design, Spread
+    from wattshed.agent.fleet.estimate.intervals import Interval
 
 LARGE_SHARE = 0.05
 """A sampled unit above this share of the total, and three times its stratum's mean, calls for a take-all stratum."""
@@ -26,7 +27,11 @@ FEW, MOST_OF_FEW = 5, 0.2
 """A stratum with fewer sampled units and more than this share of the total has a variance that is hardly known."""
 
 
-def cautions(design: Design, spread: Spread, value: NDArray[np.float64], kind: str) -> tuple[str, ...]:
+UNSEEN = 0.05
+"""Chance with which a sample misses a kind of host that is as large as it is said to be."""
+
+
+def cautions(design: Design, spread: Spread, value: NDArray[np.float64], bounds: Interval) -> tuple[str, ...]:
     """Say what makes the interval doubtful.
 
     Parameters
@@ -36,10 +41,10 @@ def cautions(design: Design, spread: Spread, value: NDArray[np.float64], kind: s
         Sampling error of the total.
     value : float64[u]
         Weighted values of the units, which sum to the total.
-    kind : str
-        Of the interval.
+    bounds : Interval
+        Of the total.
     """
-    if kind == "bounded":
+    if bounds.kind == "bounded":
         return ()  # it covers whatever the population is
     return (
         *_unmeasured(design),
@@ -47,6 +52,7 @@ def cautions(design: Design, spread: Spread, value: NDArray[np.float64], kind: s
         *_flat(design, spread),
         *_few(design, spread, value),
         *_skewed(spread),
+        *_unseen(design, value, bounds),
         *_large_units(design, value),
     )
 
@@ -101,6 +107,30 @@ def _skewed(spread: Spread) -> Iterator[str]:
         yield (
             f"the sampling error is skewed ({g:.2g}): the interval may cover less than it says; measure more, put the "
             "largest hosts into a stratum that is taken whole, or give limits and --interval bounded"
+        )
+
+
+def _unseen(design: Design, value: NDArray[np.float64], bounds: Interval) -> Iterator[str]:
+    """Say how many hosts of another kind a sample may have missed, if they would leave a narrow interval.
+
+    Of K such hosts among N none is among n drawn with chance (1 - n / N)^K or less.
+    """
+    if bounds.lower is None or bounds.upper is None or not design.equal:
+        return
+    sample, n = design.sample, design.sample.counted
+    hosts = sample.population.hosts
+    half = 0.5 * (bounds.upper - bounds.lower)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        missed = np.minimum(np.log(UNSEEN) / np.log1p(-n / hosts), hosts - n)
+        change = missed / hosts * sums(sample.unit_stratum, value, n.size)
+    # Strata of fewer hosts have a warning of their own.
+    change[(n < FEW) | (n == hosts)] = 0.0
+    if half > 0.0 and abs(change[h := int(np.argmax(np.abs(change)))]) > half:
+        unit, stratum = sample.primary, sample.population.strata[h]
+        yield (
+            f"the {n[h]} measured {unit}s of stratum {stratum} may have missed a kind of {unit} that is "
+            f"{missed[h] / hosts[h]:.1%} of it, and could change the total by more than the interval says: measure "
+            "more, or give limits and --interval bounded"
         )
 
 

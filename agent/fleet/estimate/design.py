@@ -63,6 +63,8 @@ class Design:
         Chance of two primary units to be drawn together.
     two_stages : bool
         Whether units were sampled within primary units.
+    equal : bool
+        Whether the primary units of a stratum had the same chance.
     """
 
     sample: Sample
@@ -70,6 +72,7 @@ class Design:
     weight: NDArray[np.float64]
     joint: NDArray[np.float64] | None = None
     two_stages: bool = False
+    equal: bool = True
 
     @property
     def open(self) -> NDArray[np.int64]:
@@ -151,10 +154,10 @@ def drawn(sample: Sample, method: str, joint: NDArray[np.float64] | None = None)
     rows = sample.unit_host
     if method == "pi" and "weight" in sample.columns:
         # A weight says for how many a row stands, not that they were drawn without replacement.
-        return Design(sample, np.ones(len(sample.names)), sample.numbers("weight"))
+        return Design(sample, np.ones(len(sample.names)), sample.numbers("weight"), equal=False)
     if method in ("pps", "pi"):
         pi = _in_proportion(sample) if method == "pps" else _stated(sample)
-        return Design(sample, 1.0 - pi, 1.0 / pi[rows], joint)
+        return Design(sample, 1.0 - pi, 1.0 / pi[rows], joint, equal=False)
     hosts, n = sample.population.hosts, sample.counted
     with np.errstate(invalid="ignore", divide="ignore"):
         pi = (n / hosts)[sample.stratum]

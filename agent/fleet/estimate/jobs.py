@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 JOB, JOB_HOSTS = "job", "job_hosts"
 
 TOGETHER = 1.8
-"""Pairs of hosts in one job over those expected of random hosts, from which whole jobs were drawn."""
+"""Pairs of hosts in one job over those expected of random hosts, from which jobs were drawn.
+
+Whole jobs that are a share f of all hosts have 1 / f: of many hosts less is enough, for it cannot be chance.
+"""
 
 BY_CHANCE = 0.01
 """Pairs that chance would give this often prove nothing."""
@@ -55,7 +58,8 @@ def by_job(sample: Sample) -> tuple[Sample, tuple[str, ...]]:
     told = f"{len(index)} jobs have the {len(sample.names)} measured hosts"
     if JOB_HOSTS in sample.columns:
         expected = _expected(sample)
-        if pairs <= TOGETHER * expected or _at_least(pairs, expected) > BY_CHANCE:
+        share = len(sample.names) / max(int(sample.population.hosts[sample.sampled > 0].sum()), 1)
+        if pairs <= min(TOGETHER, 0.5 + 0.5 / share) * expected or _at_least(pairs, expected) > BY_CHANCE:
             return sample, ()
         said = (
             f"{told}, {pairs} pairs of them in one job where {expected:.3g} are expected of random hosts: jobs were "
@@ -103,8 +107,7 @@ def _expected(sample: Sample) -> float:
 
 
 def _at_least(pairs: int, expected: float) -> float:
-    """Chance of so many events or more where so many are expected (Poisson)."""
+    """Bound the chance of so many events or more where fewer are expected (Poisson, by Chernoff)."""
     if expected <= 0.0:
         return 0.0
-    below = sum(math.exp(k * math.log(expected) - expected - math.lgamma(k + 1)) for k in range(pairs))
-    return max(0.0, 1.0 - below)
+    return math.exp(pairs - expected - pairs * math.log(pairs / expected)) if pairs > expected else 1.0
