@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from wattshed.agent.fleet.demand.series import LoadRecording
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Load:
     """Power on an even grid.
 
@@ -58,7 +59,7 @@ class Load:
         """How much of each step is known, s: float64[n]."""
         return np.where(np.isnan(self.power_w), 0.0, self.step_s) if self.known_s is None else self.known_s
 
-    @property
+    @cached_property
     def steps_w(self) -> NDArray[np.float64]:
         """Power of the steps of which at least half is known, W: float64[n]; NaN for the others.
 
@@ -74,7 +75,7 @@ class Load:
         begin, end = self.longest
         return self.steps_w[begin:end]
 
-    @property
+    @cached_property
     def longest(self) -> tuple[int, int]:
         """Steps from which and to which the longest stretch without a hole reaches."""
         edges = np.flatnonzero(np.diff(np.concatenate(([1], np.isnan(self.steps_w).astype(np.int8), [1]))))
