@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ALL = "hosts"
 """Column of a table of margins that stands for the number of all units."""
 
-CLOSE, PASSES = 1e-9, 10_000
+CLOSE, PASSES = 1e-9, 2000
 
 
 @dataclass(frozen=True, slots=True)

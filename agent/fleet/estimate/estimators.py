@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wattshed.agent.fleet.estimate.calibration import Margins
+    from wattshed.agent.fleet.estimate.change import Change
     from wattshed.agent.fleet.estimate.design import Spread
     from wattshed.agent.fleet.estimate.fitting import Fitted
     from wattshed.agent.fleet.estimate.sample import Sample
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 class StratumEstimate:
     """One stratum: its part of the total (None where nothing was measured), and its part of the sampling error.
 
-    ``mean`` and ``sd`` are of the primary units' totals; ``se`` is None where there is no variance.
+    ``mean`` and ``sd`` are of what ``hosts`` counts; ``se`` is None where there is no variance.
     """
 
     stratum: str
@@ -91,6 +92,8 @@ class Estimate:
     skewness : float or None
         Of the total's sampling error.
     domains : tuple of DomainEstimate
+    change : Change or None
+        Since an earlier sample, where there is one.
     """
 
     total: float | None
@@ -110,6 +113,7 @@ class Estimate:
     interval: str = "t"
     skewness: float | None = None
     domains: tuple[DomainEstimate, ...] = ()
+    change: Change | None = None
 
 
 def estimate(
@@ -205,21 +209,22 @@ def _strata(found: Fitted, spread: Spread) -> tuple[StratumEstimate, ...]:
     design, sample = found.design, found.design.sample
     population, n = sample.population, sample.sampled
     totals = sums(sample.unit_stratum, found.weight * sample.value, n.size)
-    # What varies between primary units: their totals, expanded by what was not measured within them.
-    inside = sample.value
+    # What ``hosts`` counts: primary units, their totals expanded by what was not measured within them, or units.
+    z, group, counted = sample.value, sample.unit_stratum, sample.counted
     if design.two_stages:
-        inside = inside * (sample.units / sample.measured)[sample.unit_host]
-    z = sums(sample.unit_host, inside, len(sample.names))
+        z = z * (sample.units / sample.measured)[sample.unit_host]
+    if not sample.hosts_are_units:
+        z, group = sums(sample.unit_host, z, len(sample.names)), sample.stratum
     with np.errstate(invalid="ignore", divide="ignore"):
-        means = sums(sample.stratum, z, n.size) / n
-        deviations = np.sqrt(sums(sample.stratum, (z - means[sample.stratum]) ** 2, n.size) / (n - 1))
-    deviations[n < 2] = math.nan
+        means = sums(group, z, n.size) / counted
+        deviations = np.sqrt(sums(group, (z - means[group]) ** 2, n.size) / (counted - 1))
+    deviations[counted < 2] = math.nan
     return tuple(
         StratumEstimate(
             name,
             int(population.hosts[h]),
-            int(sample.counted[h]),
-            bool(sample.counted[h] == population.hosts[h]),
+            int(counted[h]),
+            bool(counted[h] == population.hosts[h]),
             _known(means[h]),
             _known(deviations[h]),
             None if population.hosts[h] and not n[h] else float(totals[h]),

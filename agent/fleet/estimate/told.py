@@ -48,12 +48,11 @@ def estimate_json(found: Estimate, unit: str = "", *, boundary: str = "", span: 
         "meter_se": found.meter_se,
         "measured_total": found.measured_total,
         "warnings": list(found.warnings),
+        **({} if found.change is None else {"change": asdict(found.change)}),
     }
 
 
-def estimate_parts(
-    found: Estimate, unit: str = "", *, boundary: str = "", span: str = "", moved: Change | None = None
-) -> list[str | TableRows]:
+def estimate_parts(found: Estimate, unit: str = "", *, boundary: str = "", span: str = "") -> list[str | TableRows]:
     """Lay an estimate, and the change to it, out for a terminal."""
     percent = f"{found.confidence:.0%}"
     if found.total is None:
@@ -87,7 +86,7 @@ def estimate_parts(
     columns = table(("stratum", "hosts", "mean", "sd", "total", "se"), rows)
     return [
         head,
-        *([] if moved is None else [change_line(moved, percent, unit)]),
+        *([] if found.change is None else [change_line(found.change, percent, unit)]),
         made,
         "",
         columns,
