@@ -16,7 +16,7 @@ _EXAMPLES = {
   wattshed fleet estimate --sample sample.csv --population fleet.csv --plan 2%
       also how many hosts the next sample takes for an interval of ±2%
   wattshed fleet estimate --sample sample.csv --population fleet.csv --by rack
-  wattshed fleet estimate --sample now.csv --population all.csv --against old.csv
+  wattshed fleet estimate --sample now.csv --population p.csv --against old.csv
   wattshed fleet estimate --prometheus http://prom:9090 --inventory FLEET.toml
       from the agents of the hosts that are measured
 """,

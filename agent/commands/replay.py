@@ -54,7 +54,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_reading_flags(parser)
     parser.add_argument("--jobs", metavar="F", help="who held which GPU: job,host,gpu,start,end, or sacct -P")
     parser.add_argument("--job-columns", metavar="k=v,...", help="columns of another tool's jobs table")
-    parser.add_argument("--work", metavar="F", help="what jobs did: job,time,unit,count (recordings may know it)")
+    parser.add_argument(
+        "--work",
+        metavar="F",
+        help="what jobs did: job,time,unit,count, or counters of servers as Prometheus answers",
+    )
+    parser.add_argument("--work-columns", metavar="k=v,...", help="its columns, or the label of the job: job=pod")
     parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
     parser.add_argument(
         "--plot", metavar="FILE", help="also draw power over time by job (SVG or PNG; needs the extra 'plot')"

@@ -12,7 +12,8 @@ from wattshed.agent.fleet.estimate.action import estimate_sample
 from wattshed.agent.fleet.estimate.node_model import fit
 from wattshed.agent.fleet.flags import is_given
 from wattshed.agent.fleet.live.inventory import read_inventory
-from wattshed.agent.fleet.live.site import ask, extrapolate
+from wattshed.agent.fleet.live.rules import survey
+from wattshed.agent.fleet.live.site import extrapolate
 from wattshed.agent.fleet.printing import answer
 from wattshed.agent.fleet.report import (
     fleet_json,
@@ -34,7 +35,7 @@ def estimate_fleet(args: argparse.Namespace) -> int:
         inventory = read_inventory(args.inventory)
         if is_given(args, "--meter-sigma"):
             inventory = replace(inventory, meter_gain_sigma=args.meter_sigma)
-        measured = ask(Prometheus(args.prometheus, timeout_s=args.timeout), inventory)
+        measured = survey(Prometheus(args.prometheus, timeout_s=args.timeout), inventory)
         fleet = extrapolate(inventory, measured, confidence=args.confidence)
         return answer(fleet_json(fleet), fleet_parts(fleet), as_json=args.json)
     if not all(filed) or any(live):

@@ -12,7 +12,7 @@ import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.dialect import PACKED, sniff
@@ -177,6 +177,41 @@ def read_table(
     if dialect.delimiter == PACKED:
         text = text.replace(", ", PACKED)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=dialect.delimiter, skipinitialspace=True, strict=True)
+    return read_rows(reader, where, required, used=used, lower=lower, decimal_comma=dialect.delimiter != ",")
+
+
+class RowsOfCells(Protocol):
+    """Rows of cells, as `csv.reader` has them: ``line_num`` is the line of the last one."""
+
+    @property
+    def line_num(self) -> int:
+        """1-based."""
+
+    def __iter__(self) -> Iterator[list[str]]:
+        """Yield the header, then the rows."""
+
+
+def read_rows(
+    reader: RowsOfCells,
+    where: str,
+    required: Sequence[str],
+    *,
+    used: Sequence[str] | None = None,
+    lower: bool = True,
+    decimal_comma: bool = False,
+) -> Iterator[Row]:
+    """Rows of a table that is cells already, see `read_table`.
+
+    Parameters
+    ----------
+    reader : RowsOfCells
+    where : str
+        What it is, for messages.
+    required, used : sequence of str
+    lower : bool
+    decimal_comma : bool
+        Whether a comma within a number is a point.
+    """
     columns: dict[str, int] = {}
     try:
         for cells in reader:
@@ -195,7 +230,7 @@ def read_table(
                     min(len(cells), len(columns)) + 1,
                 )
             named = dict(zip(columns, (c.strip() for c in cells), strict=True))
-            yield Row(where, reader.line_num, named, columns, decimal_comma=dialect.delimiter != ",")
+            yield Row(where, reader.line_num, named, columns, decimal_comma=decimal_comma)
     except csv.Error as error:
         raise InputError(f"is not CSV ({error})", where, reader.line_num) from None
     if not columns:

@@ -25,6 +25,7 @@ from wattshed.agent.traces.sources import find
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from wattshed.agent.inputs.frames import Frame
     from wattshed.agent.library.paths import Path as AnyPath
     from wattshed.agent.library.paths import Paths
     from wattshed.agent.replay.books import Settings
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 def replay(
     paths: Paths,
-    jobs: AnyPath | None = None,
+    jobs: AnyPath | Frame | None = None,
     *,
     columns: Columns | None = None,
     where: Conditions = (),
@@ -48,7 +49,8 @@ def replay(
     max_power: float | None = None,
     job_columns: Columns | None = None,
     idle_watts: float | None = None,
-    work: AnyPath | None = None,
+    work: AnyPath | Frame | None = None,
+    work_columns: Columns | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     workers: int | None = None,
     scheduler: str | None = None,
@@ -72,9 +74,9 @@ def replay(
     ----------
     paths : path or sequence of paths
         Recordings of the agent, logs of other tools, or folders of them; ``FILE@HOST`` names the host of one.
-    jobs : path, optional
+    jobs : path or table, optional
         Who held which GPU: ``job,host,gpu,start,end``, or an accounting dump of Slurm. Without it, owners come from
-        the recording.
+        the recording. A table is one of pandas, polars, pyarrow or any library that hands tables over as Arrow.
     columns, job_columns : str or mapping, optional
         Names of columns, for a table whose columns cannot be told by their names: ``{"time": "ts:ms", "gpu": "id",
         "power": "board:mW"}``, or the same as text, ``"time=ts:ms,gpu=id,power=board:mW"``.
@@ -90,8 +92,11 @@ def replay(
         Readings above it are rejected; 20,000 if nothing is said.
     idle_watts : float, optional, W
         Idle power of every GPU: its share is static.
-    work : path, optional
-        What jobs did: ``job,time,unit,count``. A recording of the agent knows what it heard of by itself.
+    work : path or table, optional
+        What jobs did: ``job,time,unit,count``, or counters of inference servers as Prometheus answers them
+        (docs/work.md). A recording of the agent knows what it heard of by itself.
+    work_columns : str or mapping, optional
+        What its columns, or the label that names the job, are called: ``{"job": "pod"}``.
     device : {"auto", "cpu", "cuda"}
         Where power is summed. The integers are the same.
     workers : int, optional
@@ -141,23 +146,22 @@ def replay(
     options = options_from(
         columns=columns, where=where, period=period, timezone=timezone, max_gap=max_gap, max_power=max_power
     )
-    given = {"jobs": _text(jobs), "work": _text(work)}
-    settings = settings_from(options, job_columns=job_columns, idle_watts=idle_watts, **given)
+    settings = settings_from(
+        options, jobs=jobs, job_columns=job_columns, idle_watts=idle_watts, work=work, work_columns=work_columns
+    )
     asked: dict[str, object] = {"jobs": jobs, "work": work, "openmetrics": openmetrics, "remote_write": remote_write}
-    asked |= {"history": history, "device": device, "workers": workers, "scheduler": scheduler, "by": by}
-    asked |= {"price": price, "carbon": carbon, "pue": pue, "html": html}
-    refuse(asked)
-    said = (by, html, price, carbon, pue, currency, tariff_columns)
-    tariffs = None if all(one is None for one in said) else tariffs_from(
+    asked |= {"history": history, "device": device, "workers": workers, "scheduler": scheduler}
+    asks = any(one is not None for one in (by, html, price, carbon, pue, currency, tariff_columns))
+    refuse(asked | {"by": asks or None})
+    tariffs = tariffs_from(
         price=price, currency=currency, carbon=carbon, pue=pue, basis=basis, sequence=sequence, area=area,
         columns=tariff_columns,
-    )  # fmt: skip
+    ) if asks else None  # fmt: skip
     chains = find(traces, options)
     refuse_for_runs(asked, chains)
     power = partial(_power_over_time, traces, settings)
     if workers is not None or scheduler is not None:
-        count = 0 if workers is None else int(quantity(workers, "number of workers", 1.0))
-        done = replay_on_cluster(chains, settings, device=device, workers=count, scheduler=scheduler or "")
+        done = replay_on_cluster(chains, settings, device=device, workers=_count(workers), scheduler=scheduler or "")
         return Report(done, power, title_of(traces))
     with Amounts(tariffs, by=_checked(by), html=_text(html), history=_text(history)) as amounts:
         sent: list[str] = []
@@ -167,6 +171,10 @@ def replay(
         report = Report(done, power, title_of(traces), amounts, of_page)
         report.notes += sent
     return report
+
+
+def _count(workers: int | None) -> int:
+    return 0 if workers is None else int(quantity(workers, "number of workers", 1.0))
 
 
 def _text(path: AnyPath | None) -> str | None:

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from wattshed.agent.inputs.report import SourceReport
-    from wattshed.agent.replay.told_work import ToldWork
+    from wattshed.agent.replay.work_feed import WorkFeed
     from wattshed.agent.traces.jobs.assignment import Assignment
     from wattshed.agent.traces.jobs.jobs_file import JobRow
     from wattshed.agent.traces.jobs.survey import Survey
     from wattshed.agent.traces.options import Options
-    from wattshed.agent.window import Device
+    from wattshed.agent.window import Device, WorkRow
     from wattshed.kernels.billing.power_runs import BookPowers
 
     Tell = Callable[["Part", str, int, int], None]
@@ -57,8 +57,8 @@ class Settings:
         -1: each trace's own.
     notes : tuple of str
         What the user should know about the jobs.
-    work : tuple of ToldWork
-        What the jobs did, where a table says it.
+    work : tuple of WorkRow
+        What the jobs did, where a table says it, in the order of time.
     """
 
     options: Options
@@ -66,7 +66,7 @@ class Settings:
     idle_mw: int = MISSING
     max_gap_us: int = MISSING
     notes: tuple[str, ...] = ()
-    work: tuple[ToldWork, ...] = ()
+    work: tuple[WorkRow, ...] = ()
 
 
 @dataclass(slots=True)
@@ -145,6 +145,7 @@ def book(
     see: Callable[[Window], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
     gather: int = 0,
+    feed: WorkFeed | None = None,
 ) -> Part:
     """Book one piece of a chain.
 
@@ -164,6 +165,8 @@ def book(
         Asked between blocks; when it says so, what was read is booked and the rest left.
     gather : int
         Book power readings in runs of so many rows, as a device wants them; 0: in runs that suit the CPU's caches.
+    feed : WorkFeed, optional
+        Has the work of the jobs.
 
     Returns
     -------
@@ -181,10 +184,12 @@ def book(
         from wattshed.agent.replay.runs import book_runs as book_table_of_runs  # noqa: PLC0415
 
         book_table_of_runs(chain, settings.options, part)
+        if feed is not None:
+            feed.enter(part.accounts.ledger)
         return part
     assignment = _assignment(settings)
     whose = _Whose(assignment, part.times) if assignment is not None else None
-    whole = cut is not None or see is not None
+    whole = cut is not None or see is not None or feed is not None
     together = _TOGETHER if chain.native else _WINDOWS_TOGETHER
     stream = chain.windows(settings.options, stop) if whole else chain.batches(settings.options, stop)
     first = next(stream, None)
@@ -201,11 +206,12 @@ def book(
                 continue
             told = _told_all(item, settings)
             window = told if assignment is None else assignment.apply(told)
-            if see is not None:
-                see(window)
-            for piece in [window] if cut is None else cut(window):
-                part.accounts.add(piece)
-                _note(part, piece, tell)
+            for fed in [window] if feed is None else feed.into(window, native=chain.native):
+                if see is not None:
+                    see(fed)
+                for piece in [fed] if cut is None else cut(fed):
+                    part.accounts.add(piece)
+                    _note(part, piece, tell)
         _count_rejected(part, chain.report_of(day), before)
     if assignment is not None:
         part.less_time.update(assignment.less_time)

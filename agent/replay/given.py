@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +13,14 @@ from wattshed.agent.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from wattshed.agent.inputs.frames import Frame
     from wattshed.agent.replay.books import Settings
-    from wattshed.agent.replay.told_work import ToldWork
+    from wattshed.agent.traces.jobs.jobs_file import JobRow
     from wattshed.agent.traces.options import Options
+    from wattshed.agent.window import WorkRow
 
     Columns = str | Mapping[str, str]
+    Source = str | os.PathLike[str] | Frame
     Conditions = str | Sequence[str] | Mapping[str, str | Sequence[str]]
 
 _MOST = 1e9
@@ -104,24 +108,27 @@ def options_from(
 def settings_from(
     options: Options,
     *,
-    jobs: str | None = None,
+    jobs: Source | None = None,
     job_columns: Columns | None = None,
     idle_watts: float | None = None,
-    work: str | None = None,
+    work: Source | None = None,
+    work_columns: Columns | None = None,
 ) -> Settings:
     """Make settings of what is said about jobs.
 
     Parameters
     ----------
     options : Options
-    jobs : str, optional
-        Path of the jobs file.
+    jobs : path or Frame, optional
+        The jobs file, or a table.
     job_columns : str or mapping, optional
         Its columns, where they are called otherwise.
     idle_watts : float, optional, W
         Idle power of every GPU.
-    work : str, optional
-        Path of a table of what the jobs did.
+    work : path or Frame, optional
+        What the jobs did: a file of a table or of series, or a table.
+    work_columns : str or mapping, optional
+        What its columns, or the label that names the job, are called.
 
     Raises
     ------
@@ -132,20 +139,40 @@ def settings_from(
     from wattshed.agent.replay.books import Settings  # noqa: PLC0415
     from wattshed.agent.window import MISSING  # noqa: PLC0415
 
-    rows, report = None, SourceReport(jobs or "")
-    if jobs:
+    rows, report = None, SourceReport(_name(jobs, "jobs"))
+    if jobs is not None:
         from wattshed.agent.traces.jobs.jobs_file import parse_job_columns, read_jobs  # noqa: PLC0415
 
         spec = parse_job_columns(job_columns) if job_columns else None
-        rows = tuple(read_jobs(Path(jobs), options.local, spec, report))
+        source = Path(jobs) if isinstance(jobs, str | os.PathLike) else jobs
+        rows = tuple(read_jobs(source, options.local, spec, report))
     idle_mw = MISSING if idle_watts is None else round(watts(idle_watts) * 1e3)
-    notes = (*(f"{jobs}: {note}" for note in report.notes), *report.left_out())
-    told: tuple[ToldWork, ...] = ()
-    if work:
-        from wattshed.agent.replay.told_work import read_work  # noqa: PLC0415
+    notes = (*(f"{report.path}: {note}" for note in report.notes), *report.left_out())
+    did, more = _work(work, work_columns, options, rows or ())
+    return Settings(options, rows, idle_mw, options.max_gap_us, (*notes, *more), did)
 
-        told = tuple(read_work(work, options.local))
-    return Settings(options, rows, idle_mw, options.max_gap_us, notes, told)
+
+def _work(
+    work: Source | None, columns: Columns | None, options: Options, jobs: Sequence[JobRow]
+) -> tuple[tuple[WorkRow, ...], list[str]]:
+    """Read what the jobs did, and what is to be said about that."""
+    if work is None:
+        return (), []
+    from wattshed.agent.inputs.report import SourceReport  # noqa: PLC0415 - for those who have such a table
+    from wattshed.agent.replay.work_tables import parse_work_columns, read_work  # noqa: PLC0415
+
+    since_us: dict[str, int] = {}
+    for row in jobs:
+        since_us[row.job] = min(since_us.get(row.job, row.start_us), row.start_us)
+    report = SourceReport(_name(work, "work"))
+    spec = parse_work_columns(columns) if columns else {}
+    source = os.fspath(work) if isinstance(work, str | os.PathLike) else work
+    rows = read_work(source, options.local, spec, since_us, report)
+    return tuple(rows), [*(f"{report.path}: {note}" for note in report.notes), *report.left_out()]
+
+
+def _name(source: Source | None, what: str) -> str:
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else what
 
 
 def _conditions(where: Conditions) -> dict[str, tuple[str, ...]]:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.ledger import GpuKey
     from wattshed.agent.replay.books import Part, Settings, Tell
     from wattshed.agent.replay.power import PowerOverTime
+    from wattshed.agent.replay.work_feed import WorkFeed
     from wattshed.agent.traces.sources import Chain
     from wattshed.agent.window import Readings, Window
 
@@ -206,6 +207,7 @@ def book_with_points(
     see: Callable[[Window], None] | None = None,
     stop: Callable[[], bool],
     power: PowerOverTime | None = None,
+    feed: WorkFeed | None = None,
 ) -> Part:
     """Book a chain in this process, and note its energies every 15 s and at the end, and its power if wanted."""
     part = new_part(settings)
@@ -227,7 +229,7 @@ def book_with_points(
             yield from [at_step] if follower is None else follower.cut(at_step)
 
     for piece in pieces_of(chain):
-        book(piece, settings, part, tell=note, cut=pieces, see=see, stop=stop)
+        book(piece, settings, part, tell=note, cut=pieces, see=see, stop=stop, feed=feed)
     finish(part)
     if follower is not None:
         follower.take()

@@ -28,6 +28,8 @@ def _checked(check: Callable[[str], float]) -> Callable[[str], float]:
     return read
 
 
+_OF_JOBS = ("jobs", "job_columns", "idle_watts", "work", "work_columns")
+
 watts, seconds = _checked(given.watts), _checked(given.seconds)
 
 
@@ -67,7 +69,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     InputError
         If one of them cannot be understood, or the jobs file cannot.
     """
-    return given.settings_from(options_of(args), **_said(args, ("jobs", "job_columns", "idle_watts", "work")))
+    return given.settings_from(options_of(args), **_said(args, _OF_JOBS))
 
 
 def _said(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:

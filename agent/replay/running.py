@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wattshed.agent.replay.history import ReplayedHistory
     from wattshed.agent.replay.points import Points
     from wattshed.agent.replay.power import PowerOverTime
+    from wattshed.agent.replay.work_feed import WorkFeed
     from wattshed.agent.traces.sources import Chain
     from wattshed.agent.window import Window
 
@@ -133,6 +134,8 @@ def refuse(asked: Mapping[str, object]) -> None:
         return
     if asked.get("device") == "cuda":
         raise InputError("--device cuda works in one process; leave --workers and --scheduler out")
+    if asked.get("work") is not None:
+        raise InputError("--work is read by one process; leave --workers and --scheduler out")
     given = [f"--{name.replace('_', '-')}" for name in _OF_ONE_PROCESS if asked.get(name) is not None]
     if any(asked.get(name) is not None for name in _OF_A_REPORT):
         given.append("--by, --price, --carbon, --pue and --html")
@@ -168,8 +171,7 @@ def replay_on_cluster(
     from wattshed.agent.replay.cluster import book_on_cluster  # noqa: PLC0415 - an extra
 
     done, settings = book_on_cluster(chains, settings, workers=workers, address=scheduler)
-    whole, settings = _whole(done, settings)
-    return Replayed(whole, settings, place(device, chains, in_windows=False, alone=False))
+    return Replayed(merge(done), settings, place(device, chains, in_windows=False, alone=False))
 
 
 def replay(
@@ -203,7 +205,8 @@ def replay(
     InputError
         If a trace cannot be used.
     """
-    where = place(device, chains, in_windows=any(one is not None for one in (points, history, power)))
+    feed = _feed(settings)
+    where = place(device, chains, in_windows=any(one is not None for one in (points, history, power, feed)))
     with kernels_for(chains):
         if needs_survey(chains, settings):
             with in_sight("finding the GPUs of the jobs"):
@@ -211,22 +214,22 @@ def replay(
         with reading(chains) as tell, _history(history, settings) as kept:
             sees = [partial(kept.see, native=chain.native) if kept else None for chain in chains]
             done = [
-                _booked(chain, settings, points, tell, stop, where=where, see=see, power=power)
+                _booked(chain, settings, points, tell, stop, where=where, see=see, power=power, feed=feed)
                 for chain, see in zip(chains, sees, strict=True)
             ]
-    whole, settings = _whole(done, settings)
+    whole = merge(done)
+    if feed is not None:
+        settings = replace(settings, notes=(*settings.notes, *feed.notes(whole.accounts.ledger)))
     return Replayed(whole, settings, where, stop())
 
 
-def _whole(done: list[Part], settings: Settings) -> tuple[Part, Settings]:
-    """Bring the accounts together, with the work that a table tells; what of it is nobody's is noted."""
-    whole = merge(done)
+def _feed(settings: Settings) -> WorkFeed | None:
+    """Return what gives the work of a table to the windows; None if there is no table."""
     if not settings.work:
-        return whole, settings
-    from wattshed.agent.replay.told_work import enter_told  # noqa: PLC0415 - for those who have such a table
+        return None
+    from wattshed.agent.replay.work_feed import WorkFeed  # noqa: PLC0415 - for those who have such a table
 
-    notes = enter_told(whole.accounts.ledger, settings.work)
-    return whole, replace(settings, notes=(*settings.notes, *notes)) if notes else settings
+    return WorkFeed(settings.work)
 
 
 @contextmanager
@@ -251,18 +254,19 @@ def _booked(
     where: WhereSummed,
     see: Callable[[Window], None] | None = None,
     power: PowerOverTime | None = None,
+    feed: WorkFeed | None = None,
 ) -> Part:
     """Attribute one chain, with points for the outlets, and power for the picture, if wanted."""
     if points is not None:
         from wattshed.agent.replay.points import book_with_points  # noqa: PLC0415
 
-        return book_with_points(chain, settings, points, tell=tell, see=see, stop=stop, power=power)
+        return book_with_points(chain, settings, points, tell=tell, see=see, stop=stop, power=power, feed=feed)
     part = new_part(settings, where.book_powers)
     follower = None if power is None else power.follow(part.accounts)
     cut = None if follower is None else follower.cut
     # A chain is read ahead over its days, except where a history is told of each day by itself.
     for piece in [chain] if see is None else pieces_of(chain):
-        book(piece, settings, part, tell=tell, cut=cut, see=see, stop=stop, gather=where.gather)
+        book(piece, settings, part, tell=tell, cut=cut, see=see, stop=stop, gather=where.gather, feed=feed)
     finish(part)
     if follower is not None:
         follower.take()

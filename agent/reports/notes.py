@@ -78,10 +78,9 @@ def _work(document: Mapping[str, Any]) -> list[str]:
     """Say what joules per unit are of, and that jobs are left out whose work in the report's time is not known."""
     notes = []
     if any(row.get("work") for row in document["rows"]):
-        notes.append(
-            "J per unit: energy of the jobs that did such work, by all that they did of it. "
-            "Waiting: the share of the energy of jobs with inference servers that was used without a request."
-        )
+        notes.append("J per unit: energy of the jobs that did such work, by all that they did of it.")
+    if document["total"].get("waiting_share") is not None:
+        notes.append("Waiting: share of the energy of jobs with inference servers that was used without a request.")
     if left_out := document.get("work_left_out", 0):
         jobs = "1 job that is" if left_out == 1 else f"{left_out:,} jobs that are"
         several = ", or in several rows," if document["by"] in _TIMES else ""

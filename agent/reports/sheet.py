@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
 from typing import TYPE_CHECKING, Any, TextIO
@@ -89,11 +90,12 @@ def print_sheet(sheet: Sheet, out: TextIO) -> None:
 
 
 def _work(document: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """Yield a row for each unit of work of each row; its waiting stands once."""
+    """Yield a row for each unit of work of each row, and of the total where several did it; its waiting stands once."""
     working = [row for row in document["rows"] if row.get("work")]
-    total = [document["total"] | {"name": TOTAL}] if len(working) > 1 else []
-    for row in (*working, *total):
-        waiting = waiting_share(row["waiting_share"])
+    did = Counter((one["unit"], one["source"]) for row in working for one in row["work"])
+    shared = [one for one in document["total"].get("work") or () if did[one["unit"], one["source"]] > 1]
+    for row in (*working, document["total"] | {"name": TOTAL, "work": shared}):
+        waiting = waiting_share(row["waiting_share"]) if row["work"] else ""
         for one in row["work"]:
             yield work_row(one) | {document["by"]: row_name(row["name"]), "waiting": waiting}
             waiting = ""

@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wattshed.agent.work_units.kinds import OUTPUT, PREFILL, PROMPT, REQUESTS, with_prefill
+from wattshed.agent.window import SCRAPED, WorkRow
+from wattshed.agent.work_units.kinds import OUTPUT, PREFILL, PROMPT, REQUESTS, completed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from wattshed.agent.window import JobKey
     from wattshed.agent.work_units.page import ServerPage
 
 
@@ -122,7 +124,7 @@ def count(page: ServerPage, before: Baseline | None, owner: str, now_us: int) ->
     units = dict.fromkeys((one.unit for one in page.series.values()), 0)
     values = {name: (one.value, one.created) for name, one in page.series.items()}
     if before is None or before.owner != owner:
-        units = with_prefill(units)
+        units = completed(units)
         in_flight = _in_flight(page, units)
         now = Baseline(owner, now_us, page.started, page.running, values)
         return Done(now_us, now_us, units, in_flight, {}, waited=False), now
@@ -136,7 +138,7 @@ def count(page: ServerPage, before: Baseline | None, owner: str, now_us: int) ->
         fresh = anew or one.value < was or _moved(created, one.created)
         began_anew |= fresh
         counts[one.unit] += one.value - (0 if fresh else was)
-    counts = with_prefill(counts)
+    counts = completed(counts)
     lost = {unit: before.last.get(unit, 0) for unit in counts} if began_anew else {}
     waited = before.running == page.running == 0 and not any(counts.values()) and not began_anew
     kept = counts if any(counts.values()) else before.last
@@ -144,6 +146,33 @@ def count(page: ServerPage, before: Baseline | None, owner: str, now_us: int) ->
     values = values if began_anew else {**before.values, **values}
     now = Baseline(owner, now_us, page.started, page.running, values, dict(kept))
     return Done(before.time_us, now_us, counts, _in_flight(page, counts), lost, waited), now
+
+
+def baseline_at_birth(owner: JobKey, page: ServerPage, since_us: int | None, now_us: int) -> Baseline | None:
+    """Return a baseline of zeros for a process that began under a job that was there by then; else None.
+
+    Parameters
+    ----------
+    owner : JobKey
+    page : ServerPage
+        Its first one.
+    since_us : int or None, us
+        When the job began, as far as that is known.
+    now_us : int, us
+    """
+    if page.started is None or since_us is None or page.started * 1e6 < since_us:
+        return None
+    return Baseline(owner, min(round(page.started * 1e6), now_us), page.started)
+
+
+def work_rows(owner: JobKey, done: Done) -> list[WorkRow]:
+    """Write what was done between two pages as rows; what a server lost that began anew stays in doubt."""
+    rows = [
+        WorkRow(owner, unit, 0, SCRAPED, done.end_us, done.end_us, lost) for unit, lost in done.lost.items() if lost
+    ]
+    for unit, number in done.counts.items():
+        rows.append(WorkRow(owner, unit, number, SCRAPED, done.start_us, done.end_us, done.in_flight.get(unit, 0)))
+    return rows
 
 
 def _moved(before: float | None, now: float | None) -> bool:

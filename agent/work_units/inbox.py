@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.window import SCRAPED, TOLD, JobKey, Owner, WorkRow
-from wattshed.agent.work_units.counting import Baseline, count
+from wattshed.agent.work_units.counting import Baseline, baseline_at_birth, count, work_rows
 from wattshed.exporters.snapshot import WorkStatus
 
 if TYPE_CHECKING:
@@ -93,21 +93,14 @@ class WorkInbox:
         with self._lock:
             now_us, before = self._now_us(), self._baselines.get(server)
             if before is None or before.owner != owner.key:
-                before = self._born(owner, page)
+                before = baseline_at_birth(owner.key, page, self._since_us.get(owner.key), now_us)
             done, now = count(page, before, owner.key, now_us)
             self._baselines[server] = self._changed[server] = now
             self._servers[server] = owner.key, page.kind, True
             self._owners[owner.key] = owner
             self._resets += bool(done.lost)
-            self._read += _rows(owner.key, done)
+            self._read += work_rows(owner.key, done)
         return done
-
-    def _born(self, owner: Owner, page: ServerPage) -> Baseline | None:
-        """Return a baseline of zeros for a process that began under a job that was known by then; else None."""
-        since_us = self._since_us.get(owner.key)
-        if page.started is None or since_us is None or page.started * 1e6 < since_us:
-            return None
-        return Baseline(owner.key, min(round(page.started * 1e6), self._now_us()), page.started)
 
     def waited(self, owner: Owner, since_us: int, *, waiting: bool) -> None:
         """Say whether all servers of a job waited for requests since a time, as their pages tell."""
@@ -165,13 +158,3 @@ class WorkInbox:
 def _within(row: WorkRow, window: Window) -> WorkRow:
     end_us = min(max(row.end_us, window.start_us), window.end_us)
     return row if end_us == row.end_us else replace(row, start_us=min(row.start_us, end_us), end_us=end_us)
-
-
-def _rows(owner: JobKey, done: Done) -> list[WorkRow]:
-    """Write what was done between two pages as rows; what a server lost that began anew stays in doubt."""
-    rows = [
-        WorkRow(owner, unit, 0, SCRAPED, done.end_us, done.end_us, lost) for unit, lost in done.lost.items() if lost
-    ]
-    for unit, number in done.counts.items():
-        rows.append(WorkRow(owner, unit, number, SCRAPED, done.start_us, done.end_us, done.in_flight.get(unit, 0)))
-    return rows

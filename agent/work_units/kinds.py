@@ -149,7 +149,8 @@ KINDS: Mapping[str, ServerKind] = {
             "llamacpp",
             ("llamacpp:",),
             _one(OUTPUT, "tokens_predicted_total")
-            | _one(PREFILL, "prompt_tokens_total")
+            | _stepwise(PREFILL, "prompt_tokens_total")
+            | _stepwise(CACHED, "prompt_tokens_cached_total")
             | _one(RUNNING, "requests_processing"),
         ),
         ServerKind(
@@ -180,11 +181,14 @@ KINDS: Mapping[str, ServerKind] = {
 """By name; the one without a prefix of its own comes last."""
 
 
-def with_prefill(counts: Mapping[str, int]) -> dict[str, int]:
-    """Add the prompt tokens that were computed, where a server tells all of them and those from its cache."""
-    if PREFILL in counts or PROMPT not in counts or CACHED not in counts:
-        return dict(counts)
-    return {**counts, PREFILL: max(counts[PROMPT] - counts[CACHED], 0)}
+def completed(counts: Mapping[str, int]) -> dict[str, int]:
+    """Add what follows from what a server tells: prompt tokens come from its cache, or are computed."""
+    found = dict(counts)
+    if CACHED in found and PROMPT in found:
+        found.setdefault(PREFILL, max(found[PROMPT] - found[CACHED], 0))
+    elif CACHED in found and PREFILL in found:
+        found[PROMPT] = found[CACHED] + found[PREFILL]
+    return found
 
 
 PATHS = tuple(dict.fromkeys(path for kind in KINDS.values() for path in kind.paths))

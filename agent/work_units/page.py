@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from wattshed.agent.work_units.kinds import KINDS, RUNNING, with_prefill
+from wattshed.agent.work_units.kinds import KINDS, RUNNING, completed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from wattshed.agent.work_units.kinds import ServerKind, WorkMetric
 
@@ -79,7 +79,7 @@ class ServerPage:
         found: Counter[str] = Counter()
         for one in self.series.values():
             found[one.unit] += one.value
-        return with_prefill(found)
+        return completed(found)
 
 
 def read_page(content: bytes, *, kind: str = "", model: str = "") -> ServerPage:
@@ -103,11 +103,46 @@ def read_page(content: bytes, *, kind: str = "", model: str = "") -> ServerPage:
         for prefix in one.spelled():
             if prefix not in text:
                 continue
-            if (found := _Found.on(text, one, prefix, model)) is not None:
+            if (found := _Found.among(_lines(text, one, prefix), one, prefix, model)) is not None:
                 if not text.endswith("\n"):
                     raise PageRefusedError("cut", "its last line has no end")
                 return found.page()
     raise PageRefusedError("unknown", "no counter of a known server is on this page")
+
+
+def is_of_a_server(name: str) -> bool:
+    """Tell whether a page of a known server may have a series of this name that matters here."""
+    return name == _STARTED or any(
+        name.startswith(prefix) and name.removeprefix(prefix) in _names(kind.name)
+        for kind in KINDS.values()
+        for prefix in kind.spelled()
+    )
+
+
+def page_of_series(series: Iterable[tuple[str, str, str]], *, kind: str = "", model: str = "") -> ServerPage:
+    """Read what `read_page` reads from series: of each its name, its labels as on a page, and its value.
+
+    Raises
+    ------
+    PageRefusedError
+        As `read_page` does.
+    """
+    rows = list(series)
+    for one in [KINDS[kind]] if kind else KINDS.values():
+        for prefix in one.spelled():
+            mine = _of_kind(rows, one, prefix)
+            if (found := _Found.among(mine, one, prefix, model)) is not None:
+                return found.page()
+    raise PageRefusedError("unknown", "no counter of a known server is among them")
+
+
+def _of_kind(rows: Sequence[tuple[str, str, str]], kind: ServerKind, prefix: str) -> Iterator[tuple[str, str, str]]:
+    names = _names(kind.name)
+    for name, labels, written in rows:
+        if name == _STARTED:
+            yield name, labels, written
+        elif name.startswith(prefix) and name.removeprefix(prefix) in names:
+            yield name.removeprefix(prefix), labels, written
 
 
 def _text(content: bytes) -> str:
@@ -121,11 +156,15 @@ def _text(content: bytes) -> str:
 
 
 @cache
+def _names(kind: str) -> frozenset[str]:
+    """Return the names behind the prefix: of what counts, and of when it began."""
+    names = {source.name for either in KINDS[kind].sources.values() for source in either}
+    return frozenset(names | {name.removesuffix(_TOTAL) + "_created" for name in names if name.endswith(_TOTAL)})
+
+
+@cache
 def _pattern(kind: str, prefix: str) -> re.Pattern[str]:
-    sources = [source for either in KINDS[kind].sources.values() for source in either]
-    names = sorted({source.name for source in sources}, key=len, reverse=True)
-    created = [name.removesuffix(_TOTAL) + "_created" for name in names if name.endswith(_TOTAL)]
-    either = "|".join(map(re.escape, [*names, *created]))
+    either = "|".join(map(re.escape, sorted(_names(kind), key=len, reverse=True)))
     return re.compile(rf"^(?:{re.escape(prefix)}({either})|({_STARTED})){_LABELS}[ \t]+(\S+)", re.MULTILINE)
 
 
@@ -150,15 +189,15 @@ class _Found:
     models: set[str] = field(default_factory=set)
 
     @classmethod
-    def on(cls, text: str, kind: ServerKind, prefix: str, model: str) -> _Found | None:
-        """Look for a kind's metrics; None if there is not one."""
+    def among(cls, lines: Iterable[tuple[str, str, str]], kind: ServerKind, prefix: str, model: str) -> _Found | None:
+        """Look for a kind's metrics among names without the prefix, labels and values; None if there is not one."""
         found, any_of_them = cls(kind, model), False
         counted: dict[str, list[tuple[str, WorkMetric]]] = {}
         for unit, either in kind.sources.items():
             for source in either:
                 counted.setdefault(source.name, []).append((unit, source))
         seen: set[tuple[str, str]] = set()
-        for name, labels, written in _lines(text, kind, prefix):
+        for name, labels, written in lines:
             if name == _STARTED:
                 found.started = _seconds(written)
                 continue

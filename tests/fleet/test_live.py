@@ -1,58 +1,27 @@
 """The live fleet: inventory, ladder, PUE, bills, and servers that are well, dead, slow or wrong."""
 
-import json
 import threading
 import time
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
 
 from tests.fleet.example_fleet import FLEET
-from tests.wire.servers import running
+from tests.fleet.query_server import server, vector
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.boundary.pue import ConstantPue, HourlyPue, LoadPue
 from wattshed.agent.fleet.boundary.ranges import Range
 from wattshed.agent.fleet.estimate.node_model import fit
 from wattshed.agent.fleet.live.hourly import Hours, bill, read_hours
 from wattshed.agent.fleet.live.inventory import read_inventory
-from wattshed.agent.fleet.live.ladder import climb
+from wattshed.agent.fleet.live.ladder import Draw, climb
+from wattshed.agent.fleet.live.rules import GPUS_RULE, POWER_RULE, Measured, ask, measure_one
 from wattshed.agent.fleet.live.serve import FleetPublisher, fleet_facts
 from wattshed.agent.fleet.live.simulate import SimulatedFleet, exposition
-from wattshed.agent.fleet.live.site import GPUS_RULE, POWER_RULE, Measured, ask, extrapolate, measure_one
+from wattshed.agent.fleet.live.site import extrapolate
 from wattshed.agent.wire.query import Prometheus, ServerError
 from wattshed.exporters.formats.prometheus import families
-
-
-def vector(*series):
-    result = [{"metric": labels, "value": [0, str(value)]} for labels, value in series]
-    return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
-
-
-@contextmanager
-def server(answers):
-    """``answers``: query -> (status, body) or body; a callable is called for its body."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            query = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())["query"][0]
-            seen.append((self.path, query, self.headers.get("Authorization")))
-            found = answers.get(query, vector())
-            found = found() if callable(found) else found
-            status, body = found if isinstance(found, tuple) else (200, found)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args):
-            pass
-
-    seen = []
-    with running(HTTPServer(("127.0.0.1", 0), Handler)) as httpd:
-        yield f"http://127.0.0.1:{httpd.server_port}", seen
 
 
 def host(stratum, name, **more):
@@ -240,8 +209,8 @@ def test_strata_with_one_node_model_share_its_error(inventory):
 
     node = replace(inventory.strata[0].node, level_w=Range(900, 800, 1000))
     both = replace(inventory, strata=tuple(replace(s, node=node) for s in inventory.strata))
-    zero = {s.name: Range.exact(0.0) for s in both.strata}
-    found = climb(both, zero, Range.exact(1.0), bounded=True)[1]
+    nothing = [Draw(s.name, s.name, Range.exact(0.0), Range.exact(s.hosts)) for s in both.strata]
+    found = climb(both, nothing, Range.exact(1.0)).fleet[1]
     assert found.mean_w == 150 * 900
     assert found.upper_w - found.mean_w == pytest.approx(150 * 100)  # not the root of the sum of squares
 

@@ -39,23 +39,23 @@ def test_joules_of_a_unit_in_every_form(files, capsys):
     answer = json.loads(replayed(files, "json"))
     (job,) = answer["jobs"]
     (work,) = job["work"]
-    assert (work["unit"], work["source"], work["count"], work["joules_per_unit"]) == ("steps", "told", 200, 60.0)
-    assert work["sigma_j"] == pytest.approx(60 * job["sigma_j"] / job["energy_j"])
+    assert (work["unit"], work["source"], work["count"], work["joules_per_unit"]) == ("steps", "told", 200, 30.0)
+    assert work["sigma_j"] == pytest.approx(30 * job["sigma_j"] / job["energy_j"])
     assert job["waiting_j"] is None
-    assert answer["notes"][-1].startswith("2 rows of the table of work lie")
+    assert answer["notes"][-1].startswith("2 rows of work lie")
     rows = list(csv.DictReader(io.StringIO(replayed(files, "csv"))))
     assert [(row["unit"], row["count"], row["joules_per_unit"]) for row in rows if row["kind"] == "work"] == [
-        ("steps", "200", "60.0")
+        ("steps", "200", "30.0")
     ]
     lines = replayed(files, "table").splitlines()
     assert "Work" in lines
-    assert lines[lines.index("Work") + 2].split()[:4] == ["train", "steps", "200", "60.0"]
+    assert lines[lines.index("Work") + 2].split()[:4] == ["train", "steps", "200", "30.0"]
     capsys.readouterr()
 
 
 def test_the_library_has_it_too(files):
     report = wattshed.replay(files / "power.csv", files / "jobs.csv", work=files / "work.csv")
-    assert report.work.to_pylist()[0]["joules_per_unit"] == 60.0
+    assert report.work.to_pylist()[0]["joules_per_unit"] == 30.0
     assert wattshed.replay(files / "power.csv", files / "jobs.csv").work.num_rows == 0
 
 

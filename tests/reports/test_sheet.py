@@ -174,8 +174,7 @@ def test_work_has_a_row_for_each_unit_and_units_are_never_mixed():
         ("ada", "output_tokens", "2,000,000", "0.400", "25%"),
         ("ada", "steps", "50", "7.00", ""),
         ("bob", "steps", "50", "9.00", ""),
-        (TOTAL, "output_tokens", "2,000,000", "0.400", "25%"),
-        (TOTAL, "steps", "100", "8.00", ""),
+        (TOTAL, "steps", "100", "8.00", "25%"),
     ]
     out = Terminal()
     print_sheet(sheet, out)

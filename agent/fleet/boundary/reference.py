@@ -6,6 +6,7 @@ The prior is not a measurement: its interval reaches from idle to the design pow
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class GpuModel:
     source: str
 
 
+@cache
 def gpus() -> tuple[GpuModel, ...]:
     """Read the shipped table; the first pattern that matches a name wins."""
     path = Path(str(files("wattshed.agent.inputs"))) / "gpus.csv"

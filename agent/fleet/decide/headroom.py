@@ -21,7 +21,7 @@ from wattshed.agent.fleet.decide.crossing import (
     phase_fleet_peaks,
     swing_of,
 )  # fmt: skip
-from wattshed.agent.fleet.decide.hosts import CAP_MEANS_S, read_hosts, reading_of
+from wattshed.agent.fleet.decide.hosts import EVEN_MEANS_S, read_hosts, reading_of
 from wattshed.agent.fleet.demand.ensemble import exceedance
 from wattshed.agent.fleet.estimate.student import quantile
 from wattshed.agent.inputs.tables import read_table
@@ -120,7 +120,7 @@ def _carried(kinds: NDArray[np.float64], step_s: float, window: str, seconds: fl
 
 def _capped(args: argparse.Namespace, hosts: HostPowers, cap_w: float, asked: FeedLimit) -> dict[str, Any]:
     """Hosts and GPUs a megawatt, of GPUs that draw no more than a cap."""
-    coarse = hosts.over(CAP_MEANS_S)
+    coarse = hosts.over(EVEN_MEANS_S)
     means = coarse.gpu_w
     found = _carried(
         _kinds(args, coarse.powers(cap_w)), coarse.step_s, "", max(args.window[0][1], coarse.step_s), asked
@@ -175,7 +175,7 @@ def _check(args: argparse.Namespace, hosts: HostPowers, first: Carried, asked: F
     fleet = most_hosts(first.swing, job, asked.feed_w, asked.exceed, hosts.span_s)
     kinds = circular_means(_kinds(args, hosts.powers()), max(1, round(dict(args.window)[first.window] / hosts.step_s)))
     replicates = int(np.clip(_CHECKED_CELLS // kinds.size, 100, 1000))
-    peaks = phase_fleet_peaks(kinds, fleet, job, replicates, np.random.default_rng(args.seed))
+    peaks = phase_fleet_peaks(kinds, fleet, job, replicates, args.seed)
     seen: Exceedance = exceedance(peaks, asked.feed_w)
     formula = Crossings(first.swing, job, fleet).exceeding(fleet, asked.feed_w, hosts.span_s)
     return {

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from wattshed.agent.fleet.estimate.node_model import NodeModel
     from wattshed.agent.inputs.toml import Table
 
-CAP_MEANS_S = 0.5
-"""Over which a power limit acts: single readings of an energy counter jitter."""
+EVEN_MEANS_S = 0.5
+"""Over which caps and steps are judged: single readings of an energy counter jitter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,8 @@ class HostPowers:
         None where it shows the power of nodes or of sites already.
     said : tuple of str
         What was assumed or left out.
+    counted : bool
+        Power is that of energy counters, which are published unevenly: means over less than half a second jitter.
     """
 
     step_s: float
@@ -61,6 +63,7 @@ class HostPowers:
     gpus: tuple[int, ...]
     node: NodeModel | None
     said: tuple[str, ...]
+    counted: bool = False
 
     @property
     def span_s(self) -> float:
@@ -140,9 +143,9 @@ def _read(open_trace: OpenTrace, paths: Sequence[str], how: HostReading, *, each
     """Read files as one recording, without a node's model; None if their series have no moment in common."""
     trace = open_trace(paths)
     try:
-        with closing(KeptSeries()) as kept:
+        with closing(KeptSeries()) as kept, closing(KeptSeries()) as counters:
             with in_sight("reading", trace.size) as line:
-                recording = read_series(trace, kept, line.at if line.shown else None)
+                recording = read_series(trace, kept, line.at if line.shown else None, counters=counters)
             starts, ends = zip(*map(kept.span_us, kept), strict=True)
             if len(paths) > 1 and recording.kind != "job" and max(starts) >= min(ends):
                 return None
@@ -160,8 +163,9 @@ def _read(open_trace: OpenTrace, paths: Sequence[str], how: HostReading, *, each
         )
     start_us = load.start_us + round(first * load.step_s * 1e6)
     return HostPowers(
-        load.step_s, start_us, np.ascontiguousarray(table[:, first:last]), of_host, names, gpus, None, tuple(said)
-    )
+        load.step_s, start_us, np.ascontiguousarray(table[:, first:last]), of_host, names, gpus, None, tuple(said),
+        counted=load.counted > 0,
+    )  # fmt: skip
 
 
 def _beside(parts: list[HostPowers], path: str) -> HostPowers:
@@ -179,6 +183,7 @@ def _beside(parts: list[HostPowers], path: str) -> HostPowers:
         tuple(count for part in parts for count in part.gpus),
         None,
         (*(text for part in parts for text in part.said), "the files were recorded at different times"),
+        counted=any(part.counted for part in parts),
     )
 
 

@@ -38,18 +38,8 @@ def read_prometheus(file: TextIO, clock: TimestampParser, gpus: Gpus, report: So
     InputError
         If it is cut off, is not JSON, Prometheus answered with an error, or no series of power or energy is in it.
     """
-    values = JsonValues(file, report.path)
-    begins = values.beginning()
-    if '"status":"error"' in begins[:200].replace(" ", ""):
-        raise InputError(f"Prometheus answered with an error: {' '.join(begins[:200].split())}", report.path)
-    if _is_answer(begins) and not values.enter("result"):
-        raise InputError("it is JSON, but not an answer of Prometheus with a result", report.path)
     samples, found = Samples(report, clock), False
-    for line, member in values:
-        if not isinstance(member, dict):
-            raise InputError("a member of the result is not a series", report.path, line)
-        metric = member.get("metric")
-        labels = {str(k): str(v) for k, v in metric.items()} if isinstance(metric, dict) else {}
+    for line, labels, points in series_in(file, report.path):
         name = labels.get("__name__", "")
         meaning = meaning_of(name, labels)
         if meaning is None and not name:
@@ -60,7 +50,7 @@ def read_prometheus(file: TextIO, clock: TimestampParser, gpus: Gpus, report: So
             continue
         found = True
         gpu = gpu_of(labels, gpus)
-        for time, value, unit in _points(member):
+        for time, value, unit in points:
             stamp = parse_number(str(time), unit)
             if stamp is None or value is None:
                 report.rows += 1
@@ -71,6 +61,33 @@ def read_prometheus(file: TextIO, clock: TimestampParser, gpus: Gpus, report: So
     yield from samples.rest()
     if not found:
         raise InputError("it contains no series of GPU power or energy", report.path)
+
+
+def series_in(file: TextIO, path: str) -> Iterator[tuple[int, dict[str, str], Iterator[tuple[Any, Any, str]]]]:
+    """Yield each series of an answer, of its bare result, or of an export of VictoriaMetrics.
+
+    Yields
+    ------
+    (int, dict, iterator of (time, value, str))
+        The line, the labels (the name is ``__name__``), and the points, each with the unit of its time.
+
+    Raises
+    ------
+    InputError
+        If it is cut off, is not JSON, or Prometheus answered with an error.
+    """
+    values = JsonValues(file, path)
+    begins = values.beginning()
+    if '"status":"error"' in begins[:200].replace(" ", ""):
+        raise InputError(f"Prometheus answered with an error: {' '.join(begins[:200].split())}", path)
+    if _is_answer(begins) and not values.enter("result"):
+        raise InputError("it is JSON, but not an answer of Prometheus with a result", path)
+    for line, member in values:
+        if not isinstance(member, dict):
+            raise InputError("a member of the result is not a series", path, line)
+        metric = member.get("metric")
+        labels = {str(k): str(v) for k, v in metric.items()} if isinstance(metric, dict) else {}
+        yield line, labels, _points(member)
 
 
 def _points(member: dict[str, Any]) -> Iterator[tuple[Any, Any, str]]:

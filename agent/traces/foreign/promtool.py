@@ -6,7 +6,8 @@ https://prometheus.io/docs/prometheus/latest/command-line/promtool/#promtool-que
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.quantities import POWER_MW
@@ -17,7 +18,7 @@ from wattshed.agent.traces.foreign.samples import Samples
 from wattshed.agent.traces.foreign.series import Meaning, gpu_of, meaning_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.inputs.timestamps import TimestampParser
@@ -40,41 +41,54 @@ def read_promtool(
         If no series of power or energy is in it.
     """
     samples, found = Samples(report, clock), False
-    series: tuple[int, Meaning] | None = None
+    for (name, labels), points in groupby(points_in(lines, report), key=lambda point: (point.name, point.labels)):
+        meaning = meaning_of(name, labels)
+        if meaning is None and not name:
+            report.note("its series have no name (the query was an expression): they are taken for watts")
+            meaning = Meaning("power", POWER_MW["W"])
+        if meaning is None:
+            report.note(f"left out: {name}")
+            continue
+        found, series = True, (gpu_of(labels, gpus), meaning)
+        for point in points:
+            time_us = parse_number(point.stamp, "s")
+            if time_us is None:
+                report.rows += 1
+                report.reject("no_time", line=point.line, text=f"{point.value} @[{point.stamp}]")
+                continue
+            add(samples, gpus, series, (time_us, point.value), point.line)
+            yield from samples.full()
+    yield from samples.rest()
+    if not found:
+        raise InputError("it contains no series of GPU power or energy", report.path)
+
+
+class SeriesPoint(NamedTuple):
+    """One point of a series, as it is written."""
+
+    line: int
+    name: str
+    labels: Mapping[str, str]
+    stamp: str
+    value: str
+
+
+def points_in(lines: Iterable[tuple[int, str]], report: SourceReport) -> Iterator[SeriesPoint]:
+    """Read the points of all series from numbered lines; ``report`` gets the lines that are none."""
+    name, labels = "", dict[str, str]()
     for number, line in lines:
         text = line.strip()
         head, point = _SERIES.match(text), _POINT.match(text)
         if head:
             labels = labels_of(head[2] or "")
             name = head[1] or labels.get("__name__", "")
-            meaning = meaning_of(name, labels)
-            if meaning is None and not name:
-                report.note("its series have no name (the query was an expression): they are taken for watts")
-                meaning = Meaning("power", POWER_MW["W"])
-            if meaning is None:
-                report.note(f"left out: {name}")
-            series = (gpu_of(labels, gpus), meaning) if meaning else None
-            found |= series is not None
-            value, stamp = head[3], head[4]
+            if head[3] is not None:
+                yield SeriesPoint(number, name, labels, head[4], head[3])
         elif point:
-            value, stamp = point[1], point[2]
-        else:
-            if text:
-                report.rows += 1
-                report.reject("not_a_sample", line=number, text=text)
-            continue
-        if series is None or value is None:
-            continue
-        time_us = parse_number(stamp, "s")
-        if time_us is None:
+            yield SeriesPoint(number, name, labels, point[2], point[1])
+        elif text:
             report.rows += 1
-            report.reject("no_time", line=number, text=text)
-            continue
-        add(samples, gpus, series, (time_us, value), number)
-        yield from samples.full()
-    yield from samples.rest()
-    if not found:
-        raise InputError("it contains no series of GPU power or energy", report.path)
+            report.reject("not_a_sample", line=number, text=text)
 
 
 def _tells(head: Head) -> bool:

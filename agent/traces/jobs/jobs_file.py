@@ -7,9 +7,11 @@ import difflib
 import re
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.inputs.frames import FrameRows
 from wattshed.agent.inputs.quantities import SHARE_PPM, decimal_of
 from wattshed.agent.inputs.text import head_of, open_lines
 from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser, parse_number, parse_text
@@ -17,12 +19,12 @@ from wattshed.agent.traces.jobs.sacct import is_sacct, read_sacct
 from wattshed.agent.window import IDLE, MISSING, OTHER, UNATTRIBUTED
 
 if TYPE_CHECKING:
-    import _csv
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import tzinfo
-    from pathlib import Path
 
+    from wattshed.agent.inputs.frames import Frame
     from wattshed.agent.inputs.report import SourceReport
+    from wattshed.agent.inputs.tables import RowsOfCells
 
 ALWAYS = -(1 << 62)
 FOREVER = 1 << 62
@@ -30,6 +32,8 @@ _LABELS = ("user", "account", "name", "partition")
 _COLUMNS = ("job", "host", "gpu", "start", "end", "share", "gpus", *_LABELS)
 _LIST = re.compile(r"\d+(-\d+)?([,; ]+\d+(-\d+)?)*")
 _PPM = 1_000_000
+_NAME = "jobs"
+"""What a table in memory is called in messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ def parse_job_columns(text: str | Mapping[str, str]) -> dict[str, tuple[str, str
 
 
 def read_jobs(
-    path: Path,
+    source: Path | Frame,
     local: tzinfo,
     spec: Mapping[str, tuple[str, str]] | None = None,
     report: SourceReport | None = None,
@@ -126,7 +130,8 @@ def read_jobs(
 
     Parameters
     ----------
-    path : Path
+    source : Path or Frame
+        A file, or a table that is in memory.
     local : tzinfo
         Zone of naive times.
     spec : mapping, optional
@@ -140,8 +145,10 @@ def read_jobs(
     InputError
         With line and column, at the first cell of a table that cannot be understood, or if no row of sacct's can.
     """
-    head = head_of(path)
     clock = TimestampParser(local)
+    if not isinstance(source, Path):
+        return list(_Table(_NAME, clock, spec).rows(FrameRows(source, _NAME)))
+    path, head = source, head_of(source)
     if spec is None and is_sacct(head):
         return [
             JobRow(
@@ -155,7 +162,7 @@ def read_jobs(
         sample = head.splitlines()[0] if head.strip() else ""
         delimiter = max(",;\t|", key=sample.count)
         lines = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
-        return list(_Table(path, clock, spec).rows(lines))
+        return list(_Table(str(path), clock, spec).rows(lines))
 
 
 def _utc(clock: TimestampParser, text: str) -> int | None:
@@ -175,20 +182,21 @@ def _utc(clock: TimestampParser, text: str) -> int | None:
 class _Table:
     """Reads the rows of a table with a header."""
 
-    def __init__(self, path: Path, clock: TimestampParser, spec: Mapping[str, tuple[str, str]] | None) -> None:
-        self._path, self._clock, self._spec = str(path), clock, spec
+    def __init__(self, path: str, clock: TimestampParser, spec: Mapping[str, tuple[str, str]] | None) -> None:
+        self._path, self._clock, self._spec = path, clock, spec
         self._place: dict[str, int] = {}
         self._others: dict[str, int] = {}  # columns that only say something about the job
         self._line = 1
 
-    def rows(self, lines: _csv.Reader) -> Iterator[JobRow]:
+    def rows(self, lines: RowsOfCells) -> Iterator[JobRow]:
         """Yield the rows, checked; one that spans lines is told by its first."""
         ended = 0
         try:
-            header = [cell.strip().lstrip("\ufeff") for cell in next(lines, [])]
+            rows = iter(lines)
+            header = [cell.strip().lstrip("\ufeff") for cell in next(rows, [])]
             self._header(header)
             ended = lines.line_num
-            for cells in lines:
+            for cells in rows:
                 self._line, ended = ended + 1, lines.line_num
                 if any(cell.strip() for cell in cells):
                     row = self._row([cell.strip() for cell in cells], len(header))
