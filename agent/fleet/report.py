@@ -19,8 +19,7 @@ _MOST_SITES = 20
 def fleet_json(fleet: FleetEstimate) -> dict[str, Any]:
     """Lay a live fleet out as ``wattshed.fleet/1``, with the ladder of boundaries."""
     return {
-        **estimate_json(fleet.estimate, "W"),
-        "boundary": "gpu",
+        **estimate_json(fleet.estimate, "W", boundary="gpu", span="the last minute"),
         "boundaries": [asdict(p) for p in fleet.boundaries],
         "sites": {name: [asdict(p) for p in powers] for name, powers in fleet.sites.items()},
         "hosts": {"known": fleet.hosts_known, "reporting": fleet.hosts_reporting},
