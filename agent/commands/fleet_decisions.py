@@ -39,6 +39,11 @@ _EXAMPLES = {
   wattshed fleet flexibility classes.toml --target 25% --for 3h \\
       --grid grid.csv --curtail 0.5%
 """,
+    "dossier": """examples:
+  wattshed fleet dossier gpus.csv --hosts 10000 --limits limits.toml
+  wattshed fleet dossier load.csv --limits limits.toml --out grid \\
+      --export pypsa,gridlabd,psse
+""",
     "path": """examples:
   wattshed fleet path plan.toml
   wattshed fleet path plan.toml --plot path.svg
@@ -57,6 +62,7 @@ def add_decisions(commands: Any, open_trace: OpenAny) -> None:
         Opens traces of any known format.
     """
     _headroom(commands, open_trace)
+    _dossier(commands, open_trace)
     _storage(commands, open_trace)
     _path(commands)
     _flexibility(commands, open_trace)
@@ -168,6 +174,29 @@ def _run_flexibility(args: argparse.Namespace) -> int:
     from wattshed.agent.traces.options import Options  # noqa: PLC0415
 
     return flexibility.flexibility(args, lambda paths: args.open_trace(paths, Options(loads=True)))
+
+
+def _dossier(commands: Any, open_trace: OpenAny) -> None:
+    p = commands.add_parser(
+        "dossier",
+        help="a load against a grid operator's limits, and for programs of grids",
+        epilog=_EXAMPLES["dossier"],
+    )
+    note_given(p)
+    _trace_flags(p)
+    p.add_argument("--limits", required=True, metavar="L.toml", help="ramps, bands, steps, ride-through, with sources")
+    p.add_argument("--hosts", type=whole, metavar="N", help="so many hosts in lockstep (default: as recorded)")
+    p.add_argument("--job-hosts", type=whole, metavar="M", help="hosts of the largest job, for a [[step]]")
+    p.add_argument("--out", metavar="DIR", help="write the dossier, and the load, to this folder")
+    p.add_argument("--export", metavar="NAME,...", help="the load for pypsa, gridlabd, psse")
+    _answer_flags(p)
+    runs(p, _run_dossier, needs={"--export": ("--out",)}, open_trace=open_trace)
+
+
+def _run_dossier(args: argparse.Namespace) -> int:
+    from wattshed.agent.fleet.decide import dossier  # noqa: PLC0415  (numpy only when a command runs)
+
+    return dossier.dossier(args, _opener(args))
 
 
 def _run_headroom(args: argparse.Namespace) -> int:

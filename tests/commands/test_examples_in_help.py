@@ -110,6 +110,7 @@ def here(tmp_path, monkeypatch, serve):
         "node.toml": "node = { level_w = 5223, slope = 1.34, pivot_w = 3215 }\n",
         "plan.toml": 'begin = "2026-01"\ngpus = [9, 99]\nwatts = 1807\nboundary = "facility"\n'
         '[[supply]]\nname = "a"\nmw = 0.1\nsince = "2026-01"\n',
+        "limits.toml": '[[ramp]]\nwindow_s = 60\nup_w = 10e6\nsource = "assumed"\n',
         "classes.toml": '[[class]]\nname = "a"\ntraces = ["gpus.csv"]\nhosts = 9\nmode = "pause"\nidle_w = 60\n',
         "grid.csv": "hour,load_mw\n" + "".join(f"{h},{500 + h % 24}\n" for h in range(48)),
         "transformer.toml": "rated_va = 10e6\n",
