@@ -14,12 +14,12 @@ from wattshed.agent.window import Device, Readings, Window
 NAME, SECOND = SeriesName(host="n", gpu="0"), 1_000_000
 
 
-def take(time_us, power_mw, counter_mj, pieces=1):
+def take(time_us, power_mw, counter_mj, pieces=1, ceiling_mw=1 << 40):
     kept = KeptSeries()
     taken = CounterReadings(kept)
     columns = [np.asarray(c, np.int64) for c in (time_us, power_mw, counter_mj)]
     for piece in zip(*(np.array_split(c, pieces) for c in columns), strict=True):
-        taken.add(NAME, *piece)
+        taken.add(NAME, *piece, ceiling_mw=ceiling_mw)
     return kept, taken
 
 
@@ -58,6 +58,20 @@ def test_a_counter_that_begins_anew_leaves_a_hole():
     readings.add(NAME, t, np.full(20, 5000))
     found = on_grid(LoadRecording(readings, "gpu", 0, {}, (), kept, frozenset([NAME])))
     assert np.flatnonzero(np.isnan(found.power_w)).tolist() == [9]
+    assert found.power_w[~np.isnan(found.power_w)] == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7])
+def test_a_jump_of_a_counter_is_no_energy(pieces):
+    """A step that the device cannot have drawn is unknown; the steps before and after it keep their energy."""
+    t = np.arange(20) * SECOND
+    counter = 1000 + 5000 * np.arange(20) + np.where(np.arange(20) >= 8, 10**9, 0)
+    kept, taken = take(t, np.full(20, 5000), counter, pieces, ceiling_mw=10_000)
+    assert taken.believed() == (frozenset([NAME]), 0)
+    readings = KeptSeries()
+    readings.add(NAME, t, np.full(20, 5000))
+    found = on_grid(LoadRecording(readings, "gpu", 0, {}, (), kept, frozenset([NAME])))
+    assert np.flatnonzero(np.isnan(found.power_w)).tolist() == [7]
     assert found.power_w[~np.isnan(found.power_w)] == pytest.approx(5.0)
 
 
