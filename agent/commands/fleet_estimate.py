@@ -19,6 +19,8 @@ _EXAMPLES = {
   wattshed fleet estimate --sample now.csv --population fleet.csv --against before.csv
   wattshed fleet estimate --prometheus http://prom:9090 --inventory FLEET.toml
       from the agents of the hosts that are measured
+  wattshed fleet estimate --period 2026-10 --times hours.csv
+      energy of a month from some of its hours
 """,
     "plan": """examples:
   wattshed fleet plan --cv 40% --error 2% --hosts 5000
@@ -82,6 +84,9 @@ def _estimate(commands: Any) -> None:
     )
     p.add_argument("--plan", type=fraction, metavar="E", help="also say how many hosts an interval of +-E needs")
     add_server(p, required=False)
+    p.add_argument("--period", metavar="2026-10", help="energy of a year, month or day from some of its hours")
+    p.add_argument("--times", metavar="T.csv", help="time,value[,pass]: the hours that were measured")
+    p.add_argument("--timezone", default="UTC", metavar="TZ", help="of times without one, and of days (default UTC)")
     add_json(p)
     of_files = (
         "--method",
@@ -90,7 +95,6 @@ def _estimate(commands: Any) -> None:
         "--calibrate",
         "--joint",
         "--against",
-        "--unit",
         "--boundary",
         "--span",
     )
@@ -100,7 +104,11 @@ def _estimate(commands: Any) -> None:
         needs={
             **dict.fromkeys((*of_files, "--bootstrap", "--plan"), ("--sample",)),
             "--resample": ("--bootstrap",),
+            "--unit": ("--sample", "--times"),
             "--timeout": ("--prometheus",),
+            "--times": ("--period",),
+            "--period": ("--times",),
+            "--timezone": ("--period",),
         },
     )
 
