@@ -264,6 +264,7 @@ def test_weather_by_the_hour(files):
 def test_hours_from_an_interface(files):
     class Table(BaseHTTPRequestHandler):
         def do_GET(self):
+            asked.append(self.headers.get("Authorization"))
             body = b"hour,carbon_g_per_kwh\n0,300\n1,200\n"
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
@@ -273,16 +274,19 @@ def test_hours_from_an_interface(files):
         def log_message(self, *args):
             pass
 
+    asked = []
     httpd = HTTPServer(("127.0.0.1", 0), Table)
     thread = threading.Thread(target=httpd.handle_request)
     thread.start()
-    url = f"http://127.0.0.1:{httpd.server_port}/hours.csv"
+    url = f"http://ada:p%40ss@127.0.0.1:{httpd.server_port}/hours.csv"
     path = files(FLEET_toml=FLEET.replace("grid_loss", f'hourly = "{url}"\ngrid_loss', 1))
     assert read_inventory(path).sites[0].hours.carbon_g_per_kwh.tolist() == [300.0, 200.0]
     thread.join()
     httpd.server_close()
-    with pytest.raises(InputError, match="cannot be read"):
+    assert asked == ["Basic YWRhOnBAc3M="]  # ada:p@ss
+    with pytest.raises(InputError, match="cannot be read") as error:
         read_inventory(path)
+    assert "p%40ss" not in str(error.value)
 
 
 def test_carbon_free_share_is_hourly():
