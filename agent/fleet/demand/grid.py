@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.agent.errors import InputError
+from wattshed.agent.errors import InputError, counted
 from wattshed.agent.fleet.demand.held import HeldSeries
 
 if TYPE_CHECKING:
@@ -127,8 +127,8 @@ def on_grid(
     n = math.ceil((last - first) / step - _SLIVER)
     if not 2 <= n <= MOST_STEPS:
         raise InputError(
-            f"{max(n, 0)} steps of {step / 1e6:g} s are common to all series; "
-            f"at least 2 and at most {MOST_STEPS} are needed"
+            f"all series have {counted(max(n, 0), 'step')} of {step / 1e6:g} s in common; "
+            f"at least 2 and at most {MOST_STEPS:,} are needed"
         )
     key = _key(recording, unit)
     total, known_s = np.zeros(n), np.empty(n)
@@ -149,9 +149,9 @@ def on_grid(
                 units[key(name)][low:high] += part
     for power in (total, *units.values()):
         power[known_s <= 0.0] = math.nan
-    counted = sum(held.by_counter for held in series.values())
+    by_counter = sum(held.by_counter for held in series.values())
     start_us = round(first + step / 2.0)
-    return Load(step / 1e6, start_us, total, recording.kind, tuple(largest.values()), units, known_s, counted)
+    return Load(step / 1e6, start_us, total, recording.kind, tuple(largest.values()), units, known_s, by_counter)
 
 
 def _key(recording: LoadRecording, unit: str) -> Callable[[SeriesName], str] | None:
