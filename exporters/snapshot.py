@@ -142,6 +142,7 @@ class FleetFacts:
     hosts_reporting: int
     warnings: tuple[str, ...] = ()
     supply_w: Mapping[str, float] = field(default_factory=dict)  # boundary -> W that its feed can carry
+    states: Mapping[str, int] = field(default_factory=dict)  # state -> hosts, where states are known
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,15 @@ _EXAMPLES = {
   wattshed fleet flexibility classes.toml --target 25% --for 3h \\
       --grid grid.csv --curtail 0.5%
 """,
+    "dossier": """examples:
+  wattshed fleet dossier gpus.csv --hosts 10000 --limits limits.toml
+  wattshed fleet dossier load.csv --limits limits.toml --out grid \\
+      --export pypsa,gridlabd,psse
+""",
+    "siting": """examples:
+  wattshed fleet siting sites.toml --load it.csv
+  wattshed fleet siting sites.toml --load it.csv --plot sites.svg
+""",
     "path": """examples:
   wattshed fleet path plan.toml
   wattshed fleet path plan.toml --plot path.svg
@@ -56,9 +65,11 @@ def add_decisions(commands: Any, open_trace: OpenAny) -> None:
     open_trace : callable
         Opens traces of any known format.
     """
-    _headroom(commands, open_trace)
-    _storage(commands, open_trace)
+    _siting(commands)
     _path(commands)
+    _dossier(commands, open_trace)
+    _storage(commands, open_trace)
+    _headroom(commands, open_trace)
     _flexibility(commands, open_trace)
 
 
@@ -168,6 +179,45 @@ def _run_flexibility(args: argparse.Namespace) -> int:
     from wattshed.agent.traces.options import Options  # noqa: PLC0415
 
     return flexibility.flexibility(args, lambda paths: args.open_trace(paths, Options(loads=True)))
+
+
+def _dossier(commands: Any, open_trace: OpenAny) -> None:
+    p = commands.add_parser(
+        "dossier",
+        help="a load against a grid operator's limits, and for programs of grids",
+        epilog=_EXAMPLES["dossier"],
+    )
+    note_given(p)
+    _trace_flags(p)
+    p.add_argument("--limits", required=True, metavar="L.toml", help="ramps, bands, steps, ride-through, with sources")
+    p.add_argument("--hosts", type=whole, metavar="N", help="so many hosts in lockstep (default: as recorded)")
+    p.add_argument("--job-hosts", type=whole, metavar="M", help="hosts of the largest job, for a [[step]]")
+    p.add_argument("--out", metavar="DIR", help="write the dossier, and the load, to this folder")
+    p.add_argument("--export", metavar="NAME,...", help="the load for pypsa, gridlabd, psse")
+    _answer_flags(p)
+    runs(p, _run_dossier, needs={"--export": ("--out",)}, open_trace=open_trace)
+
+
+def _run_dossier(args: argparse.Namespace) -> int:
+    from wattshed.agent.fleet.decide import dossier  # noqa: PLC0415  (numpy only when a command runs)
+
+    return dossier.dossier(args, _opener(args))
+
+
+def _siting(commands: Any) -> None:
+    p = commands.add_parser(
+        "siting", help="the same load at several sites, hour by hour: cost, carbon, water", epilog=_EXAMPLES["siting"]
+    )
+    p.add_argument("sites", metavar="SITES.toml", help="sites with hourly tables (docs/planning.md)")
+    p.add_argument("--load", required=True, metavar="S.csv", help="IT power by the hour: columns time and load_w")
+    _answer_flags(p)
+    p.set_defaults(run=_run_siting)
+
+
+def _run_siting(args: argparse.Namespace) -> int:
+    from wattshed.agent.fleet.decide import siting  # noqa: PLC0415  (numpy only when a command runs)
+
+    return siting.siting(args)
 
 
 def _run_headroom(args: argparse.Namespace) -> int:

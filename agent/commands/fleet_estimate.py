@@ -16,9 +16,11 @@ _EXAMPLES = {
   wattshed fleet estimate --sample sample.csv --population fleet.csv --plan 2%
       also how many hosts the next sample takes for an interval of ±2%
   wattshed fleet estimate --sample sample.csv --population fleet.csv --by rack
-  wattshed fleet estimate --sample now.csv --population fleet.csv --against before.csv
+  wattshed fleet estimate --sample now.csv --population p.csv --against old.csv
   wattshed fleet estimate --prometheus http://prom:9090 --inventory FLEET.toml
       from the agents of the hosts that are measured
+  wattshed fleet estimate --period 2026-10 --times hours.csv
+      energy of a month from some of its hours
 """,
     "plan": """examples:
   wattshed fleet plan --cv 40% --error 2% --hosts 5000
@@ -67,7 +69,8 @@ def _estimate(commands: Any) -> None:
         "--method",
         choices=("stratified", "ratio", "cluster", "two-stage", "regression", "pps", "pi"),
         default="stratified",
-        help="estimator (default %(default)s)",
+        metavar="NAME",
+        help="stratified, ratio, regression, cluster, two-stage, pps or pi (default %(default)s)",
     )
     _doubted(p)
     _known(p)
@@ -82,6 +85,9 @@ def _estimate(commands: Any) -> None:
     )
     p.add_argument("--plan", type=fraction, metavar="E", help="also say how many hosts an interval of +-E needs")
     add_server(p, required=False)
+    p.add_argument("--period", metavar="2026-10", help="energy of a year, month or day from some of its hours")
+    p.add_argument("--times", metavar="T.csv", help="time,value[,pass]: the hours that were measured")
+    p.add_argument("--timezone", default="UTC", metavar="TZ", help="of times without one, and of days (default UTC)")
     add_json(p)
     of_files = (
         "--method",
@@ -90,7 +96,6 @@ def _estimate(commands: Any) -> None:
         "--calibrate",
         "--joint",
         "--against",
-        "--unit",
         "--boundary",
         "--span",
     )
@@ -100,7 +105,11 @@ def _estimate(commands: Any) -> None:
         needs={
             **dict.fromkeys((*of_files, "--bootstrap", "--plan"), ("--sample",)),
             "--resample": ("--bootstrap",),
+            "--unit": ("--sample", "--times"),
             "--timeout": ("--prometheus",),
+            "--times": ("--period",),
+            "--period": ("--times",),
+            "--timezone": ("--period",),
         },
     )
 

@@ -92,10 +92,10 @@ def run(args: argparse.Namespace) -> int:
             sys.stderr.write(f"wattshed: {args.command[0]}: {error.strerror}\n")
             return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUN
         status = _ended(pid)
-    job = own.running(PATIENCE_S) if own.source else None
-    found = job if job is not None and job.reason in {"", NO_GPU} else whole.running()
-    if found.reason and not own.source:
-        found = replace(found, reason=f"{own.reason}; {found.reason}")
+    job = own.running(PATIENCE_S)
+    found = job if job.reason in {"", NO_GPU} else whole.running()
+    if found.reason and found is not job:
+        found = replace(found, reason=f"{job.reason}; {found.reason}")
     _tell(found, args.command, status, args.json, answer)
     return _end_alike(status)
 

@@ -10,9 +10,11 @@ from wattshed.agent.fleet.boundary.units import between, shown
 from wattshed.agent.fleet.demand.series import read_series
 from wattshed.agent.fleet.estimate.action import estimate_sample
 from wattshed.agent.fleet.estimate.node_model import fit
+from wattshed.agent.fleet.estimate.period import energy, period_json, period_of, period_parts, read_times
 from wattshed.agent.fleet.flags import is_given
 from wattshed.agent.fleet.live.inventory import read_inventory
-from wattshed.agent.fleet.live.site import ask, extrapolate
+from wattshed.agent.fleet.live.rules import survey
+from wattshed.agent.fleet.live.site import extrapolate
 from wattshed.agent.fleet.printing import answer
 from wattshed.agent.fleet.report import (
     fleet_json,
@@ -28,17 +30,26 @@ if TYPE_CHECKING:
 
 
 def estimate_fleet(args: argparse.Namespace) -> int:
-    """``fleet estimate``, from files or from a server."""
+    """``fleet estimate``, from files, from a server, or of a period from some of its hours."""
     live, filed = (args.prometheus, args.inventory), (args.sample, args.population)
-    if all(live) and not any(filed):
+    if args.period and not any((*live, *filed)):
+        period = period_of(args.period, args.timezone)
+        found = energy(
+            read_times(args.times, period), period, confidence=args.confidence, meter_gain_sigma=args.meter_sigma
+        )
+        unit = args.unit or "W"
+        return answer(period_json(found, unit), period_parts(found, unit), as_json=args.json)
+    if all(live) and not any((*filed, args.period)):
         inventory = read_inventory(args.inventory)
         if is_given(args, "--meter-sigma"):
             inventory = replace(inventory, meter_gain_sigma=args.meter_sigma)
-        measured = ask(Prometheus(args.prometheus, timeout_s=args.timeout), inventory)
+        measured = survey(Prometheus(args.prometheus, timeout_s=args.timeout), inventory)
         fleet = extrapolate(inventory, measured, confidence=args.confidence)
         return answer(fleet_json(fleet), fleet_parts(fleet), as_json=args.json)
-    if not all(filed) or any(live):
-        raise InputError("give --sample and --population, or --prometheus and --inventory")
+    if not all(filed) or any((*live, args.period)):
+        raise InputError(
+            "give --sample and --population, or --prometheus and --inventory, or --period and --times, and no others"
+        )
     return estimate_sample(args)
 
 

@@ -19,7 +19,7 @@ from wattshed.agent.inputs.prefetch import ahead
 from wattshed.agent.inputs.quantities import Scaled
 from wattshed.agent.inputs.text import CleanStream
 from wattshed.agent.inputs.timestamps import Stamps
-from wattshed.agent.inputs.typed_cells import PlainTable, StampCells
+from wattshed.agent.inputs.typed_cells import IndexRoom, PlainTable, StampCells
 from wattshed.kernels import load
 from wattshed.kernels.threads import threads
 
@@ -181,10 +181,10 @@ def _each(
     if kinds is None:
         yield from ((piece, None) for piece in pieces)
         return
-    holds = {name: kinds.get(name) for name in wanted}
+    holds, room = {name: kinds.get(name) for name in wanted}, IndexRoom()
 
     def read(piece: TablePiece) -> tuple[TablePiece, TypedRows | None]:
-        found = PlainTable(piece.dialect.delimiter, piece.dialect.names, holds).read(piece.block)
+        found = PlainTable(piece.dialect.delimiter, piece.dialect.names, holds, room).read(piece.block)
         return (piece, None) if found is None else (piece.without_text(), found)
 
     if threads() == 1:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.tables import read_bytes
+from wattshed.agent.inputs.tables import name_of, read_bytes
 from wattshed.agent.inputs.text import decoded
 from wattshed.agent.inputs.timestamps import parse_text
 
@@ -47,7 +47,7 @@ def read_allocations(path: str | Path) -> list[Allocation]:
     InputError
         If it is not one.
     """
-    where = str(path)
+    where = name_of(path)
     try:
         answer = json.loads(decoded(read_bytes(path), where), parse_float=Decimal, parse_int=Decimal)
     except json.JSONDecodeError as error:

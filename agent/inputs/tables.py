@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import math
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from decimal import Decimal
 
+    from wattshed.agent.wire.http import Address
+
 _GZIP = b"\x1f\x8b"
 FETCH_S, MOST_FETCHED = 10.0, 16 * 2**20
 
@@ -37,28 +40,45 @@ def read_bytes(path: str | Path) -> bytes:
         If there is no such file, or it cannot be read.
     """
     try:
-        content = _fetched(path) if str(path).startswith(("http://", "https://")) else Path(path).read_bytes()
+        content = _fetched(str(path)) if _is_url(path) else Path(path).read_bytes()
         return gzip.decompress(content) if content.startswith(_GZIP) else content
     except FileNotFoundError:
         raise InputError("no such file; check the path", str(path)) from None
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"cannot be read ({reason})", str(path)) from None
+        raise InputError(f"cannot be read ({reason})", name_of(path)) from None
 
 
-def _fetched(url: str | Path) -> bytes:
+def name_of(path: str | Path) -> str:
+    """Name of a file or URL for messages: without the password of a URL."""
+    return _address(str(path)).url if _is_url(path) else str(path)
+
+
+def _is_url(path: str | Path) -> bool:
+    return str(path).startswith(("http://", "https://"))
+
+
+def _address(url: str) -> Address:
+    from wattshed.agent.wire.http import Address  # noqa: PLC0415 - a file on the disk needs no TLS
+
+    return Address.parse(url, "a table", "https://prices.example/hours.csv")
+
+
+def _fetched(url: str) -> bytes:
     """Content of an http(s) URL, within FETCH_S and MOST_FETCHED."""
-    from http.client import HTTPException  # noqa: PLC0415 - a file on the disk needs no TLS
-    from urllib.request import urlopen  # noqa: PLC0415
+    from wattshed.agent.wire.http import Client, NoAnswerError  # noqa: PLC0415
 
+    address = _address(url)
     try:
-        with urlopen(str(url), timeout=FETCH_S) as answer:  # noqa: S310  (only http and https come here)
-            content: bytes = answer.read(MOST_FETCHED + 1)
-    except (HTTPException, ValueError) as error:
+        with closing(Client(address, timeout_s=FETCH_S)) as client:
+            answer = client.get(most_bytes=MOST_FETCHED + 1)
+    except NoAnswerError as error:
         raise OSError(str(error)) from None
-    if len(content) > MOST_FETCHED:
+    if not answer.taken:
+        raise OSError(str(answer))
+    if len(answer.content) > MOST_FETCHED:
         raise OSError(f"more than {MOST_FETCHED >> 20} MiB")
-    return content
+    return answer.content
 
 
 _MOST = 2**53
@@ -171,7 +191,7 @@ def read_table(
         Naming the file, line and column, if a column is missing, doubled or not used, or a row has another number of
         cells.
     """
-    where = str(path)
+    where = name_of(path)
     text = decoded(read_bytes(path), where)
     dialect = sniff(text[:HEAD_BYTES])
     if dialect.delimiter == PACKED:

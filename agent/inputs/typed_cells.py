@@ -8,6 +8,7 @@ text (`quantities`, `timestamps`). So what a cell means is said in one place, an
 from __future__ import annotations
 
 import re
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -109,8 +110,21 @@ class TypedRows:
     others: list[tuple[int, str]]
 
 
+class IndexRoom(threading.local):
+    """Memory for the index of a block's cells, which each thread uses again: it is four times as large as the block."""
+
+    def __init__(self) -> None:
+        self._places: NDArray[np.uint32] = np.empty(0, np.uint32)
+
+    def places(self, size: int) -> NDArray[np.uint32]:
+        """Return room for so many cells; what was in it is lost."""
+        if self._places.size < size:
+            self._places = np.empty(size, np.uint32)
+        return self._places[:size]
+
+
 class PlainTable:
-    """Reads blocks of a table whose cells stand in no quotes. It keeps nothing, so blocks may be read at once.
+    """Reads blocks of a table whose cells stand in no quotes. It keeps nothing of them, so blocks may be read at once.
 
     Parameters
     ----------
@@ -120,10 +134,14 @@ class PlainTable:
         All columns.
     kinds : mapping of name -> Kind or None
         The columns wanted; None: as text.
+    room : IndexRoom, optional
+        Of a whole file.
     """
 
-    def __init__(self, delimiter: str, names: Sequence[str], kinds: Mapping[str, Kind | None]) -> None:
-        self._delimiter, self._columns = ord(delimiter), len(names)
+    def __init__(
+        self, delimiter: str, names: Sequence[str], kinds: Mapping[str, Kind | None], room: IndexRoom | None = None
+    ) -> None:
+        self._delimiter, self._columns, self._room = ord(delimiter), len(names), room or IndexRoom()
         self._wanted = [(name, names.index(name), kind) for name, kind in kinds.items()]
 
     def read(self, block: LineBlock) -> TypedRows | None:
@@ -133,7 +151,7 @@ class PlainTable:
             data = data.copy()
             data[size] = _NEWLINE
             size += 1
-        following = np.empty(size + 1, np.uint32)
+        following = self._room.places(size + 1)
         count = cells.index(data, size, self._delimiter, following)
         if count < 0:
             return None

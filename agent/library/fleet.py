@@ -6,8 +6,7 @@ import os
 from typing import TYPE_CHECKING, Literal
 
 from wattshed.agent.fleet.claims.scenario import load, shipped
-from wattshed.agent.fleet.estimate import estimators
-from wattshed.agent.fleet.estimate.reading import read_population, read_sample
+from wattshed.agent.fleet.estimate.action import SampleQuestion
 from wattshed.agent.fleet.live.inventory import read_inventory
 from wattshed.agent.fleet.live.simulate import SimulatedFleet
 
@@ -16,7 +15,8 @@ if TYPE_CHECKING:
     from wattshed.agent.fleet.estimate.estimators import Estimate
     from wattshed.agent.library.paths import Path
 
-    Method = Literal["stratified", "ratio", "cluster", "two-stage"]
+    Method = Literal["stratified", "ratio", "cluster", "two-stage", "regression", "pps", "pi"]
+    IntervalKind = Literal["auto", "t", "hall", "bounded"]
 
 
 def estimate(
@@ -26,6 +26,11 @@ def estimate(
     method: Method = "stratified",
     confidence: float = 0.95,
     meter_sigma: float = 0.0,
+    interval: IntervalKind = "auto",
+    by: str = "",
+    calibrate: Path = "",
+    joint: Path = "",
+    against: Path = "",
 ) -> Estimate:
     """Estimate the total of a fleet from a sample of its hosts: what ``wattshed fleet estimate`` does.
 
@@ -34,18 +39,29 @@ def estimate(
     sample : path
         CSV ``stratum,host[,unit],value[,size][,units][,job]``, a row for each measured GPU or host.
     population : path
-        CSV ``stratum,hosts[,size]``: how many hosts each stratum of the fleet has.
-    method : {"stratified", "ratio", "cluster", "two-stage"}
+        CSV ``stratum,hosts[,size][,limit]``: how many hosts each stratum of the fleet has.
+    method : {"stratified", "ratio", "cluster", "two-stage", "regression", "pps", "pi"}
     confidence : float
         Of the interval.
     meter_sigma : float
         One sigma of the gain error that all meters share, as a fraction; it does not shrink with more hosts.
+    interval : {"auto", "t", "hall", "bounded"}
+        ``auto`` is Student's t, or Hall's transform of it for a skewed sample; ``bounded`` needs a column ``limit``.
+    by : str
+        Column of the sample; ``domains`` has a total for each of its values.
+    calibrate : path
+        CSV ``column,category,total``: known totals of the fleet, which the weights of the sample are fitted to.
+    joint : path
+        CSV ``host,other,pi``: joint probabilities, for ``pps`` and ``pi``.
+    against : path
+        An earlier sample of the same fleet; ``change`` is the difference of the totals.
 
     Returns
     -------
     Estimate
-        ``total``, ``lower``, ``upper`` and ``se`` in the unit of the values, ``df``, ``strata``, ``deff``,
-        ``warnings``; what the sample does not tell is None, with a warning.
+        ``total``, ``lower``, ``upper`` and ``se`` in the unit of the values, ``df``, ``strata``, ``deff``, ``domains``,
+        ``change``, ``sampling_unit``, ``interval``, ``warnings``; what the sample does not tell is None, with a
+        warning.
 
     Raises
     ------
@@ -58,9 +74,17 @@ def estimate(
     >>> found = wattshed.fleet.estimate("sample.csv", "population.csv")  # doctest: +SKIP
     >>> found.total, found.lower, found.upper  # doctest: +SKIP
     """
-    whole = read_population(os.fspath(population))
-    measured = read_sample(os.fspath(sample), whole, cluster=method == "cluster")
-    return estimators.estimate(measured, method, confidence=confidence, meter_gain_sigma=meter_sigma)
+    asked = SampleQuestion(
+        method,
+        confidence,
+        meter_sigma,
+        interval,
+        by,
+        os.fspath(calibrate),
+        os.fspath(joint),
+        os.fspath(against),
+    )
+    return asked.answer(os.fspath(sample), os.fspath(population))[0]
 
 
 def simulate(inventory: Path, *, share: float = 1.0, seed: int = 1) -> SimulatedFleet:

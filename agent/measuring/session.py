@@ -164,7 +164,7 @@ class MeteringSession:
             if value is None and now_ns - edge.time_ns > GIVE_UP_NS:
                 value = EdgeValue(reason=meter.trouble())
             if value is None:
-                edge.estimate = meter.estimate()
+                edge.estimate = meter.estimate() or edge.estimate
                 if now_ns - edge.time_ns < ESTIMATED_NS:
                     break
                 continue

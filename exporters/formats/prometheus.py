@@ -66,6 +66,10 @@ def _job_sigma(snapshot: Snapshot) -> Rows:
     return [((job.job,), job.sigma_j) for job in snapshot.jobs if job.sigma_j is not None]
 
 
+def _by_state(fleet: FleetFacts) -> Rows:
+    return [((state,), hosts) for state, hosts in fleet.states.items()]
+
+
 def _fleet(read: Callable[[FleetFacts], Rows]) -> Callable[[Snapshot], Rows]:
     return lambda snapshot: read(snapshot.fleet) if snapshot.fleet else ()
 
@@ -332,8 +336,9 @@ TABLE: tuple[Family, ...] = (
     Family(
         "wattshed_fleet_hosts",
         "gauge",
-        "Hosts of the fleet: known to the inventory, and reporting now.",
+        "Hosts of the fleet: known to the inventory, and reporting now; where their states are known also busy, idle, "
+        "drained, off, down, unknown, and contradicted (they draw more than their state allows).",
         ("state",),
-        _fleet(lambda f: [(("known",), f.hosts_known), (("reporting",), f.hosts_reporting)]),
+        _fleet(lambda f: [(("known",), f.hosts_known), (("reporting",), f.hosts_reporting), *_by_state(f)]),
     ),
 )

@@ -193,6 +193,7 @@ def _fleet(fleet: FleetFacts) -> dict[str, Any]:
         "boundaries": boundaries,
         "hosts_known": fleet.hosts_known,
         "hosts_reporting": fleet.hosts_reporting,
+        "hosts_by_state": dict(fleet.states),
         "warnings": list(fleet.warnings),
     }
 

@@ -289,10 +289,12 @@ KINDS = {
     "3 of 2,000 beside ten times 20 of 100": (dominant, by_strata, ([3] + [20] * 10,)),
     "5 of 2,000 beside ten times 20 of 100": (dominant, by_strata, ([5] + [20] * 10,)),
     "ratio to nameplates, 20 of 1,000": (nameplates, by_size, (20, "ratio")),
+    "ratio to nameplates, 60 of 1,000": (nameplates, by_size, (60, "ratio")),
     "regression on nameplates, 20 of 1,000": (nameplates, by_size, (20, "regression")),
+    "regression on nameplates, 60 of 1,000": (nameplates, by_size, (60, "regression")),
     "a tenth of the hosts by a column, 200 of 1,000": (lambda r: lognormal(r, 5000, 0.35, 1000), domain, 200),
     "change of 3 %, half of 40 hosts measured twice": (fallen, twice, 40),
-    "20 whole jobs of 1 to 512 hosts, given as hosts": (jobs_of, whole_jobs, 20),
+    "20 whole jobs of 1 to 512 hosts, given as hosts": (lambda r: jobs_of(r, 8000), whole_jobs, 20),
     "40 whole jobs of 1 to 64 hosts, given as hosts": (lambda r: jobs_of(r, largest=64), whole_jobs, 40),
     "one whole job, given as hosts": (jobs_of, whole_jobs, 1),
     "30 hosts at random, of jobs of 1 to 64": (lambda r: jobs_of(r, largest=64), hosts_of_jobs, 30),
@@ -324,7 +326,7 @@ def markdown(rows):
 
 
 def _percent(text):
-    return "no interval" if text == "nan" else f"{float(text):.1%}"
+    return "-" if text == "nan" else f"{float(text):.1%}"
 
 
 def main(names):
@@ -334,10 +336,10 @@ def main(names):
         found = simulate(name)
         known[name] = {key: f"{v:.4f}" if isinstance(v, float) else str(v) for key, v in vars(found).items()}
         print(" ".join(known[name].values()), flush=True)
-    with STORED.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(next(iter(known.values()))), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(known[name] for name in KINDS if name in known)
+        with STORED.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(known[name]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(known[name] for name in KINDS if name in known)
 
 
 if __name__ == "__main__":

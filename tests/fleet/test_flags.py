@@ -64,7 +64,7 @@ FILES = ("--sample", "S.csv", "--population", "P.csv")
         (("estimate", *LIVE, "--plan", "2%"), "--plan needs --sample"),
         (("estimate", *LIVE, "--bootstrap", 100), "--bootstrap needs --sample"),
         (("estimate", *LIVE, "--method", "ratio"), "--method needs --sample"),
-        (("estimate", *LIVE, "--unit", "W"), "--unit needs --sample"),
+        (("estimate", *LIVE, "--unit", "W"), "--unit needs --sample or --times"),
         (("estimate", *FILES, "--resample", "job"), "--resample needs --bootstrap"),
         (("estimate", *FILES, "--timeout", 3), "--timeout needs --prometheus"),
         (("demand", "load.csv", "--replicates", 9), "--replicates needs --scale or --limit"),

@@ -4,9 +4,11 @@ import re
 
 import pytest
 
+from tests.fleet.example_fleet import FLEET
+from tests.fleet.simulated_states import CASES
 from tests.fleet.write_docs import PAGE, generated
 from wattshed.agent.fleet.live.inventory import read_inventory
-from wattshed.agent.fleet.live.site import GPUS_RULE, POWER_RULE
+from wattshed.agent.fleet.live.rules import GPUS_RULE, POWER_RULE, STATE_RULE
 
 TEXT = PAGE.read_text(encoding="utf-8")
 
@@ -25,6 +27,20 @@ def indented(after):
 
 def test_tables_are_generated():
     assert generated(TEXT) == TEXT
+
+
+def test_every_simulated_case_has_its_coverage():
+    block = TEXT[TEXT.index("<!-- states:") : TEXT.index("<!-- end of states -->")]
+    assert re.findall(r"^\| (.*?) \| \d+% \| [01]\.\d{3} \|", block, re.MULTILINE) == [case.name for case in CASES]
+
+
+def test_the_example_of_states_is_one(files):
+    text = indented("## Hosts that do not answer")
+    secret = files(bmc_password="x")
+    secret.chmod(0o600)
+    found = read_inventory(files(FLEET_toml=FLEET + text))
+    assert found.states.command == ("scontrol", "show", "nodes", "--json")
+    assert found.states.bmcs.power.endswith("/Power")
 
 
 def test_the_inventory_example_is_one(files):
@@ -48,3 +64,4 @@ def test_commands_exist(fleet, command):
 def test_the_rules_are_those_that_are_read():
     assert f"`{POWER_RULE}`" in TEXT
     assert f"`{GPUS_RULE}`" in TEXT
+    assert f"`{STATE_RULE}`" in TEXT

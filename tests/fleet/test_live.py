@@ -1,58 +1,29 @@
 """The live fleet: inventory, ladder, PUE, bills, and servers that are well, dead, slow or wrong."""
 
-import json
 import threading
 import time
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.fleet.example_fleet import FLEET
-from tests.wire.servers import running
+from tests.fleet.query_server import server, vector
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.boundary.pue import ConstantPue, HourlyPue, LoadPue
 from wattshed.agent.fleet.boundary.ranges import Range
 from wattshed.agent.fleet.estimate.node_model import fit
 from wattshed.agent.fleet.live.hourly import Hours, bill, read_hours
 from wattshed.agent.fleet.live.inventory import read_inventory
-from wattshed.agent.fleet.live.ladder import climb
+from wattshed.agent.fleet.live.ladder import Draw, climb
+from wattshed.agent.fleet.live.rules import GPUS_RULE, POWER_RULE, Measured, ask, measure_one
 from wattshed.agent.fleet.live.serve import FleetPublisher, fleet_facts
 from wattshed.agent.fleet.live.simulate import SimulatedFleet, exposition
-from wattshed.agent.fleet.live.site import GPUS_RULE, POWER_RULE, Measured, ask, extrapolate, measure_one
+from wattshed.agent.fleet.live.site import extrapolate
 from wattshed.agent.wire.query import Prometheus, ServerError
 from wattshed.exporters.formats.prometheus import families
-
-
-def vector(*series):
-    result = [{"metric": labels, "value": [0, str(value)]} for labels, value in series]
-    return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
-
-
-@contextmanager
-def server(answers):
-    """``answers``: query -> (status, body) or body; a callable is called for its body."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            query = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())["query"][0]
-            seen.append((self.path, query, self.headers.get("Authorization")))
-            found = answers.get(query, vector())
-            found = found() if callable(found) else found
-            status, body = found if isinstance(found, tuple) else (200, found)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args):
-            pass
-
-    seen = []
-    with running(HTTPServer(("127.0.0.1", 0), Handler)) as httpd:
-        yield f"http://127.0.0.1:{httpd.server_port}", seen
 
 
 def host(stratum, name, **more):
@@ -240,8 +211,8 @@ def test_strata_with_one_node_model_share_its_error(inventory):
 
     node = replace(inventory.strata[0].node, level_w=Range(900, 800, 1000))
     both = replace(inventory, strata=tuple(replace(s, node=node) for s in inventory.strata))
-    zero = {s.name: Range.exact(0.0) for s in both.strata}
-    found = climb(both, zero, Range.exact(1.0), bounded=True)[1]
+    nothing = [Draw(s.name, s.name, Range.exact(0.0), Range.exact(s.hosts)) for s in both.strata]
+    found = climb(both, nothing, Range.exact(1.0)).fleet[1]
     assert found.mean_w == 150 * 900
     assert found.upper_w - found.mean_w == pytest.approx(150 * 100)  # not the root of the sum of squares
 
@@ -295,6 +266,7 @@ def test_weather_by_the_hour(files):
 def test_hours_from_an_interface(files):
     class Table(BaseHTTPRequestHandler):
         def do_GET(self):
+            asked.append(self.headers.get("Authorization"))
             body = b"hour,carbon_g_per_kwh\n0,300\n1,200\n"
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
@@ -304,16 +276,19 @@ def test_hours_from_an_interface(files):
         def log_message(self, *args):
             pass
 
+    asked = []
     httpd = HTTPServer(("127.0.0.1", 0), Table)
     thread = threading.Thread(target=httpd.handle_request)
     thread.start()
-    url = f"http://127.0.0.1:{httpd.server_port}/hours.csv"
+    url = f"http://ada:p%40ss@127.0.0.1:{httpd.server_port}/hours.csv"
     path = files(FLEET_toml=FLEET.replace("grid_loss", f'hourly = "{url}"\ngrid_loss', 1))
     assert read_inventory(path).sites[0].hours.carbon_g_per_kwh.tolist() == [300.0, 200.0]
     thread.join()
     httpd.server_close()
-    with pytest.raises(InputError, match="cannot be read"):
+    assert asked == ["Basic YWRhOnBAc3M="]  # ada:p@ss
+    with pytest.raises(InputError, match="cannot be read") as error:
         read_inventory(path)
+    assert "p%40ss" not in str(error.value)
 
 
 def test_carbon_free_share_is_hourly():
@@ -345,6 +320,22 @@ def test_hour_tables(files):
     ):
         with pytest.raises(InputError, match=where):
             read_hours(files(h_csv=text))
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(-9, 9), st.floats(0, 900), st.floats(1, 3), st.floats(-60, 50)), min_size=1, max_size=9
+    )
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_hours_read_at_once_are_those_read_cell_by_cell(files, hours):
+    head = "hour,price,carbon_g_per_kwh,pue,outdoor_c"
+    lines = [f"{h},{price!r},{carbon!r},{pue!r},{c!r}" for h, (price, carbon, pue, c) in enumerate(hours)]
+    at_once = read_hours(files(a_csv="\n".join((head, *lines, ""))))
+    one_by_one = read_hours(files(b_csv="\n".join((head, *lines, "")).replace(",", ";")))
+    for name in head.split(",")[1:]:
+        assert getattr(at_once, name).tolist() == getattr(one_by_one, name).tolist()
+    assert at_once.clean_w is None
 
 
 # Inventory

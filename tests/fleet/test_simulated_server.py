@@ -11,8 +11,8 @@ from tests.fleet.example_fleet import FLEET
 from tests.wire.decoding import decode, unpacked
 from tests.wire.servers import running
 from wattshed.agent.fleet.live.inventory import read_inventory
+from wattshed.agent.fleet.live.rules import GPUS_RULE, POWER_RULE
 from wattshed.agent.fleet.live.simulate import HOSTS_PER_JOB, MOST_SERIES_A_REQUEST, SimulatedFleet, send
-from wattshed.agent.fleet.live.site import GPUS_RULE, POWER_RULE
 
 LARGE = FLEET.replace("hosts = 100", "hosts = 6000")
 

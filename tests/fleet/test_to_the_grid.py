@@ -15,8 +15,9 @@ from wattshed.agent.fleet.boundary.ranges import Range
 from wattshed.agent.fleet.estimate.node_model import NodeModel, assumed, fit
 from wattshed.agent.fleet.live.hourly import Hours, bill
 from wattshed.agent.fleet.live.inventory import Inventory, Site, Stratum
-from wattshed.agent.fleet.live.ladder import climb
-from wattshed.agent.fleet.live.site import Measured, extrapolate
+from wattshed.agent.fleet.live.ladder import Draw, climb
+from wattshed.agent.fleet.live.rules import Measured
+from wattshed.agent.fleet.live.site import extrapolate
 
 NUMBER = st.integers(1, 1000)
 
@@ -89,7 +90,9 @@ def test_every_rung_and_its_interval(inventory, data):
     central = {name: one.value for name, one in inputs.items()}
     means = by_hand(inventory, central)
     moved = [by_hand(inventory, {**central, name: end}) for name, r in inputs.items() for end in (r.low, r.high)]
-    found = climb(inventory, gpu_w, gain, bounded=True)
+    draws = [Draw(s.name, s.name, gpu_w[s.name], Range.exact(s.hosts)) for s in inventory.strata]
+    ladder = climb(inventory, draws, gain)
+    found = ladder.fleet
     assert [p.boundary for p in found] == ["gpu", "node", "it", "facility", "grid"]
     for i, p in enumerate(found):
         up = [max(0, a[i] - means[i], b[i] - means[i]) for a, b in zip(moved[::2], moved[1::2], strict=True)]
@@ -97,8 +100,15 @@ def test_every_rung_and_its_interval(inventory, data):
         assert p.mean_w == pytest.approx(means[i], rel=1e-9)
         assert p.upper_w == pytest.approx(means[i] + naive.root_sum(*up), rel=1e-9)
         assert p.lower_w == pytest.approx(max(means[i] - naive.root_sum(*down), 0), rel=1e-9, abs=1e-6)
-    without = climb(inventory, gpu_w, gain, bounded=False)
+    without = climb(inventory, [replace(draw, bounded=False) for draw in draws], gain).fleet
     assert [(p.mean_w, p.lower_w, p.upper_w) for p in without] == [(p.mean_w, None, None) for p in found]
+    at = {s.name: s.site for s in inventory.strata}
+    for site in inventory.sites:
+        alone = climb(replace(inventory, sites=(site,)), [d for d in draws if at[d.stratum] == site.name], gain).fleet
+        for here, there in zip(ladder.sites[site.name], alone, strict=True):  # as if there were no other site
+            assert (here.mean_w, here.lower_w, here.upper_w) == pytest.approx(
+                (there.mean_w, there.lower_w, there.upper_w), rel=1e-9, abs=1e-6
+            )
 
 
 # PUE

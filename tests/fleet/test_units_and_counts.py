@@ -8,7 +8,7 @@ from tests.fleet.test_live import host, server, vector
 from wattshed.agent.fleet.demand.grid import Load
 from wattshed.agent.fleet.demand.measure import measure
 from wattshed.agent.fleet.live.inventory import read_inventory
-from wattshed.agent.fleet.live.site import POWER_RULE, ask
+from wattshed.agent.fleet.live.rules import POWER_RULE, ask
 from wattshed.agent.wire.query import Prometheus
 
 

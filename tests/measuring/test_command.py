@@ -68,7 +68,9 @@ def test_where_nothing_can_be_measured_it_says_why_and_runs_the_command():
     run = measure("--", "sh", "-c", "exit 3", WATTSHED_METER="")
     _, told = run.communicate(timeout=60)
     assert run.returncode == 3
-    assert "not measured" in told
+    assert told.startswith("wattshed: not measured in ")
+    assert told.count("\n") == 1
+    assert "no agent of wattshed runs here; " in told
     assert " 0 J" not in told
 
 

@@ -9,9 +9,10 @@ from tests.fleet.example_fleet import FLEET
 from tests.pictures import screen
 from tests.pictures.node import BEGIN_US
 from wattshed.agent.fleet.live.inventory import read_inventory
+from wattshed.agent.fleet.live.rules import POWER_RULE, Measured
 from wattshed.agent.fleet.live.serve import FleetPublisher
 from wattshed.agent.fleet.live.simulate import SimulatedFleet
-from wattshed.agent.fleet.live.site import POWER_RULE, FleetEstimate, Measured, extrapolate
+from wattshed.agent.fleet.live.site import FleetEstimate, extrapolate
 from wattshed.exporters.web.http import Server
 
 if TYPE_CHECKING:

@@ -68,5 +68,8 @@ def test_an_agent_that_is_away_is_down_and_draws_nothing_known(prometheus):
     (expr,) = (expr for name, expr in rules() if name == "WattshedDown")
     away_s = RESTART_S + 40
     assert_right(prometheus.query(expr, away_s), exactly(({"instance": "a:9961", **dict(TARGET)}, 0)), "WattshedDown")
+    (expr,) = (expr for name, expr in rules() if name == "wattshed:host_state")
+    unknown = exactly(({"instance": "a:9961", "stratum": "test", "state": "unknown"}, 1))
+    assert_right(prometheus.query(expr, away_s), unknown, "wattshed:host_state")
     for query in ("wattshed_gpu_power_watts", "wattshed_job_energy_joules_total", "wattshed_up"):
         assert not prometheus.query(f'{query}{{instance="a:9961"}}', away_s)

@@ -20,12 +20,37 @@ def matrix(*series):
 TABLE = "when,what,power\n1700000000,0,5\n"
 CLOCKS = b"timestamp, index, pstate\n2024/05/01 10:00:00.000, 0, P0\n"
 SESSION = b"nvidia_gpu_exporter GPU capture\n$ nvidia-smi\n| a table |\n$ nvidia-smi --query-gpu=index\nindex\n0\n"
+MARKDOWN = b"| time | gpu | power |\n|---|---|---|\n" + b"| 1700000000 | 0 | 5 |\n" * 3
 TRACES = {
     "Feather": (b"ARROW1\0\0", None, "damaged Arrow", 0),
     "empty": (b"", None, "it is empty", 0),
     "prose": (b"Two sentences. Of no use.\n", None, "unrecognised trace format", 0),
     "other XML": (b'<?xml version="1.0"?>\n<html/>\n', None, "it is XML; only that of `nvidia-smi -q -x` is read", 0),
     "other JSON": (b'\n{"a": 1}\n', None, "it is JSON; no key is clearly power or energy", 0),
+    "a log in words": (
+        b"[2026-03-01 12:00:00] INFO: GPU 0 power: 100 W, util 50%\n" * 3,
+        None,
+        "it is a log in words; .*gpu=0",
+        0,
+    ),
+    "a log in words with commas": (
+        b"2024-05-01 12:00:00,123 - INFO - GPU 0 power draw = 98.5W\n" * 3,
+        None,
+        "it is a log in words",
+        0,
+    ),
+    "columns between blanks": (
+        b"time gpu power temp\n1700000000 0 100.5 44\n",
+        None,
+        "separated by blanks; separate them by commas",
+        0,
+    ),
+    "Markdown": (
+        b"| time | gpu | power |\n|---|---|---|\n" + b"| 1700000000 | 0 | 5 |\n" * 3,
+        None,
+        "it is a table in Markdown",
+        0,
+    ),
     "a table of unclear columns": (b"a,b\n1,2\n3,4\n", None, r"columns are not clear.*\(it has: a, b\)", 1),
     "a table without a time": (b"power,gpu\n5,0\n", "power=power", "not clear which column is the time", 1),
     "a table without a power": (b"time,gpu\n5,0\n", "time=time", "not clear which column is power", 1),

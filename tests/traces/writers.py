@@ -136,6 +136,14 @@ WAYS = {
         )
     ),
     "nvidia-smi stats": Way(by_row("", lambda t, g, w: f"{g}, pwrDraw , {START + t}000000, {watts(w)}\n")),
+    "logfmt": Way(by_row("", lambda t, g, w: f"ts={START + t} level=info gpu={g} power_w={watts(w)}\n")),
+    "logfmt behind a stamp": Way(
+        by_row(
+            "",
+            lambda t, g, w: f"{stamp(t, '%Y-%m-%dT%H:%M:%S.000Z')}  INFO nvline: name=NVIDIA A10G device={g} "
+            f"power={watts(w)}W\n",
+        )
+    ),
     "telegraf": Way(by_row("", telegraf)),
     "tegrastats": Way(by_row("", tegrastats), gpus=1),
     "PTDaemon": Way(

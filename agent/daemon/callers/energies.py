@@ -123,10 +123,10 @@ class JobEnergies:
             if late or end_us > self._end_us or min(next_us, default=end_us + 1) <= end_us:
                 wait = {"wait": f"{late[0]} is not read that far yet" if late else "that window is not over yet"}
             began_us = self._began_us.get(whose)
-            if not isinstance(whose, str) and (began_us is None or start_us < began_us):
-                return wait or {"error": "it is not known what this process used before it asked", "reason": "unasked"}
             if start_us < self._first_us:
                 return wait or {"error": "the agent was not there yet", "reason": "before_the_agent"}
+            if not isinstance(whose, str) and (began_us is None or start_us < began_us):
+                return wait or {"error": "it is not known what this process used before it asked", "reason": "unasked"}
             if any(start_us < line[0].time_us and line[0].energy_hnj for line in marks.values()):
                 return wait or {"error": "that is too long ago to be asked for", "reason": "forgotten"}
             if wait and not marks:

@@ -33,6 +33,21 @@ class Range:
         """Make ``value`` within plus or minus the fraction ``half`` of it."""
         return cls(value, value - abs(value) * half, value + abs(value) * half)
 
+    def stretched(self, scale: float, *, most: float = math.inf) -> Range:
+        """Make the interval of another confidence: both sides times ``scale``, within 0 and ``most``."""
+        if scale == 1.0 or self.is_exact:
+            return self
+        low, high = self.value - scale * (self.value - self.low), self.value + scale * (self.high - self.value)
+        return Range(self.value, max(low, min(0.0, self.low)), min(high, max(most, self.high)))
+
+    def times(self, factor: float) -> Range:
+        """All of it times a number that is not negative."""
+        return Range(self.value * factor, self.low * factor, self.high * factor)
+
+    def at(self, place: float) -> float:
+        """Point between ``low`` (-1), ``value`` (0) and ``high`` (1)."""
+        return self.value + place * (self.value - self.low if place < 0.0 else self.high - self.value)
+
     @property
     def is_exact(self) -> bool:
         """Whether the interval has no width."""

@@ -6,6 +6,7 @@ The prior is not a measurement: its interval reaches from idle to the design pow
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class GpuModel:
     source: str
 
 
+@cache
 def gpus() -> tuple[GpuModel, ...]:
     """Read the shipped table; the first pattern that matches a name wins."""
     path = Path(str(files("wattshed.agent.inputs"))) / "gpus.csv"
@@ -42,6 +44,7 @@ def gpus() -> tuple[GpuModel, ...]:
     )
 
 
+@cache
 def find(name: str) -> GpuModel | None:
     """Entry for a model as NVML or a data sheet calls it (``NVIDIA H100 80GB HBM3``, ``H100 SXM``); None if unknown."""
     table = gpus()

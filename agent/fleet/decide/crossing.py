@@ -8,7 +8,7 @@ nu0 = sd(dP/dt) / (2 pi S). For a Gaussian that is nu0 exp(-z^2 / 2). Rare cross
 
 Jobs of M hosts in lockstep replay what was recorded, each from a phase of its own. The density of their sum is that
 of the saddlepoint (H. E. Daniels, Annals of Mathematical Statistics 25, 1954), with the tail of R. Lugannani and S. O.
-Rice (1980): recorded power is skewed, and with tens of jobs a Gaussian density gave a tenth of the true probability.
+Rice (1980): recorded power is skewed, and with tens of jobs a Gaussian density gave a third of the true probability.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.agent.fleet.demand.ensemble import replay_by_phase
+from wattshed.agent.fleet.demand.ensemble import Fleets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -215,17 +215,13 @@ def in_lockstep(swing: HostSwing, feed_w: float) -> int:
 
 
 def phase_fleet_peaks(
-    powers_w: NDArray[np.float64], hosts: int, job_hosts: int, replicates: int, random: np.random.Generator
+    powers_w: NDArray[np.float64], hosts: int, job_hosts: int, replicates: int, seed: int = 1
 ) -> NDArray[np.float64]:
     """Peaks of fleets whose jobs replay a kind from a phase of their own: float64[replicates], W, exact by FFT."""
-    kinds, n = powers_w.shape
     whole, rest = divmod(hosts, job_hosts)
-    peaks = np.empty(replicates)
-    for r in range(replicates):
-        fleet = np.zeros(n)
-        for size, jobs in ((job_hosts, whole), (rest, 1 if rest else 0)):
-            for kind, count in enumerate(random.multinomial(jobs, np.full(kinds, 1.0 / kinds))):
-                if count:
-                    fleet += size * replay_by_phase(powers_w[kind], random.integers(n, size=count))
-        peaks[r] = fleet.max()
-    return peaks
+    parts = [(job_hosts, Fleets(powers_w, whole, seed))]
+    if rest:
+        parts.append((rest, Fleets(powers_w, 1, seed + replicates)))
+    return np.array(
+        [np.sum([size * fleets.draw(r) for size, fleets in parts], axis=0).max() for r in range(replicates)]
+    )

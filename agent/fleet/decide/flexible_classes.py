@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.agent.fleet.decide.hosts import CAP_MEANS_S, HostReading, read_hosts
+from wattshed.agent.fleet.decide.hosts import EVEN_MEANS_S, HostReading, read_hosts
 from wattshed.agent.inputs.toml import Document
 
 if TYPE_CHECKING:
@@ -122,5 +122,5 @@ def _less(job: HostPowers, mode: str, cap_w: float, idle_w: float) -> float:
     """Mean power of a host that is spared, W."""
     if mode == "firm":
         return 0.0
-    coarse = job.over(CAP_MEANS_S)
+    coarse = job.over(EVEN_MEANS_S)
     return float((coarse.powers() - coarse.powers(cap_w if mode == "cap" else idle_w)).mean())

@@ -10,7 +10,7 @@ import numpy as np
 
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.fleet.boundary.units import between, shown
-from wattshed.agent.fleet.decide.answer import Basis, Decision, give, ready
+from wattshed.agent.fleet.decide.answer import Basis, Decision, give, lasting, ready
 from wattshed.agent.fleet.decide.crossing import (
     Crossings,
     HostSwing,
@@ -21,7 +21,7 @@ from wattshed.agent.fleet.decide.crossing import (
     phase_fleet_peaks,
     swing_of,
 )  # fmt: skip
-from wattshed.agent.fleet.decide.hosts import CAP_MEANS_S, read_hosts, reading_of
+from wattshed.agent.fleet.decide.hosts import EVEN_MEANS_S, read_hosts, reading_of
 from wattshed.agent.fleet.demand.ensemble import exceedance
 from wattshed.agent.fleet.estimate.student import quantile
 from wattshed.agent.inputs.tables import read_table
@@ -96,7 +96,8 @@ def _job_size(args: argparse.Namespace) -> float:
     """Hosts of a job; of a table of jobs that of equal jobs with the same variance, ``sum h^2 / sum h``."""
     if args.jobs is None:
         return float(args.job_hosts or 1)
-    sizes = np.array([row.count("hosts", least=1) for row in read_table(args.jobs, ("hosts",))], np.float64)
+    jobs = read_table(args.jobs, ("hosts",), used=("job", "hosts"))
+    sizes = np.array([row.count("hosts", least=1) for row in jobs], np.float64)
     if not sizes.size:
         raise InputError("holds no job; add a row for each", args.jobs, 2)
     return float((sizes**2).sum() / sizes.sum())
@@ -120,7 +121,7 @@ def _carried(kinds: NDArray[np.float64], step_s: float, window: str, seconds: fl
 
 def _capped(args: argparse.Namespace, hosts: HostPowers, cap_w: float, asked: FeedLimit) -> dict[str, Any]:
     """Hosts and GPUs a megawatt, of GPUs that draw no more than a cap."""
-    coarse = hosts.over(CAP_MEANS_S)
+    coarse = hosts.over(EVEN_MEANS_S)
     means = coarse.gpu_w
     found = _carried(
         _kinds(args, coarse.powers(cap_w)), coarse.step_s, "", max(args.window[0][1], coarse.step_s), asked
@@ -175,7 +176,7 @@ def _check(args: argparse.Namespace, hosts: HostPowers, first: Carried, asked: F
     fleet = most_hosts(first.swing, job, asked.feed_w, asked.exceed, hosts.span_s)
     kinds = circular_means(_kinds(args, hosts.powers()), max(1, round(dict(args.window)[first.window] / hosts.step_s)))
     replicates = int(np.clip(_CHECKED_CELLS // kinds.size, 100, 1000))
-    peaks = phase_fleet_peaks(kinds, fleet, job, replicates, np.random.default_rng(args.seed))
+    peaks = phase_fleet_peaks(kinds, fleet, job, replicates, args.seed)
     seen: Exceedance = exceedance(peaks, asked.feed_w)
     formula = Crossings(first.swing, job, fleet).exceeding(fleet, asked.feed_w, hosts.span_s)
     return {
@@ -198,7 +199,7 @@ def _decision(
     warnings = list(hosts.said)
     if hosts.span_s < _SHORT * asked.horizon_s:
         warnings.append(
-            f"{hosts.span_s:g} s of recording stand for {_time(asked.horizon_s)}: what did not happen then is unknown"
+            f"{hosts.span_s:g} s of recording stand for {lasting(asked.horizon_s)}: what did not happen then is unknown"
         )
     if check is not None and not check["lower"] <= check["formula"] <= check["upper"]:
         warnings.append(
@@ -214,7 +215,7 @@ def _decision(
     )
     sentence = (
         f"{shown(asked.feed_w, 'W')} carry {counted(most, 'host')}{of_gpus}{within}: the mean over {first.window} "
-        f"exceeds the feed with a probability of at most {asked.exceed:g} within {_time(asked.horizon_s)}{more}."
+        f"exceeds the feed with a probability of at most {asked.exceed:g} within {lasting(asked.horizon_s)}{more}."
     )
     figures = {
         "feed_w": asked.feed_w, "exceed": asked.exceed, "horizon_s": asked.horizon_s, "job_hosts": asked.job_hosts,
@@ -226,7 +227,7 @@ def _decision(
     assumed = [
         f"jobs of {asked.job_hosts:g} hosts move in lockstep, and different jobs are independent of one another",
         "hosts will draw what these did"
-        + ("" if asked.lasts_s >= asked.horizon_s else f"; jobs are drawn anew every {_time(asked.lasts_s)}"),
+        + ("" if asked.lasts_s >= asked.horizon_s else f"; jobs are drawn anew every {lasting(asked.lasts_s)}"),
     ]
     if len(hosts.names) > 1 and not args.one_job:
         assumed.append(f"each job is one of the {len(hosts.names)} recorded kinds, each as likely")
@@ -301,13 +302,6 @@ def _tables(
     return parts
 
 
-def _time(seconds: float) -> str:
-    for size, name in ((31_557_600.0, "year"), (86_400.0, "day"), (3600.0, "hour"), (60.0, "minute")):
-        if seconds >= size:
-            return f"{seconds / size:.4g} {name}{'' if abs(seconds / size - 1.0) < 5e-5 else 's'}"
-    return f"{seconds:g} s"
-
-
 def _drawing(args: argparse.Namespace, asked: FeedLimit, rows: list[Carried]) -> Callable[[Any, Any], None]:
     """Draw the probability over the number of hosts, and the hosts over the size of jobs."""
 
@@ -326,7 +320,10 @@ def _drawing(args: argparse.Namespace, asked: FeedLimit, rows: list[Carried]) ->
             above.plot([most], [asked.exceed], "o", color=COLOURS[2 * i])
         above.axhline(asked.exceed, color=INK, linestyle=":", label=f"allowed, {asked.exceed:g}")
         above.set(
-            xlabel="hosts", ylabel="probability", ylim=(1e-6, 1.5), title=f"Above the feed in {_time(asked.horizon_s)}"
+            xlabel="hosts",
+            ylabel="probability",
+            ylim=(1e-6, 1.5),
+            title=f"Above the feed in {lasting(asked.horizon_s)}",
         )
         above.legend()
         _, swing, _ = known[0]

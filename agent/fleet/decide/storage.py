@@ -12,7 +12,7 @@ from wattshed.agent.errors import InputError, counted
 from wattshed.agent.fleet.boundary.units import between, shown
 from wattshed.agent.fleet.decide.answer import Basis, Decision, give, ready
 from wattshed.agent.fleet.decide.battery import in_band, operate, settled, sized, slew, smoothed, within_band
-from wattshed.agent.fleet.decide.hosts import read_hosts, reading_of
+from wattshed.agent.fleet.decide.hosts import EVEN_MEANS_S, read_hosts, reading_of
 from wattshed.agent.fleet.demand.spectrum import observable_up_to
 from wattshed.agent.printing.paragraphs import table
 
@@ -56,6 +56,16 @@ def storage(args: argparse.Namespace, open_trace: OpenTrace) -> int:
         before = hosts
         hosts = replace(hosts, gpu_w=smoothed(hosts.gpu_w, hosts.step_s, args.floor, args.tmp))
         bought_w = float(_load(args, hosts).mean() - _load(args, before).mean())
+    if hosts.counted and hosts.step_s < EVEN_MEANS_S:
+        if args.band is None:
+            hosts = hosts.over(EVEN_MEANS_S)
+            said.append(
+                f"steps of {hosts.step_s:g} s: energy counters are published unevenly, and jitter in shorter ones"
+            )
+        else:
+            said.append(
+                "energy counters are published unevenly: the power of the battery is too large rather than small"
+            )
     load_w = _load(args, hosts)
     if args.band is not None:
         limit_hz = observable_up_to(hosts.step_s)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +36,7 @@ CHANCE = 1e-3
 ALIAS_RATIO = 1.3
 """A frequency that explains so many times its mirror's swing is the right one of the two."""
 _NEAR, _OWN = 32, 3  # lines: the neighbours that are the background, and those that the window spreads a line to
+_LEVEL = 21  # readings whose mean is the level about which a counter is early or late
 _HANN = 1.5  # how much wider than a line the window makes it, in noise
 
 
@@ -116,18 +118,26 @@ def _candidates(power: NDArray[np.float64], step_s: float) -> list[tuple[float, 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Readings of one series: power over the time from ``begin_s`` to ``end_s`` each (the same moment: at it)."""
+    """Readings of one series: power over the time from ``begin_s`` to ``end_s`` each (the same moment: at it).
+
+    ``held_s``: they are means of readings of moments, each of which is held for so long; of a step as long as that it
+    is the reading itself.
+    """
 
     begin_s: NDArray[np.float64]
     end_s: NDArray[np.float64]
     power_w: NDArray[np.float64]
     weight: NDArray[np.float64]
+    held_s: float = 0.0
 
     def fit(self, hz: float) -> tuple[complex, float]:
         """Amplitude (as cosine and sine, W) of a frequency, and how much of the swing it explains (W^2)."""
         w = 2.0 * math.pi * hz
         half = w * (self.end_s - self.begin_s) / 2.0
-        passed, at = np.sinc(half / math.pi), w * (self.begin_s + self.end_s) / 2.0
+        passed, at = (
+            np.sinc(half / math.pi) / max(float(np.sinc(hz * self.held_s)), 0.1),
+            w * (self.begin_s + self.end_s) / 2.0,
+        )
         basis = np.column_stack((passed * np.cos(at), passed * np.sin(at), np.ones(at.size)))
         weighted = basis * self.weight[:, None]
         solved = np.linalg.solve(weighted.T @ basis, weighted.T @ self.power_w)
@@ -135,42 +145,59 @@ class _Part:
         return complex(solved[0], solved[1]), float(self.weight @ np.square(swing) / self.weight.sum())
 
     def lateness_s(self, hz: float, amplitude: complex) -> float:
-        """Length of the steps in which the counter is published, from how far its energies are early and late.
+        """Length of the steps in which the counter is published, from how far its energies are early and late, s.
 
         A delay that is anywhere in a step makes what is too much in one reading too little in the next: the covariance
-        of successive ones is minus a twelfth of the step's square.
+        of successive ones is minus a twelfth of the step's square. Where publication and reading beat there are two
+        numbers of steps between readings, and their distance is the step: it follows from variance and skewness.
         """
         apart = self.end_s - self.begin_s
-        if self.power_w.size < 8 or not (apart > 0.0).all():
-            return 0.0
+        if self.power_w.size < 8 * _LEVEL or self.held_s > 0.0 or not (apart > 0.0).all():
+            return 0.0  # no counter
         at = math.pi * hz * (self.begin_s + self.end_s)
         line = np.sinc(hz * apart) * (amplitude.real * np.cos(2.0 * at) + amplitude.imag * np.sin(2.0 * at))
-        level = np.convolve(self.power_w, np.full(21, 1.0 / 21.0), "same")[10:-10]
-        late = ((self.power_w - line)[10:-10] / np.where(level > 0.0, level, 1.0) - 1.0) * apart[10:-10]
-        covariance = float(np.mean(late[1:] * late[:-1])) if late.size > 8 else 0.0
-        return min(math.sqrt(12.0 * max(-covariance, 0.0)), float(np.median(apart)))
+        inner = slice(_LEVEL // 2, -(_LEVEL // 2))
+        level = np.convolve(self.power_w, np.full(_LEVEL, 1.0 / _LEVEL), "same")[inner]
+        late = ((self.power_w - line)[inner] / np.where(level > 0.0, level, 1.0) - 1.0) * apart[inner]
+        by_neighbours = math.sqrt(12.0 * max(-float(np.mean(late[1:] * late[:-1])), 0.0))
+        variance = float(late.var())
+        skew = float(np.mean((late - late.mean()) ** 3)) / variance**1.5 if variance > 0.0 else 0.0
+        # Two values, p apart, of shares q and 1 - q: variance p^2 q (1 - q), skewness (1 - 2q) / sqrt(q (1 - q)).
+        by_values = math.sqrt(variance * (4.0 + skew**2))
+        return min(max(by_neighbours, by_values), float(np.median(apart)))
 
 
 def _parts(
     load: Load, recording: LoadRecording, start_us: float, end_us: float, max_gap_s: float | None
 ) -> list[_Part]:
     """Return the readings of each series in a stretch; of very many series, and of jobs that come and go, their sum."""
-    if len(recording.series) > MOST_SERIES or recording.kind == "job":
-        power = load.steps_w[slice(*load.longest)][:MOST_READINGS]
-        place = np.arange(power.size, dtype=np.float64)
-        at = np.asarray(place * load.step_s, np.float64)
-        return [_Part(at, at + load.step_s, power, _hann(at))]
+    step_us = load.step_s * 1e6
+    several = [HeldSeries(recording, name, max_gap_s) for name in islice(recording.series, MOST_SERIES)]
+    spans = [held.span_us(step_us) for held in several]
+    if len(recording.series) > MOST_SERIES or any(
+        first > start_us + step_us or last < end_us - step_us for first, last in spans
+    ):
+        return [_sum(load, several)]
     parts = []
-    for name in recording.series:
-        held = HeldSeries(recording, name, max_gap_s)
-        stairs = held.between(start_us, end_us, load.step_s * 1e6)
-        time_us = stairs.edges_us if held.by_counter else recording.series.between(name, int(start_us), int(end_us))[0]
-        at = np.asarray((time_us - start_us) / 1e6, np.float64)
-        begin, end = (at[:-1], at[1:]) if held.by_counter else (at, at)
-        power = stairs.power_w[~np.isnan(stairs.power_w)]
-        if power.size == begin.size > 3:
-            parts.append(_Part(begin, end, power, _hann(begin)))
+    for held in several:
+        stairs = held.between(start_us, end_us, step_us)
+        known = ~np.isnan(stairs.power_w)  # of the stretch all, but not of what is before and after it
+        if held.by_counter:
+            begin, end = stairs.edges_us[:-1][known], stairs.edges_us[1:][known]
+        else:
+            begin = end = recording.series.between(held.name, int(start_us), int(end_us) + 1)[0].astype(np.float64)
+        if begin.size > 3:
+            at = (begin - start_us) / 1e6
+            parts.append(_Part(at, at + (end - begin) / 1e6, stairs.power_w[known], _hann(at)))
     return parts
+
+
+def _sum(load: Load, several: Sequence[HeldSeries]) -> _Part:
+    """Take the sum on its grid, in means over its steps."""
+    power = load.steps_w[slice(*load.longest)][:MOST_READINGS]
+    at = np.asarray(np.arange(power.size) * load.step_s, np.float64)
+    period_s = 0.0 if load.counted else max((held.period_us or 0.0) / 1e6 for held in several)
+    return _Part(at, at + load.step_s, power, _hann(at), min(period_s, load.step_s))
 
 
 def _hann(at: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -101,13 +101,14 @@ def _spectrum(axis: Any, found: Findings, scale: float, unit: str) -> None:
         for line in found.lines if found.high is None else ():
             axis.axvline(line.hz, color=INK, linestyle=":", linewidth=0.8)
             axis.annotate(
-                line.frequency,
+                f"{line.hz:.4g} Hz",
                 (line.hz, 1.0),
                 (-2, -2),
                 xycoords=("data", "axes fraction"),
-                fontsize=8,
                 textcoords="offset points",
-                va="top",
+                fontsize=8,
+                rotation=90,
                 ha="right",
+                va="top",
             )
     axis.set(xlabel="Hz", ylabel=f"{unit} per root Hz", title=f"Swings, observable up to {s.observable_up_to_hz:g} Hz")

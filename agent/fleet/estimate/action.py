@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.fleet.boundary.units import shown
+from wattshed.agent.fleet.estimate import change
 from wattshed.agent.fleet.estimate.bootstrap import bootstrap_se, check_unit
 from wattshed.agent.fleet.estimate.calibration import read_margins
-from wattshed.agent.fleet.estimate.change import change
 from wattshed.agent.fleet.estimate.design import read_joint
 from wattshed.agent.fleet.estimate.estimators import estimate
 from wattshed.agent.fleet.estimate.jobs import JOB, JOB_HOSTS
@@ -29,30 +29,79 @@ if TYPE_CHECKING:
 SIMPLE = ("stratified", "cluster")
 """Methods whose total is the expanded sample, which the bootstrap and the plan take for granted."""
 
+BY_CHANCE = ("pps", "pi")
+"""Methods of unequal chances."""
+
 BY_ROW = ("cluster", "two-stage")
 """Methods for which each row is a unit; for the others the rows of a host are one."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampleQuestion:
-    """What is asked of the files of a sample; paths are as given, empty where there is none."""
+    """What is asked of the files of a sample; paths are as given, empty where there is none.
+
+    Attributes
+    ----------
+    method, interval : str
+    confidence, meter_sigma : float
+    by : str
+        Column by whose values totals are estimated too.
+    calibrate, joint, against : str
+        Files of known totals, of joint probabilities, and of an earlier sample.
+    """
 
     method: str = "stratified"
+    confidence: float = 0.95
+    meter_sigma: float = 0.0
+    interval: str = "auto"
     by: str = ""
     calibrate: str = ""
     joint: str = ""
+    against: str = ""
 
-    def read(self, path: str, population: Population, margins: Margins | None) -> Sample:
+    def answer(self, sample_path: str, population_path: str) -> tuple[Estimate, Sample]:
+        """Read the files and estimate.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be used, or one that the method does not use was given.
+        """
+        if self.joint and self.method not in BY_CHANCE:
+            raise InputError(f"--joint needs --method {' or '.join(BY_CHANCE)}, not {self.method}")
+        if self.against and (self.calibrate or self.method not in change.METHODS):
+            raise InputError(f"--against needs --method {', '.join(change.METHODS)}, without --calibrate")
+        margins = read_margins(self.calibrate) if self.calibrate else None
+        population = read_population(population_path)
+        sample = self._read(sample_path, population, margins)
+        found = estimate(
+            sample,
+            self.method,
+            confidence=self.confidence,
+            meter_gain_sigma=self.meter_sigma,
+            margins=margins,
+            joint=read_joint(self.joint, sample) if self.joint else None,
+            by=self.by.lower(),
+            kind=self.interval,
+        )
+        if not self.against:
+            return found, sample
+        before = self._read(self.against, population, None)
+        moved = change.change(
+            sample, before, self.method, confidence=self.confidence, meter_gain_sigma=self.meter_sigma
+        )
+        return replace(found, change=moved), sample
+
+    def _read(self, path: str, population: Population, margins: Margins | None) -> Sample:
         """Read a sample with the columns that the question needs."""
-        drawn = self.method in ("pps", "pi")
         design = ""
         if self.method == "pi":
             design = next((name for name in ("pi", "weight") if name in read_header(path)), "pi")
-        wanted = (*((self.by,) if self.by else ()), *(margins.columns if margins is not None else ()))
+        wanted = (*((self.by.lower(),) if self.by else ()), *(margins.columns if margins is not None else ()))
         return read_sample(
             path,
             population,
-            cluster=drawn or self.method == "cluster",
+            cluster=self.method in (*BY_CHANCE, "cluster"),
             one_by_one=self.method in BY_ROW,
             design=design,
             wanted=wanted,
@@ -60,59 +109,22 @@ class SampleQuestion:
             numbers=margins.numbers if margins is not None else (),
         )
 
-    def answer(
-        self,
-        sample_path: str,
-        population_path: str,
-        *,
-        confidence: float = 0.95,
-        meter_sigma: float = 0.0,
-        interval: str = "auto",
-    ) -> tuple[Estimate, Sample]:
-        """Read the files and estimate."""
-        if self.joint and self.method not in ("pps", "pi"):
-            raise InputError(f"--joint needs --method pps or pi, not {self.method}")
-        margins = read_margins(self.calibrate) if self.calibrate else None
-        population = read_population(population_path)
-        sample = self.read(sample_path, population, margins)
-        joint = read_joint(self.joint, sample) if self.joint else None
-        found = estimate(
-            sample,
-            self.method,
-            confidence=confidence,
-            meter_gain_sigma=meter_sigma,
-            margins=margins,
-            joint=joint,
-            by=self.by,
-            kind=interval,
-        )
-        return found, sample
-
 
 def estimate_sample(args: argparse.Namespace) -> int:
     """``fleet estimate --sample``."""
     resample = _resampled(args)
     if args.plan and args.method not in SIMPLE:
         raise InputError(f"--plan takes a sample of --method {' or '.join(SIMPLE)} for its pilot, not {args.method}")
-    asked = SampleQuestion(args.method, args.by.lower(), args.calibrate, args.joint)
-    found, sample = asked.answer(
-        args.sample,
-        args.population,
-        confidence=args.confidence,
-        meter_sigma=args.meter_sigma,
-        interval=args.interval,
-    )
-    moved = None
-    if args.against:
-        if args.calibrate or args.joint:
-            raise InputError("--against cannot be used with --calibrate or --joint")
-        before = asked.read(args.against, sample.population, None)
-        moved = change(sample, before, args.method, confidence=args.confidence, meter_gain_sigma=args.meter_sigma)
+    asked = SampleQuestion(**{f.name: getattr(args, f.name) for f in fields(SampleQuestion)})
+    found, sample = asked.answer(args.sample, args.population)
+    if (args.bootstrap or args.plan) and found.sampling_unit != sample.primary:
+        raise InputError(
+            "--bootstrap and --plan need a sample of hosts, and here jobs were drawn; leave them out, or give "
+            "--method cluster, with the number of jobs as hosts"
+        )
     stated = {"boundary": args.boundary, "span": args.span}
     document = estimate_json(found, args.unit, **stated)
-    parts = estimate_parts(found, args.unit, moved=moved, **stated)
-    if moved is not None:
-        document["change"] = asdict(moved)
+    parts = estimate_parts(found, args.unit, **stated)
     if args.bootstrap:
         document["bootstrap_se"] = bootstrap_se(sample, args.bootstrap, unit=resample)
         shown_se = "none" if document["bootstrap_se"] is None else shown(document["bootstrap_se"], args.unit)

@@ -97,10 +97,12 @@ def mean_within(
         Of the shuffles.
     """
     n = value.size
+    if n == members:
+        return float(value.mean()), float(value.mean())
     x = value / most
     least, largest = float(x.sum()) / members, (float(x.sum()) + members - n) / members
-    if n in (0, members):
-        return least * most, largest * most
+    if n == 0:
+        return 0.0, most
     random = np.random.default_rng(seed)
     orders = np.stack([random.permutation(x) for _ in range(ORDERS)])
     enough = math.log(2.0 / (1.0 - confidence))
@@ -135,7 +137,7 @@ def _refuted(x: NDArray[np.float64], members: int, enough: float, least: float, 
     low, high = least, largest
     if not refuted(low):
         return low
-    for _ in range(60):
+    for _ in range(34):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if refuted(middle) else (low, middle)
     return low

@@ -42,6 +42,7 @@ class Change:
         What the error would be of two samples without a common host.
     matched, only_before, only_now : int
         Primary units measured both times, and once.
+    interval : {"t", "none"}
     """
 
     before: float | None
@@ -54,6 +55,7 @@ class Change:
     matched: int
     only_before: int
     only_now: int
+    interval: str
 
 
 def change(
@@ -104,17 +106,18 @@ def change(
         int(matched.sum()),
         len(first.names) - int(matched.sum()),
         len(second.names) - int(matched.sum()),
+        bounds.kind,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Weighted:
-    """Weighted residuals of the primary units of one sample: float64[n], their strata and names."""
+    """Weighted residuals of the primary units of one sample, and for how many members of ``hosts`` each counts."""
 
     names: tuple[str, ...]
     stratum: NDArray[np.int64]
     total: NDArray[np.float64]
-    drawn: NDArray[np.int64]
+    members: NDArray[np.int64]
     hosts: NDArray[np.int64]
 
     @classmethod
@@ -122,7 +125,12 @@ class _Weighted:
         sample = found.design.sample
         residual = found.design.weight * found.calibration.residual(sample.value)
         total = sums(sample.unit_host, residual, len(sample.names))
-        return cls(sample.names, sample.stratum, total, sample.sampled, sample.population.hosts)
+        members = sample.measured if sample.hosts_are_units else np.ones(len(sample.names), np.int64)
+        return cls(sample.names, sample.stratum, total, members, sample.population.hosts)
+
+    def drawn(self, which: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Members of each stratum that these primary units have: float64[H]."""
+        return sums(self.stratum[which], self.members[which].astype(np.float64), self.hosts.size)
 
 
 def _common(first: _Weighted, second: _Weighted) -> NDArray[np.int64]:
@@ -144,7 +152,8 @@ def _covariance(first: _Weighted, second: _Weighted, common: NDArray[np.int64]) 
         off_two = two - (sums(group, two, strata) / m)[group]
         together = sums(group, off_one * off_two, strata) / (m - 1.0)
         # U = N / n e: N^2 / (n_0 n_1) s_01 of e is s_01 of U.
-        left = 1.0 - first.drawn * second.drawn / (first.hosts * m.astype(np.float64))
+        both = first.drawn(np.arange(len(first.names))) * second.drawn(np.arange(len(second.names)))
+        left = 1.0 - both / (first.hosts * first.drawn(common[:, 0]))
         found = m * left * together
     found[m < 2] = 0.0
     return found

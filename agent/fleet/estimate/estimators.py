@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wattshed.agent.fleet.estimate.calibration import Margins
+    from wattshed.agent.fleet.estimate.change import Change
     from wattshed.agent.fleet.estimate.design import Spread
     from wattshed.agent.fleet.estimate.fitting import Fitted
     from wattshed.agent.fleet.estimate.sample import Sample
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 class StratumEstimate:
     """One stratum: its part of the total (None where nothing was measured), and its part of the sampling error.
 
-    ``mean`` and ``sd`` are of the primary units' totals; ``se`` is None where there is no variance.
+    ``mean`` and ``sd`` are of what ``hosts`` counts; ``se`` is None where there is no variance.
     """
 
     stratum: str
@@ -48,7 +49,7 @@ class StratumEstimate:
 class DomainEstimate:
     """One value of a column: the total of its part of the population, estimated from the whole sample.
 
-    ``sampled`` counts measured units in it; ``mean`` is a unit's.
+    ``sampled`` counts measured units in it; ``mean`` is a unit's; ``interval`` says how the interval was made.
     """
 
     domain: str
@@ -60,6 +61,7 @@ class DomainEstimate:
     upper: float | None
     mean: float | None
     mean_se: float | None
+    interval: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ class Estimate:
     skewness : float or None
         Of the total's sampling error.
     domains : tuple of DomainEstimate
+    change : Change or None
+        Since an earlier sample, where there is one.
     """
 
     total: float | None
@@ -110,6 +114,7 @@ class Estimate:
     interval: str = "t"
     skewness: float | None = None
     domains: tuple[DomainEstimate, ...] = ()
+    change: Change | None = None
 
 
 def estimate(
@@ -205,21 +210,22 @@ def _strata(found: Fitted, spread: Spread) -> tuple[StratumEstimate, ...]:
     design, sample = found.design, found.design.sample
     population, n = sample.population, sample.sampled
     totals = sums(sample.unit_stratum, found.weight * sample.value, n.size)
-    # What varies between primary units: their totals, expanded by what was not measured within them.
-    inside = sample.value
+    # What ``hosts`` counts: primary units, their totals expanded by what was not measured within them, or units.
+    z, group, counted = sample.value, sample.unit_stratum, sample.counted
     if design.two_stages:
-        inside = inside * (sample.units / sample.measured)[sample.unit_host]
-    z = sums(sample.unit_host, inside, len(sample.names))
+        z = z * (sample.units / sample.measured)[sample.unit_host]
+    if not sample.hosts_are_units:
+        z, group = sums(sample.unit_host, z, len(sample.names)), sample.stratum
     with np.errstate(invalid="ignore", divide="ignore"):
-        means = sums(sample.stratum, z, n.size) / n
-        deviations = np.sqrt(sums(sample.stratum, (z - means[sample.stratum]) ** 2, n.size) / (n - 1))
-    deviations[n < 2] = math.nan
+        means = sums(group, z, n.size) / counted
+        deviations = np.sqrt(sums(group, (z - means[group]) ** 2, n.size) / (counted - 1))
+    deviations[counted < 2] = math.nan
     return tuple(
         StratumEstimate(
             name,
             int(population.hosts[h]),
-            int(sample.counted[h]),
-            bool(sample.counted[h] == population.hosts[h]),
+            int(counted[h]),
+            bool(counted[h] == population.hosts[h]),
             _known(means[h]),
             _known(deviations[h]),
             None if population.hosts[h] and not n[h] else float(totals[h]),
@@ -243,8 +249,9 @@ def _domain(asked: _Asked, by: str, name: str) -> DomainEstimate:
     spread = found.spread(value)
     bounds = asked.interval(value, total, spread)
     sampling_se = asked.se(spread)
-    mean = total / members
-    mean_se = asked.se(found.spread((value - mean * inside) / members))
+    # Fitted weights may cancel out.
+    mean = total / members if members else math.nan
+    mean_se = asked.se(found.spread((value - mean * inside) / members)) if members else None
     return DomainEstimate(
         name,
         int(inside.sum()),
@@ -253,8 +260,9 @@ def _domain(asked: _Asked, by: str, name: str) -> DomainEstimate:
         degrees_of_freedom(spread),
         bounds.lower,
         bounds.upper,
-        None if found.unmeasured else mean,
+        None if found.unmeasured else _known(mean),
         None if mean_se is None else math.hypot(mean_se, abs(mean) * asked.gain_sigma),
+        bounds.kind,
     )
 
 

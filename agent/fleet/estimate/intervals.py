@@ -50,10 +50,8 @@ def degrees_of_freedom(spread: Spread) -> float:
 
 def skewness(spread: Spread) -> float:
     """Third standardised moment of the total's sampling error: of the strata that say something of it."""
-    variance = float(np.nansum(spread.variance))
-    if not variance > 0.0:
-        return 0.0
-    return float(np.nansum(spread.third) / variance**1.5)
+    cubed = float(np.nansum(spread.variance)) ** 1.5
+    return float(np.nansum(spread.third)) / cubed if cubed > 0.0 else 0.0
 
 
 def hall(x: float, g: float) -> float:

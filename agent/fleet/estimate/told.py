@@ -48,12 +48,11 @@ def estimate_json(found: Estimate, unit: str = "", *, boundary: str = "", span: 
         "meter_se": found.meter_se,
         "measured_total": found.measured_total,
         "warnings": list(found.warnings),
+        **({} if found.change is None else {"change": asdict(found.change)}),
     }
 
 
-def estimate_parts(
-    found: Estimate, unit: str = "", *, boundary: str = "", span: str = "", moved: Change | None = None
-) -> list[str | TableRows]:
+def estimate_parts(found: Estimate, unit: str = "", *, boundary: str = "", span: str = "") -> list[str | TableRows]:
     """Lay an estimate, and the change to it, out for a terminal."""
     percent = f"{found.confidence:.0%}"
     if found.total is None:
@@ -63,7 +62,7 @@ def estimate_parts(
     else:
         head = (
             f"total {shown(found.total, unit)}, {percent} interval {between(found.lower, found.upper, unit)} "
-            f"({found.method}, standard error {_number(found.se, unit)}, {degrees(found.df)} degrees of freedom)"
+            f"({found.method}, standard error {_number(found.se, unit)}, {degrees(found.df)})"
         )
     rows = [
         (
@@ -87,7 +86,7 @@ def estimate_parts(
     columns = table(("stratum", "hosts", "mean", "sd", "total", "se"), rows)
     return [
         head,
-        *([] if moved is None else [change_line(moved, percent, unit)]),
+        *([] if found.change is None else [change_line(found.change, percent, unit)]),
         made,
         "",
         columns,
@@ -109,7 +108,7 @@ def change_line(moved: Change, percent: str, unit: str) -> str:
     return (
         f"{head}, {percent} interval {between(moved.lower, moved.upper, unit)} (standard error "
         f"{_number(moved.se, unit)}, {_number(moved.unpaired_se, unit)} if unpaired, "
-        f"{degrees(moved.df)} degrees of freedom; {matched})"
+        f"{degrees(moved.df)}; {matched})"
     )
 
 
@@ -130,7 +129,8 @@ def _domain_parts(domains: Iterable[DomainEstimate], percent: str, unit: str) ->
 
 def degrees(df: float) -> str:
     """Degrees of freedom, to a tenth where they are no whole number."""
-    return f"{df:.1f}".removesuffix(".0")
+    shown_df = f"{df:.1f}".removesuffix(".0")
+    return f"{shown_df} degree{'' if shown_df == '1' else 's'} of freedom"
 
 
 def _number(value: float | None, unit: str) -> str:

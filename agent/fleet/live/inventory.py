@@ -7,6 +7,7 @@ model). docs/fleet.md shows a whole file.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ from wattshed.agent.fleet.boundary.written import range_in
 from wattshed.agent.fleet.estimate.node_model import NodeModel, assumed, read_node
 from wattshed.agent.fleet.estimate.sample import Population
 from wattshed.agent.fleet.live.hourly import Hours, read_hours
+from wattshed.agent.fleet.live.state_sources import StateSources, sources_of
+from wattshed.agent.fleet.live.states import host_names
 from wattshed.agent.inputs.toml import Document, meant
 
 if TYPE_CHECKING:
@@ -31,6 +34,10 @@ UNKNOWN_PUE = Range(1.4, 1.1, 2.0)
 UNKNOWN_LOSS = Range(0.02, 0.0, 0.05)
 UNKNOWN_OTHER = Range(0.05, 0.0, 0.15)
 """What is assumed where a site says nothing: wide, and reported as a warning."""
+
+
+StratumFinder = Callable[[str, str], str | None]
+"""Label of a host and its name -> its stratum, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,7 @@ class Stratum:
     model: str
     node: NodeModel
     match: str = ""
+    gpu_idle_w: Range | None = None  # of one GPU; None: by its data sheet
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,7 @@ class Inventory:
     sites: tuple[Site, ...]
     strata: tuple[Stratum, ...]
     meter_gain_sigma: float = METER_GAIN_SIGMA
+    states: StateSources | None = None
 
     @property
     def population(self) -> Population:
@@ -80,11 +89,18 @@ class Inventory:
             np.full(len(self.strata), np.nan),
         )
 
-    def stratum_of(self, label: str, host: str) -> str | None:
-        """Stratum of a host, by its label or else by the strata's ``match`` expressions; None if it is in none."""
-        if any(s.name == label for s in self.strata):
-            return label
-        return next((s.name for s in self.strata if s.match and re.fullmatch(s.match, host)), None)
+    def finder(self) -> StratumFinder:
+        """Return what finds the stratum of a host: by its label, or else by the strata's ``match`` expressions."""
+        names = frozenset(s.name for s in self.strata)
+        patterns = [(s.name, re.compile(s.match)) for s in self.strata if s.match]
+
+        def find(label: str, host: str) -> str | None:
+            if label in names:
+                return label
+            written = host_names(host) if patterns else ()
+            return next((name for name, pattern in patterns if any(map(pattern.fullmatch, written))), None)
+
+        return find
 
 
 def read_inventory(path: str | Path) -> Inventory:
@@ -96,7 +112,7 @@ def read_inventory(path: str | Path) -> Inventory:
         Naming the line, if it cannot be used.
     """
     document = Document(path)
-    root = document.root.only(("fleet", "site", "stratum"))
+    root = document.root.only(("fleet", "site", "stratum", "states"))
     fleet = root.table("fleet", required=False).only(("name", "meter_gain_sigma"))
     tables = {key: root.tables(key, required=True) for key in ("site", "stratum")}
     sites = tuple(_site(table, document.folder) for table in tables["site"])
@@ -109,6 +125,7 @@ def read_inventory(path: str | Path) -> Inventory:
         sites,
         strata,
         fleet.number("meter_gain_sigma", METER_GAIN_SIGMA, low=0),
+        sources_of(root.table("states"), document.folder) if "states" in root else None,
     )
 
 
@@ -180,7 +197,7 @@ def _pue(site: Table, hours: Hours | None) -> Pue | None:
 
 
 def _stratum(table: Table, sites: set[str]) -> Stratum:
-    table.only(("name", "site", "model", "hosts", "gpus_per_host", "node", "match"))
+    table.only(("name", "site", "model", "hosts", "gpus_per_host", "node", "match", "gpu_idle_w"))
     site = table.text("site")
     if site not in sites:
         table.fail(f"there is no [[site]] named {site!r}{meant(site, sites)}", "site")
@@ -198,4 +215,5 @@ def _stratum(table: Table, sites: set[str]) -> Stratum:
         table.text("model", "", empty=True),
         read_node(table.table("node"), gpus) if "node" in table else assumed(gpus),
         match,
+        range_in(table, "gpu_idle_w", Range.exact(0.0)) if "gpu_idle_w" in table else None,
     )

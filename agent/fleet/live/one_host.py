@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wattshed.agent.fleet.live.inventory import read_inventory
+from wattshed.agent.fleet.live.rules import measure_one
 from wattshed.agent.fleet.live.serve import FleetPublisher
-from wattshed.agent.fleet.live.site import extrapolate, measure_one
+from wattshed.agent.fleet.live.site import extrapolate
 from wattshed.exporters.units import HNJ_PER_JOULE
 from wattshed.exporters.web.history import PATIENCE, covered_s
 

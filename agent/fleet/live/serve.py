@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.live.inventory import read_inventory
-from wattshed.agent.fleet.live.site import FleetEstimate, ask, extrapolate
+from wattshed.agent.fleet.live.rules import survey
+from wattshed.agent.fleet.live.site import FleetEstimate, extrapolate
 from wattshed.agent.printing.logs import set_up_log
 from wattshed.agent.wire.query import Prometheus
 from wattshed.exporters.snapshot import FleetFacts, Snapshot
@@ -151,6 +152,7 @@ def fleet_facts(
         hosts_reporting=fleet.hosts_reporting,
         warnings=fleet.warnings,
         supply_w=supply,
+        states=fleet.states,
     )
 
 
@@ -166,7 +168,7 @@ def run(args: argparse.Namespace) -> int:
     set_up_log("warning", "auto", os.environ, sys.stderr)
     inventory = read_inventory(args.inventory)
     server = Prometheus(args.prometheus, timeout_s=args.timeout)
-    publisher = FleetPublisher(inventory, lambda: extrapolate(inventory, ask(server, inventory)))
+    publisher = FleetPublisher(inventory, lambda: extrapolate(inventory, survey(server, inventory)))
     try:
         site = Server(lambda: publisher.snapshot, args.listen or ("127.0.0.1:9961",), args.web_config)
         site.start()

@@ -17,7 +17,7 @@ import numpy as np
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.boundary.reference import find
 from wattshed.agent.fleet.live.inventory import read_inventory
-from wattshed.agent.fleet.live.site import GPUS_RULE, POWER_RULE
+from wattshed.agent.fleet.live.rules import GPUS_RULE, POWER_RULE
 from wattshed.agent.wire.http import Address, Client, NoAnswerError
 from wattshed.agent.wire.protobuf import encode, in_snappy, labels_of
 from wattshed.agent.wire.remote_write import HEADERS

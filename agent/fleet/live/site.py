@@ -2,42 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
+from wattshed.agent.errors import counted
 from wattshed.agent.fleet.boundary.ranges import Range
-from wattshed.agent.fleet.boundary.reference import find
-from wattshed.agent.fleet.estimate.estimators import Estimate, estimate
-from wattshed.agent.fleet.estimate.sample import from_hosts
-from wattshed.agent.fleet.estimate.student import quantile
+from wattshed.agent.fleet.boundary.units import shown
+from wattshed.agent.fleet.estimate.estimators import Estimate, StratumEstimate
+from wattshed.agent.fleet.live.draws import draws_of
 from wattshed.agent.fleet.live.hourly import Bill, Hours, bill
 from wattshed.agent.fleet.live.ladder import Power, climb
-from wattshed.agent.wire.query import Prometheus, ServerError
+from wattshed.agent.fleet.live.responses import ALL, FEWEST, sort_hosts
+from wattshed.agent.fleet.live.states import SORTED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-    from wattshed.agent.fleet.live.inventory import Inventory, Site, Stratum
+    from wattshed.agent.fleet.live.draws import Drawn
+    from wattshed.agent.fleet.live.inventory import Inventory, Site
+    from wattshed.agent.fleet.live.responses import Responses, StateGroup
+    from wattshed.agent.fleet.live.rules import Measured
 
-POWER_RULE = "wattshed:host_gpu_power_watts"
-GPUS_RULE = "wattshed:host_gpus"
-"""The recording rules that are read (docs/fleet.md); a label ``host`` wins over ``instance``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What a server knows: stratum -> host -> W, and what was wrong with the rest."""
-
-    powers: Mapping[str, Mapping[str, float]]
-    warnings: tuple[str, ...] = ()
+_NAMED = 5
+"""Hosts that a warning names, and warnings of one kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class FleetEstimate:
     """The fleet's power: the estimate at the GPU boundary, and the ladder above it.
 
-    ``prior`` names the strata that rest on a data sheet. ``headroom_w`` and ``bills`` are by site.
+    Attributes
+    ----------
+    prior : tuple of str
+        Strata of which hosts rest on a data sheet.
+    headroom_w, bills, sites : mapping of site -> ...
+        What its supply has left, what a day costs, and its power at each boundary.
+    states : mapping of state -> hosts
+        Empty where nothing is known of them.
+    contradicted : tuple of str
+        Hosts that draw more than their state allows.
     """
 
     estimate: Estimate
@@ -48,100 +53,37 @@ class FleetEstimate:
     headroom_w: Mapping[str, float]
     bills: Mapping[str, Bill]
     warnings: tuple[str, ...]
-
-
-def ask(server: Prometheus, inventory: Inventory) -> Measured:
-    """Read the recording rules; a dead server measures nothing, and a warning says so."""
-    try:
-        points = server.query(POWER_RULE)
-        counts = {_host(p.labels): p.value for p in server.query(GPUS_RULE)}
-    except ServerError as error:
-        return Measured({}, (f"{error}; nothing was measured",))
-    gpus = {s.name: s.gpus_per_host for s in inventory.strata}
-    powers: dict[str, dict[str, float]] = {}
-    strangers: list[str] = []
-    partial: list[str] = []
-    invented: list[str] = []
-    double = 0
-    for point in points:
-        host = _host(point.labels)
-        if point.labels.get("simulated"):
-            invented.append(host)
-            continue
-        name = inventory.stratum_of(point.labels.get("stratum", ""), host)
-        if name is None or not host or point.value < 0.0:
-            strangers.append(host)
-            continue
-        watts, seen = point.value, counts.get(host)
-        if seen is not None and 0 < seen < gpus[name]:
-            # A host with a lost GPU stands for whole ones: its other GPUs say what that one would draw.
-            watts *= gpus[name] / seen
-            partial.append(host)
-        double += host in powers.setdefault(name, {})
-        powers[name][host] = watts
-    said = []
-    if not points:
-        said.append(
-            f"{server.url} has no series {POWER_RULE}; load the recording rules, and check that hosts are scraped"
-        )
-    if invented:
-        said.append(f"{len(invented)} hosts are simulated and left out (such as {invented[0]!r})")
-    if strangers:
-        said.append(
-            f"{len(strangers)} hosts are in no stratum of the inventory and left out (such as {strangers[0]!r})"
-        )
-    if partial:
-        said.append(f"{len(partial)} hosts report fewer GPUs than they have and are scaled up (such as {partial[0]!r})")
-    if double:
-        said.append(
-            f"{double} hosts have more than one series of {POWER_RULE}; the last was taken, check the rules' labels"
-        )
-    return Measured(powers, tuple(said))
-
-
-def _host(labels: Mapping[str, str]) -> str:
-    return labels.get("host") or labels.get("instance", "")
-
-
-def measure_one(inventory: Inventory, host: str, gpu_w: float, stratum: str = "") -> Measured:
-    """Take one host for all that is measured: what a daemon with an inventory knows by itself.
-
-    ``gpu_w`` is the mean power of the host's GPUs, W; ``stratum`` its own, or empty to go by the host's name.
-    """
-    name = inventory.stratum_of(stratum, host)
-    if name is None:
-        return Measured({}, (f"host {host!r} is in no stratum of the inventory; give its stratum a match expression",))
-    return Measured({name: {host: gpu_w}})
+    sites: Mapping[str, tuple[Power, ...]] = field(default_factory=dict)
+    states: Mapping[str, int] = field(default_factory=dict)
+    contradicted: tuple[str, ...] = ()
 
 
 def extrapolate(inventory: Inventory, measured: Measured, *, confidence: float = 0.95) -> FleetEstimate:
-    """Power of the whole fleet from the hosts that report.
+    """Power of the whole fleet from the hosts that report, and from what is known of the others.
 
-    A stratum without a measurement gets the data sheet's wide prior. An inventory that knows fewer hosts than report is
+    Hosts that report stand for others in the same state; without any states, for all of their stratum. A stratum
+    without a measurement gets the data sheet's wide prior. An inventory that knows fewer hosts than there are is
     contradicted: no interval is given.
     """
-    reporting = {name: len(hosts) for name, hosts in measured.powers.items()}
-    contradicted = [s for s in inventory.strata if reporting.get(s.name, 0) > s.hosts]
-    population = inventory.population
-    for s in contradicted:
-        # The hosts that report exist, whatever the inventory says.
-        population.hosts[population.strata.index(s.name)] = reporting[s.name]
-    sample = from_hosts(population, measured.powers)
-    found = estimate(sample, "stratified", confidence=confidence, meter_gain_sigma=inventory.meter_gain_sigma)
-    priors = _priors(inventory, found)
-    gpu_w, bounded = _with_priors(found, priors)
-    bounded = bounded and not contradicted
+    responses = sort_hosts(inventory, measured)
+    drawn = draws_of(responses, confidence=confidence, meter_gain_sigma=inventory.meter_gain_sigma)
+    draws = [replace(d, bounded=d.bounded and d.stratum not in responses.surplus) for d in drawn.draws]
     half = NormalDist().inv_cdf(0.5 + confidence / 2.0) * inventory.meter_gain_sigma
-    boundaries = climb(inventory, gpu_w, Range.relative(1.0, half), bounded=bounded)
-    sites = {site.name: _site_watts(inventory, site, gpu_w) for site in inventory.sites}
-    headroom = {s.name: s.supply_limit_w - sites[s.name][1] for s in inventory.sites if s.supply_limit_w is not None}
+    ladder = climb(inventory, draws, Range.relative(1.0, half), confidence=confidence)
+    sites = {site.name: ladder.sites[site.name] for site in inventory.sites}
+    headroom = {
+        s.name: s.supply_limit_w - sites[s.name][3].mean_w for s in inventory.sites if s.supply_limit_w is not None
+    }
+    reporting = sum(len(hosts) for hosts in measured.powers.values())
+    alone = reporting == 1 and drawn.sample.measured_total > 0.0
     said = (
         *measured.warnings,
-        *_contradictions(contradicted, reporting),
-        *_unlike_a_sample(inventory, reporting, priors),
-        *(["one host reports: there is no sampling interval"] if _is_alone(found, reporting) else []),
-        *(w for w in found.warnings if not w.startswith("no measurement in stratum")),
-        *_assumptions(inventory),
+        *_surpluses(inventory, responses),
+        *_states_said(responses, drawn),
+        *_few(list(_unlike_a_sample(responses, drawn)), "strata were measured in part, or not at all"),
+        *(["one host reports: there is no sampling interval"] if alone else []),
+        *(w for w in drawn.sample.warnings if not w.startswith("no measurement in stratum")),
+        *_few(list(_assumptions(inventory)), "assumptions about sites"),
         *(
             f"site {name!r} draws {-left / 1e6:.3g} MW more than its supply limit"
             for name, left in headroom.items()
@@ -149,95 +91,134 @@ def extrapolate(inventory: Inventory, measured: Measured, *, confidence: float =
         ),
     )
     warnings = tuple(dict.fromkeys(said))
-    gpu = boundaries[0]
-    whole = replace(
-        found,
+    return FleetEstimate(
+        _whole(responses, drawn, ladder.fleet[0], warnings),
+        ladder.fleet,
+        sum(s.hosts for s in inventory.strata),
+        reporting,
+        drawn.prior,
+        headroom,
+        {s.name: _site_bill(s, sites[s.name][2].mean_w, sites[s.name][3].mean_w) for s in inventory.sites},
+        warnings,
+        sites,
+        responses.counts,
+        tuple(host for host, _, _ in responses.contradicted),
+    )
+
+
+def _whole(responses: Responses, drawn: Drawn, gpu: Power, warnings: tuple[str, ...]) -> Estimate:
+    """Make the estimate of all hosts: that of those that answer, with the strata and the interval of all."""
+    silent = responses.counts and any(s.off or s.down or s.unknown for s in responses.silent)
+    bounded = gpu.lower_w is not None
+    method = "poststratified" if responses.counts else "stratified"
+    return replace(
+        drawn.sample,
         total=gpu.mean_w,
         lower=gpu.lower_w,
         upper=gpu.upper_w,
-        se=found.se if bounded and not priors else None,
-        method="stratified" if not priors else "prior" if not sample.names else "stratified+prior",
+        se=drawn.sample.se if bounded and not drawn.prior and not silent else None,
+        strata=_strata(responses, drawn),
+        method=method if not drawn.prior else f"{method}+prior" if drawn.sample.measured_total else "prior",
         warnings=warnings,
     )
-    return FleetEstimate(
-        whole,
-        boundaries,
-        sum(s.hosts for s in inventory.strata),
-        sum(reporting.values()),
-        tuple(priors),
-        headroom,
-        {s.name: _site_bill(s, *sites[s.name]) for s in inventory.sites},
-        warnings,
+
+
+def _strata(responses: Responses, drawn: Drawn) -> tuple[StratumEstimate, ...]:
+    """One row a stratum, however its hosts were sorted."""
+    samples = {s.stratum: s for s in drawn.sample.strata}
+    groups: dict[str, list[StateGroup]] = {}
+    for group in responses.groups:
+        groups.setdefault(group.stratum.name, []).append(group)
+    power: dict[str, float] = {}
+    for draw in drawn.draws:
+        power[draw.stratum] = power.get(draw.stratum, 0.0) + draw.gpu_w.value
+    rows = []
+    for silent in responses.silent:
+        name, same = silent.stratum.name, groups.get(silent.stratum.name, [])
+        if len(same) == 1 and same[0].state == ALL and not (silent.off or silent.down or silent.unknown):
+            rows.append(samples[name])
+            continue
+        sampled = sum(len(g.answers) for g in same)
+        hosts = silent.stratum.hosts + responses.surplus.get(name, 0)
+        errors = [(samples[g.key].se, g.hosts / samples[g.key].hosts) for g in same if g.answers]
+        se = (
+            None
+            if any(e is None for e, _ in errors)
+            else math.hypot(*(e * part for e, part in errors if e is not None))
+        )
+        total = power.get(name, 0.0)
+        mean = total / hosts if hosts else None
+        rows.append(StratumEstimate(name, hosts, sampled, sampled == hosts, mean, None, total, se))
+    return tuple(rows)
+
+
+def _surpluses(inventory: Inventory, responses: Responses) -> Iterator[str]:
+    for s in inventory.strata:
+        if more := responses.surplus.get(s.name):
+            yield (
+                f"{s.hosts + more} hosts report in stratum {s.name!r}, and the inventory knows {s.hosts}: "
+                "no interval can be given; correct the inventory"
+            )
+
+
+def _states_said(responses: Responses, drawn: Drawn) -> Iterator[str]:
+    """Say what is assumed of hosts that do not answer, and what contradicts the states."""
+    if responses.contradicted:
+        named = ", ".join(f"{host} ({state}, {shown(w, 'W')})" for host, state, w in responses.contradicted[:_NAMED])
+        more = f" and {len(responses.contradicted) - _NAMED} more" if len(responses.contradicted) > _NAMED else ""
+        yield f"{counted(len(responses.contradicted), 'host')} draw more than their state allows: {named}{more}"
+    yield from _few(
+        [
+            f"{len(group.answers)} of {group.hosts} {group.state} hosts of stratum {group.stratum.name!r} answer, "
+            f"fewer than {FEWEST}: no interval can be given"
+            for group in drawn.short
+        ],
+        "states have too few answers",
     )
-
-
-def _contradictions(strata: Iterable[Stratum], reporting: Mapping[str, int]) -> Iterator[str]:
-    for s in strata:
+    down = sum(len(s.down) for s in responses.silent)
+    unknown = sum(len(s.unknown) for s in responses.silent)
+    silent = sum(g.hosts - len(g.answers) for g in responses.groups if g.state in SORTED)
+    if silent:
+        yield f"{counted(silent, 'host')} that do not answer are taken to draw what others in the same state draw"
+    if down:
+        yield f"{counted(down, 'host')} that are down are taken to draw between nothing and an idle host's power"
+    if unknown:
+        what = "may be off or run a job: the interval reaches from 0 to their design power"
+        yield f"{counted(unknown, 'host')} of unknown state {what}"
+    if responses.strangers:
         yield (
-            f"{reporting[s.name]} hosts report in stratum {s.name!r}, and the inventory knows {s.hosts}: "
-            "no interval can be given; correct the inventory"
+            f"{counted(len(responses.strangers), 'host')} with a state are in no stratum of the inventory and left out "
+            f"(such as {responses.strangers[0]!r}); give the strata match expressions"
         )
 
 
-def _unlike_a_sample(inventory: Inventory, reporting: Mapping[str, int], priors: Mapping[str, Range]) -> Iterator[str]:
+def _few(said: list[str], what: str) -> list[str]:
+    """Leave a few of many remarks of one kind, and say how many more there are."""
+    return said if len(said) <= _NAMED else [*said[:_NAMED], f"{len(said) - _NAMED:,} more {what}"]
+
+
+def _unlike_a_sample(responses: Responses, drawn: Drawn) -> Iterator[str]:
     """Say of each stratum that was not measured, or in part only, what its figure rests on."""
-    for s in inventory.strata:
-        if s.name in priors:
+    for group in responses.groups:
+        stratum = group.stratum
+        if not group.answers and stratum.name in drawn.prior:
+            which = "" if group.state == ALL else f"{group.state} "
             yield (
-                f"no measurement in stratum {s.name!r}: {s.hosts} hosts rest on a data sheet "
-                f"({s.model or 'unknown model'}), not on a sample"
+                f"no measurement in stratum {stratum.name!r}: {group.hosts} {which}hosts rest on a data sheet "
+                f"({stratum.model or 'unknown model'}), not on a sample"
             )
-        elif 0 < (n := reporting.get(s.name, 0)) < s.hosts:
+        elif group.state == ALL and not group.is_whole:
             yield (
-                f"{n} of {s.hosts} hosts report in stratum {s.name!r}: "
+                f"{len(group.answers)} of {group.hosts} hosts report in stratum {stratum.name!r}: "
                 "the interval takes them for a random sample of it"
             )
 
 
-def _is_alone(found: Estimate, reporting: Mapping[str, int]) -> bool:
-    return found.measured_total > 0.0 and sum(reporting.values()) == 1
-
-
 def _assumptions(inventory: Inventory) -> Iterator[str]:
-    for site in inventory.sites:
-        yield from site.assumptions
     if any(not s.node.fitted for s in inventory.strata):
         yield "node power rests on an assumed model; fit it where a BMC can be read (wattshed fleet node)"
-
-
-def _priors(inventory: Inventory, found: Estimate) -> dict[str, Range]:
-    """GPU watts of the strata that nobody measured, from the reference table."""
-    unmeasured = {s.stratum for s in found.strata if s.sampled == 0 and s.hosts > 0}
-    return {s.name: _prior(s) for s in inventory.strata if s.name in unmeasured}
-
-
-def _prior(stratum: Stratum) -> Range:
-    gpus = stratum.hosts * stratum.gpus_per_host
-    known = find(stratum.model)
-    each = known.typical if known is not None else Range(400.0, 10.0, 1400.0)
-    return Range(each.value * gpus, each.low * gpus, each.high * gpus)
-
-
-def _with_priors(found: Estimate, priors: Mapping[str, Range]) -> tuple[dict[str, Range], bool]:
-    """GPU power by stratum, with sampling intervals, and whether all of them have one."""
-    powers: dict[str, Range] = {}
-    bounded = True
-    for s in found.strata:
-        if s.stratum in priors:
-            powers[s.stratum] = priors[s.stratum]
-        elif s.total is None or s.se is None:
-            bounded = False
-            powers[s.stratum] = Range.exact(s.total or 0.0)
-        else:
-            half = quantile(found.confidence, max(found.df, 1)) * s.se if s.se > 0.0 else 0.0
-            powers[s.stratum] = Range(s.total, s.total - half, s.total + half)
-    return powers, bounded
-
-
-def _site_watts(inventory: Inventory, site: Site, gpu_w: Mapping[str, Range]) -> tuple[float, float]:
-    """Central IT and facility power of one site, W."""
-    powers = climb(replace(inventory, sites=(site,)), gpu_w, Range.exact(1.0), bounded=False)
-    return powers[2].mean_w, powers[3].mean_w
+    for site in inventory.sites:
+        yield from site.assumptions
 
 
 def _site_bill(site: Site, it_w: float, facility_w: float) -> Bill:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.tables import read_bytes
+from wattshed.agent.inputs.tables import name_of, read_bytes
 from wattshed.agent.inputs.tariffs.documents import read_a44, read_watttime
 from wattshed.agent.inputs.tariffs.steps import CARBON, CARBON_UNIT, PRICE, PUE, Tariff
 from wattshed.agent.inputs.tariffs.tables import BASES, read_steps
@@ -41,17 +41,17 @@ def read_tariff(text: str, asked: Asked) -> Tariff:
         number = None
     if number is not None and not Path(text).exists():
         return _constant(number, text, asked)
-    content = read_bytes(text)
+    content, name = read_bytes(text), name_of(text)
     head = content[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith(b"<"):
-        tariff = read_a44(decoded(content, text), text, asked)
+        tariff = read_a44(decoded(content, name), name, asked)
     elif head.startswith(b"{"):
-        tariff = read_watttime(decoded(content, text), text, asked)
+        tariff = read_watttime(decoded(content, name), name, asked)
     else:
         tariff = read_steps(text, asked)
     if asked.currency and tariff.currency and asked.currency != tariff.currency:
         message = f"prices are in {tariff.currency}, not {asked.currency}; nothing is converted: use --currency"
-        raise InputError(f"{message} {tariff.currency}", text)
+        raise InputError(f"{message} {tariff.currency}", name)
     return tariff
 
 

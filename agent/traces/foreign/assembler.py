@@ -8,6 +8,7 @@ of them together are no more than what is held.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ import numpy as np
 from wattshed.agent.traces.chunk import each_window
 from wattshed.agent.traces.foreign.energies import EnergyColumns
 from wattshed.agent.traces.foreign.repeats import Repeats
-from wattshed.agent.traces.foreign.rows import Rows
+from wattshed.agent.traces.foreign.rows import RoomForRows, Rows
 from wattshed.agent.window import MISSING, Device, JobKey, Owner, Readings, Usage, Window, WindowBatch
 from wattshed.kernels.columns import dealt
 from wattshed.kernels.dealing import deal_windows
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 WINDOW_ROWS = 1 << 16
 HELD_ROWS = 2_000_000
+_BATCH_ROWS = 1 << 18  # of a host's windows that are laid out at once: their memory is used again
 _LEAST_ROWS = 1 << 11  # of a window, however many hosts there are
 _AFTER_ALL = np.iinfo(np.int64).max
 
@@ -66,6 +68,7 @@ class Assembler:
         self._emitted_us: dict[str, int] = {}
         self._repeats = Repeats()
         self._energies = EnergyColumns(gpus, report)
+        self._rooms = deque([RoomForRows(), RoomForRows()])
 
     def windows(self, blocks: Iterable[Rows]) -> Iterator[Window]:
         """Cut blocks of rows, in any order, into windows that ascend within each host."""
@@ -101,7 +104,8 @@ class Assembler:
 
     def _cut(self, held: list[Rows], *, final: bool) -> Generator[Window | WindowBatch, None, Rows]:
         """Emit the windows that are complete; returns the rows that stay (a generator's return value)."""
-        rows = Rows.join(held)
+        self._rooms.rotate()  # what stayed lies in the other one
+        rows = Rows.join(held, self._rooms[0])
         held.clear()  # what was joined is as large as what is made of it
         rows = self._energies.settle(_instant_for_power(rows), self._emitted_us)
         self._gpus.learn_gaps(rows)
@@ -120,18 +124,30 @@ class Assembler:
             begin_us = int(mine.time_us[0] if ordered else mine.time_us.min())
             host = self._host(name, numbers[name], begin_us)
             last, until_us = cuts[-1]
-            batch = self._batch(name, host, mine, cuts) if mine.is_mere_power else None
-            if batch is not None:
-                yield batch
-            else:
-                if not ordered:
-                    mine, ordered = mine.take(np.argsort(mine.time_us, kind="stable")), True
-                for at, (stop, end_us) in zip([0, *(stop for stop, _ in cuts)], cuts, strict=False):
-                    yield self._window(name, host, mine.take(slice(at, stop)), end_us)
+            some = max(_BATCH_ROWS // window_rows, 1) if ordered else len(cuts)  # windows at once
+            at = 0
+            for first in range(0, len(cuts), some):
+                part = [(stop - at, end_us) for stop, end_us in cuts[first : first + some]]
+                here = mine.take(slice(at, at + part[-1][0])) if ordered else mine
+                yield from self._emit(name, host, here, part, ordered=ordered)
+                at += part[-1][0]
             self._emitted_us[name] = until_us
             if last < len(mine):
                 stay.append(mine.take(slice(last, None) if ordered else mine.time_us >= until_us))
         return Rows.join(stay)
+
+    def _emit(
+        self, name: str, host: _Host, rows: Rows, cuts: list[tuple[int, int]], *, ordered: bool
+    ) -> Iterator[Window | WindowBatch]:
+        """Emit windows of a host; rows in the order of time are those of the windows, others may be of later ones."""
+        batch = self._batch(name, host, rows, cuts) if rows.is_mere_power else None
+        if batch is not None:
+            yield batch
+            return
+        if not ordered:
+            rows = rows.take(np.argsort(rows.time_us, kind="stable"))
+        for at, (stop, end_us) in zip([0, *(stop for stop, _ in cuts)], cuts, strict=False):
+            yield self._window(name, host, rows.take(slice(at, stop)), end_us)
 
     def _in_time(self, name: str, rows: Rows) -> Rows:
         """Leave out rows of a host that come too late."""

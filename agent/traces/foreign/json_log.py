@@ -12,31 +12,23 @@ import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.arrow import pa
-from wattshed.agent.inputs.delimited import Block
 from wattshed.agent.inputs.json_values import JsonValues
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.inputs.text import head_of, open_lines
-from wattshed.agent.inputs.where import Where
 from wattshed.agent.traces.foreign import wandb
-from wattshed.agent.traces.foreign.first_rows import HEAD_ROWS, named, pace_of
 from wattshed.agent.traces.foreign.format import Format
-from wattshed.agent.traces.foreign.layouts import has_power, layout_of
+from wattshed.agent.traces.foreign.layouts import has_power
+from wattshed.agent.traces.foreign.record_tables import read_records
 from wattshed.agent.traces.foreign.records import rows_of
-from wattshed.agent.traces.foreign.table import TableReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from typing import TextIO
 
     from wattshed.agent.traces.foreign.format import Head, LogFile
     from wattshed.agent.traces.foreign.rows import Rows
 
-_FIRST = 1000  # rows that settle which columns there are
-_BLOCK = 1 << 15
 _NOTHING = " \t\r\n\0,"
 _CALLED = {"query_time": "timestamp", "_timestamp": "timestamp", "@timestamp": "timestamp", "asctime": "timestamp"}
 """Names of times, as gpustat, W&B, Logstash and Python's logging have them."""
@@ -54,17 +46,7 @@ def read_json(log: LogFile) -> Iterator[Rows]:
     lined = _is_lines(head_of(path))
     with open_lines(path) as file:
         values = _by_line(file, report) if lined else JsonValues(file, str(path))
-        records = ((line, row) for line, value in values for row in _rows(value))
-        first = list(itertools.islice(records, _FIRST))
-        names = list(dict.fromkeys(name for _, row in first for name in row))
-        layout, unit = layout_of(log, names)
-        where = Where(log.options.where, names, str(path))
-        wanted = list(dict.fromkeys([*layout.names(), *where.columns()]))
-        for block in _blocks(first[:HEAD_ROWS], layout.names()):
-            layout = named(log, layout, unit, block.columns)
-        reader = TableReader(layout, names, log.clock(unit), log.gpus, report, pace=pace_of(log))
-        blocks = _blocks(itertools.chain(first, records), wanted)
-        yield from reader.rows(where.kept(blocks) if log.options.where else blocks)
+        yield from read_records(log, ((line, row) for line, value in values for row in _rows(value)))
 
 
 def _rows(value: Any) -> Iterator[dict[str, str]]:
@@ -114,14 +96,6 @@ def _is_lines(text: str) -> bool:
             except (ValueError, RecursionError):
                 continue
     return False
-
-
-def _blocks(records: Iterable[tuple[int, dict[str, str]]], names: list[str]) -> Iterator[Block]:
-    records = iter(records)
-    while some := list(itertools.islice(records, _BLOCK)):
-        lines = np.array([line for line, _ in some], np.int64)
-        columns = {name: pa.array([row.get(name, "") for _, row in some], pa.string()) for name in names}
-        yield Block(int(lines[0]), columns, lines - lines[0])
 
 
 def _names(text: str) -> list[str]:

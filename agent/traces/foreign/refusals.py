@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from wattshed.agent.inputs.columns import guess
 from wattshed.agent.traces.foreign.format import Head, Refusal
 
 if TYPE_CHECKING:
@@ -106,7 +107,35 @@ FIRST: tuple[Refusal, ...] = (
 )
 """Asked before the formats: some would be taken for one of them."""
 
+_LABELLED = re.compile(r"[A-Za-z]{2}.*\b(?:power|pwr|watts?|draw|usage)\b[^\w\n]{0,4}\d+(?:\.\d+)? ?m?w", re.IGNORECASE)
+_BARS = re.compile(r"\s*\|(?:\s*:?-+:?\s*\|)+\s*")
+
+
+def _in_blanks(head: Head) -> bool:
+    """Return whether all lines have as many words, the first of them names with one of power."""
+    rows = [line.split() for line in head.data]
+    alike = len(rows) > 1 and len({len(row) for row in rows}) == 1 and len(rows[0]) > 1
+    return (
+        alike and not any(mark in head.data[0] for mark in ",;|\t=") and bool({"power", "energy"} & {*guess(rows[0])})
+    )
+
+
 LAST: tuple[Refusal, ...] = (
+    Refusal(
+        "a table in Markdown",
+        lambda head: not head.told and any(_BARS.fullmatch(line) for line in head.lines[1:3]),
+        "take its bars away: `sed -E '/^[-|: ]+$/d; s/^\\| *| *\\|$//g; s/ *\\| */,/g' FILE > FILE.csv`",
+    ),
+    Refusal(
+        "a table whose columns are separated by blanks",
+        lambda head: not head.told and _in_blanks(head),
+        "separate them by commas: `sed -E 's/^ +//; s/ +/,/g' FILE > FILE.csv`",
+    ),
+    Refusal(
+        "a log in words",
+        lambda head: not head.told and head.mostly(_LABELLED.search),
+        "have it written as `gpu=0 power_w=100.2` behind a stamp, as JSON or as CSV, or turn it into that with `sed`",
+    ),
     Refusal("XML", lambda head: head.text.startswith("<"), "only that of `nvidia-smi -q -x` is read"),
     Refusal(
         "JSON",

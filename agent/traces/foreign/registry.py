@@ -42,6 +42,7 @@ _HOMES: Mapping[str, tuple[str, str]] = {
     "line-protocol": ("line_protocol", "FORMAT"),
     "dcgm-exporter": ("exposition", "SCRAPE"),
     "openmetrics": ("exposition", "SAMPLES"),
+    "logfmt": ("key_values", "FORMAT"),
     "nvidia-smi-csv": ("smi_queries", "FORMAT"),
     "long-form": ("long_form", "FORMAT"),
     "parquet": ("tables", "PARQUET"),

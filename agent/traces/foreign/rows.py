@@ -119,16 +119,33 @@ class Rows:
         return Rows(*(column[index] if column.size else column for column in columns))
 
     @staticmethod
-    def join(parts: list[Rows]) -> Rows:
-        """Put blocks one after the other."""
+    def join(parts: list[Rows], room: RoomForRows | None = None) -> Rows:
+        """Put blocks one after the other; in a room, if there is one, that none of them lies in."""
         parts = [part for part in parts if len(part)] or parts[:1]
         if len(parts) == 1:
             return parts[0]
-        return Rows(*(_joined(name, parts) for name in Rows.__slots__))
+        return Rows(*(_joined(name, parts, room) for name in Rows.__slots__))
 
 
-def _joined(name: str, parts: list[Rows]) -> NDArray[Any]:
+class RoomForRows:
+    """Memory in which rows are joined again and again: new memory takes longer to get than rows to copy."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, NDArray[Any]] = {}
+
+    def column(self, name: str, size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return memory for a column; what was given before is overwritten."""
+        had = self._columns.get(name)
+        if had is None or had.size < size or had.dtype != dtype:
+            had = self._columns[name] = np.empty(size + size // 4, dtype)
+        return had[:size]
+
+
+def _joined(name: str, parts: list[Rows], room: RoomForRows | None) -> NDArray[Any]:
     columns: list[NDArray[Any]] = [getattr(part, name) for part in parts]
     if not any(column.size for column in columns):
         return columns[0]
-    return np.concatenate([part.filled(name) for part in parts])
+    filled = [part.filled(name) for part in parts]
+    if room is None:
+        return np.concatenate(filled)
+    return np.concatenate(filled, out=room.column(name, sum(map(len, parts)), np.result_type(*filled)))

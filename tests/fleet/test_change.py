@@ -1,0 +1,93 @@
+"""The change between two samples: exact where the same hosts were measured, by covariance where some were."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.fleet.test_estimators import population, sample
+from wattshed.agent.errors import InputError
+from wattshed.agent.fleet.estimate.change import change
+from wattshed.agent.fleet.estimate.estimators import estimate
+
+
+def measured(hosts, *strata):
+    """Hosts by name: a mapping of name to value for each stratum."""
+    one = sample(population(*hosts), *(list(s.values()) for s in strata))
+    return replace(one, names=tuple(name for s in strata for name in s))
+
+
+values = st.floats(0, 1e5, allow_nan=False)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(values, values), min_size=2, max_size=10), st.integers(0, 50))
+def test_of_the_same_hosts_the_differences_are_the_sample(pairs, more):
+    hosts = len(pairs) + more
+    before, now = (measured([hosts], {f"h{i}": p[k] for i, p in enumerate(pairs)}) for k in (0, 1))
+    found = change(now, before, "stratified")
+    plain = estimate(sample(population(hosts), [b - a for a, b in pairs]), "stratified", kind="t")
+    assert found.total == pytest.approx(plain.total, rel=1e-9, abs=1e-4)
+    assert found.se == pytest.approx(plain.se, rel=1e-6, abs=1e-2)
+    assert (found.matched, found.only_before, found.only_now) == (len(pairs), 0, 0)
+    assert found.before == pytest.approx(estimate(before, "stratified").total)
+
+
+def test_without_a_common_host_the_errors_add():
+    before = measured([40, 30], {"a": 3.0, "b": 5.0}, {"c": 1.0, "d": 2.0})
+    now = measured([40, 30], {"e": 4.0, "f": 9.0}, {"a": 1.5, "b": 2.5})  # a and b are hosts of the other stratum here
+    found = change(now, before, "stratified")
+    assert found.se == found.unpaired_se
+    errors = [estimate(one, "stratified").se for one in (before, now)]
+    assert found.se == pytest.approx((errors[0] ** 2 + errors[1] ** 2) ** 0.5)
+    assert (found.matched, found.only_before, found.only_now) == (0, 4, 4)
+
+
+def test_an_overlap_in_part_has_the_error_that_samples_show():
+    random = np.random.default_rng(8)
+    old = random.normal(5000, 1500, 300)
+    new = 0.95 * old + random.normal(0, 200, 300)
+    moved, claimed = [], []
+    for _ in range(250):
+        order = random.permutation(300)
+        first, second = order[:40], np.concatenate([order[15:40], order[40:60]])
+        before = measured([300], {f"h{i}": old[i] for i in first})
+        now = measured([300], {f"h{i}": new[i] for i in second})
+        found = change(now, before, "stratified")
+        moved.append(found.total)
+        claimed.append(found.se**2)
+    assert (found.matched, found.only_before, found.only_now) == (25, 15, 20)
+    assert np.mean(claimed) == pytest.approx(np.var(moved, ddof=1), rel=0.3)
+
+
+def test_of_all_hosts_the_change_is_exact():
+    found = change(measured([2], {"a": 5.0, "b": 6.0}), measured([2], {"a": 4.0, "b": 4.0}), "stratified")
+    assert (found.total, found.se, found.lower, found.upper, found.interval) == (3.0, 0.0, 3.0, 3.0, "t")
+
+
+def test_a_stratum_that_was_not_measured_leaves_it_unknown():
+    before = measured([9, 9], {"a": 4.0, "b": 4.0}, {})
+    found = change(measured([9, 9], {"a": 5.0, "b": 6.0}, {"c": 1.0, "d": 1.0}), before, "stratified")
+    assert (found.total, found.se, found.lower) == (None, None, None)
+
+
+def test_methods_that_have_no_change():
+    one = measured([9], {"a": 5.0, "b": 6.0})
+    with pytest.raises(InputError, match="--against cannot be used with --method pi"):
+        change(one, one, "pi")
+
+
+def test_the_command_says_it_in_a_line(fleet, files):
+    s, o, p = files(
+        S_csv="stratum,host,value\na,1,90\na,2,120\na,3,70\n",
+        O_csv="stratum,host,value\na,1,100\na,2,130\na,4,75\n",
+        P_csv="stratum,hosts\na,30\n",
+    )
+    words = ("estimate", "--sample", s, "--population", p, "--against", o, "--unit", "W")
+    text = fleet(*words).out
+    assert "change -250 W (-8.2%) from 3.05 kW" in text
+    assert "2 measured both times, 1 only before, 1 only now" in text
+    found = fleet(*words, "--json").json["change"]
+    assert found["se"] < found["unpaired_se"]
