@@ -44,6 +44,10 @@ _EXAMPLES = {
   wattshed fleet dossier load.csv --limits limits.toml --out grid \\
       --export pypsa,gridlabd,psse
 """,
+    "siting": """examples:
+  wattshed fleet siting sites.toml --load it.csv
+  wattshed fleet siting sites.toml --load it.csv --plot sites.svg
+""",
     "path": """examples:
   wattshed fleet path plan.toml
   wattshed fleet path plan.toml --plot path.svg
@@ -61,10 +65,11 @@ def add_decisions(commands: Any, open_trace: OpenAny) -> None:
     open_trace : callable
         Opens traces of any known format.
     """
-    _headroom(commands, open_trace)
+    _siting(commands)
+    _path(commands)
     _dossier(commands, open_trace)
     _storage(commands, open_trace)
-    _path(commands)
+    _headroom(commands, open_trace)
     _flexibility(commands, open_trace)
 
 
@@ -197,6 +202,22 @@ def _run_dossier(args: argparse.Namespace) -> int:
     from wattshed.agent.fleet.decide import dossier  # noqa: PLC0415  (numpy only when a command runs)
 
     return dossier.dossier(args, _opener(args))
+
+
+def _siting(commands: Any) -> None:
+    p = commands.add_parser(
+        "siting", help="the same load at several sites, hour by hour: cost, carbon, water", epilog=_EXAMPLES["siting"]
+    )
+    p.add_argument("sites", metavar="SITES.toml", help="sites with hourly tables (docs/planning.md)")
+    p.add_argument("--load", required=True, metavar="S.csv", help="IT power by the hour: columns time and load_w")
+    _answer_flags(p)
+    p.set_defaults(run=_run_siting)
+
+
+def _run_siting(args: argparse.Namespace) -> int:
+    from wattshed.agent.fleet.decide import siting  # noqa: PLC0415  (numpy only when a command runs)
+
+    return siting.siting(args)
 
 
 def _run_headroom(args: argparse.Namespace) -> int:

@@ -111,8 +111,13 @@ def here(tmp_path, monkeypatch, serve):
         "plan.toml": 'begin = "2026-01"\ngpus = [9, 99]\nwatts = 1807\nboundary = "facility"\n'
         '[[supply]]\nname = "a"\nmw = 0.1\nsince = "2026-01"\n',
         "limits.toml": '[[ramp]]\nwindow_s = 60\nup_w = 10e6\nsource = "assumed"\n',
+        "sites.toml": "".join(
+            f'[[site]]\nname = "{n}"\nhourly = "grid.csv"\ncolumns = {{ price = "load_mw" }}\npue = 1.{n}\n'
+            for n in (1, 2)
+        ),
+        "it.csv": "time,load_w\n" + "".join(f"2026-03-01 {h:02}:00,{9e6}\n" for h in range(24)),
         "classes.toml": '[[class]]\nname = "a"\ntraces = ["gpus.csv"]\nhosts = 9\nmode = "pause"\nidle_w = 60\n',
-        "grid.csv": "hour,load_mw\n" + "".join(f"{h},{500 + h % 24}\n" for h in range(48)),
+        "grid.csv": "time,load_mw\n" + "".join(f"2026-03-01 {h:02}:00,{500 + h}\n" for h in range(24)),
         "transformer.toml": "rated_va = 10e6\n",
         "gpus.csv": "time,gpu,power\n" + "".join(f"{s},0,{300 + s % 97}\n" for s in range(600)),
         "bmc.csv": "time,power\n" + "".join(f"{s},{500 + 1.1 * (s % 97)}\n" for s in range(600)),

@@ -81,6 +81,11 @@ def test_each_verdict(fleet, trace, files):
     fall = 64 * 100 * 2 * math.sin(math.pi / 10) * math.sin(3 * math.pi / 10)
     assert by_source["rule 7"][0] == ("largest job lost, fall within 1 s", "meets", pytest.approx(fall, rel=0.3))
     assert {by_source[f"rule {i}"][0][1] for i in (1, 8, 9)} == {"declare"}
+    # A single frequency is told apart from the step, within 5 %; by even stamps not from its mirror image.
+    line = found["lines"][0]
+    assert (line["hz"], line["or_hz"]) == (pytest.approx(0.1, rel=1e-3), pytest.approx(0.9, rel=1e-3))
+    assert line["rms_w"] == pytest.approx(1e5 / math.sqrt(2), rel=0.05)
+    assert line["in_step"] == pytest.approx(1.0, abs=0.01)
     assert found["applies"] is False
     assert found["synchrony"] == pytest.approx(1.0)
     assert found["max_w"] < 1000 * (2500 + top)

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from wattshed.agent.printing.paragraphs import TableRows
 
 
+def lasting(seconds: float) -> str:
+    """Write a time in the unit that suits it: ``270 s``, ``4.5 minutes``, ``1 year``."""
+    for size, name in ((31_557_600.0, "year"), (86_400.0, "day"), (3600.0, "hour"), (60.0, "minute")):
+        if seconds >= size * (10.0 if name == "minute" else 1.0 - 1e-9):
+            return f"{seconds / size:.4g} {name}{'' if abs(seconds / size - 1.0) < 5e-5 else 's'}"
+    return f"{seconds:g} s"
+
+
 @dataclass(frozen=True, slots=True)
 class Basis:
     """What a figure rests on: no answer is given without it.
@@ -88,7 +96,7 @@ class Decision:
             parts += [part, ""]
         basis = self.basis
         df = "" if basis.df is None else f", {basis.df:.3g} degrees of freedom"
-        span = "" if basis.span_s is None else f"; span {basis.span_s:g} s"
+        span = "" if basis.span_s is None else f"; span {lasting(basis.span_s)}"
         parts.append(
             f"boundary: {basis.boundary}; sampling unit: {basis.sampling_unit}{span}\n"
             f"95 % interval: {basis.interval}{df}"

@@ -73,7 +73,7 @@ def dossier(args: argparse.Namespace, open_trace: OpenTrace) -> int:
         raise InputError("a [[step]] needs --job-hosts, the hosts of the largest job", args.limits)
     if args.job_hosts is not None and not limits.steps:
         raise InputError("--job-hosts needs a [[step]] in the limits, and would be ignored; leave it out")
-    hosts = read_hosts(open_trace, args.source, reading_of(args))
+    hosts = read_hosts(open_trace, args.source, reading_of(args), lines=True)
     found = judge(hosts, limits, args.hosts, args.job_hosts or 0)
     decision = _decision(args, hosts, limits, found)
     if args.out is not None:
@@ -220,15 +220,40 @@ def _decision(
     figures = {
         "name": limits.name, "applies": applies, "hosts": args.hosts or len(hosts.names), "max_w": float(load_w.max()),
         "mean_w": float(load_w.mean()), "synchrony": together, "observable_up_to_hz": observable_up_to(hosts.step_s),
-        "requirements": [asdict(r) for r in found],
+        "lines": _lines(hosts, args.hosts), "requirements": [asdict(r) for r in found],
     }  # fmt: skip
     exact = hosts.node is None or hosts.node.slope.is_exact
     method = "none: extremes of one recording" if exact else "both ends of the slope of the node's model"
     return Decision(
-        "dossier", sentence, (_table(found),), figures,
+        "dossier", sentence, (_table(found), *_lines_text(hosts, args.hosts)), figures,
         Basis(hosts.boundary, "the recording as a whole", method, None, hosts.span_s),
         _drawing(hosts, load_w, found), tuple(assumed), tuple(warnings),
     )  # fmt: skip
+
+
+def _lines(hosts: HostPowers, count: int | None) -> list[dict[str, Any]]:
+    """Swings of one frequency, at the load that is meant, with what each may be the mirror image of."""
+    times = (1.0 if hosts.node is None else hosts.node.slope.value) * (count or len(hosts.names)) / len(hosts.names)
+    return [
+        {
+            "hz": line.hz, "or_hz": line.mirror_hz, "rms_w": line.rms_w * times, "lower_w": line.lower_w * times,
+            "upper_w": line.upper_w * times, "in_step": line.in_step,
+        }
+        for line in hosts.lines
+    ]  # fmt: skip
+
+
+def _lines_text(hosts: HostPowers, count: int | None) -> list[TableRows]:
+    if not hosts.lines:
+        return []
+    rows = [
+        (
+            line.frequency, shown(told["rms_w"], "W"), between(told["lower_w"], told["upper_w"], "W"),
+            "unknown" if line.in_step is None else f"{line.in_step:.2f}",
+        )
+        for line, told in zip(hosts.lines, _lines(hosts, count), strict=True)
+    ]  # fmt: skip
+    return [table(("swing of one frequency", "rms", "95 % interval", "in step"), rows)]
 
 
 def _table(found: list[Requirement]) -> TableRows:

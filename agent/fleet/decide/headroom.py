@@ -10,7 +10,7 @@ import numpy as np
 
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.fleet.boundary.units import between, shown
-from wattshed.agent.fleet.decide.answer import Basis, Decision, give, ready
+from wattshed.agent.fleet.decide.answer import Basis, Decision, give, lasting, ready
 from wattshed.agent.fleet.decide.crossing import (
     Crossings,
     HostSwing,
@@ -199,7 +199,7 @@ def _decision(
     warnings = list(hosts.said)
     if hosts.span_s < _SHORT * asked.horizon_s:
         warnings.append(
-            f"{hosts.span_s:g} s of recording stand for {_time(asked.horizon_s)}: what did not happen then is unknown"
+            f"{hosts.span_s:g} s of recording stand for {lasting(asked.horizon_s)}: what did not happen then is unknown"
         )
     if check is not None and not check["lower"] <= check["formula"] <= check["upper"]:
         warnings.append(
@@ -215,7 +215,7 @@ def _decision(
     )
     sentence = (
         f"{shown(asked.feed_w, 'W')} carry {counted(most, 'host')}{of_gpus}{within}: the mean over {first.window} "
-        f"exceeds the feed with a probability of at most {asked.exceed:g} within {_time(asked.horizon_s)}{more}."
+        f"exceeds the feed with a probability of at most {asked.exceed:g} within {lasting(asked.horizon_s)}{more}."
     )
     figures = {
         "feed_w": asked.feed_w, "exceed": asked.exceed, "horizon_s": asked.horizon_s, "job_hosts": asked.job_hosts,
@@ -227,7 +227,7 @@ def _decision(
     assumed = [
         f"jobs of {asked.job_hosts:g} hosts move in lockstep, and different jobs are independent of one another",
         "hosts will draw what these did"
-        + ("" if asked.lasts_s >= asked.horizon_s else f"; jobs are drawn anew every {_time(asked.lasts_s)}"),
+        + ("" if asked.lasts_s >= asked.horizon_s else f"; jobs are drawn anew every {lasting(asked.lasts_s)}"),
     ]
     if len(hosts.names) > 1 and not args.one_job:
         assumed.append(f"each job is one of the {len(hosts.names)} recorded kinds, each as likely")
@@ -302,13 +302,6 @@ def _tables(
     return parts
 
 
-def _time(seconds: float) -> str:
-    for size, name in ((31_557_600.0, "year"), (86_400.0, "day"), (3600.0, "hour"), (60.0, "minute")):
-        if seconds >= size:
-            return f"{seconds / size:.4g} {name}{'' if abs(seconds / size - 1.0) < 5e-5 else 's'}"
-    return f"{seconds:g} s"
-
-
 def _drawing(args: argparse.Namespace, asked: FeedLimit, rows: list[Carried]) -> Callable[[Any, Any], None]:
     """Draw the probability over the number of hosts, and the hosts over the size of jobs."""
 
@@ -327,7 +320,10 @@ def _drawing(args: argparse.Namespace, asked: FeedLimit, rows: list[Carried]) ->
             above.plot([most], [asked.exceed], "o", color=COLOURS[2 * i])
         above.axhline(asked.exceed, color=INK, linestyle=":", label=f"allowed, {asked.exceed:g}")
         above.set(
-            xlabel="hosts", ylabel="probability", ylim=(1e-6, 1.5), title=f"Above the feed in {_time(asked.horizon_s)}"
+            xlabel="hosts",
+            ylabel="probability",
+            ylim=(1e-6, 1.5),
+            title=f"Above the feed in {lasting(asked.horizon_s)}",
         )
         above.legend()
         _, swing, _ = known[0]

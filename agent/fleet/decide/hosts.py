@@ -12,6 +12,7 @@ import numpy as np
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.fleet.demand.grid import on_grid
 from wattshed.agent.fleet.demand.kept import KeptSeries
+from wattshed.agent.fleet.demand.lines import find_lines
 from wattshed.agent.fleet.demand.series import read_series
 from wattshed.agent.fleet.estimate.node_model import assumed, read_node
 from wattshed.agent.inputs.toml import Document
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from wattshed.agent.fleet.demand.lines import SpectralLine
     from wattshed.agent.fleet.demand.series import LoadRecording, OpenTrace
     from wattshed.agent.fleet.estimate.node_model import NodeModel
     from wattshed.agent.inputs.toml import Table
@@ -53,6 +55,8 @@ class HostPowers:
         What was assumed or left out.
     counted : bool
         Power is that of energy counters, which are published unevenly: means over less than half a second jitter.
+    lines : tuple of SpectralLine
+        Swings of one frequency of the recorded power, as it is summed, where they are asked for.
     """
 
     step_s: float
@@ -64,6 +68,7 @@ class HostPowers:
     node: NodeModel | None
     said: tuple[str, ...]
     counted: bool = False
+    lines: tuple[SpectralLine, ...] = ()
 
     @property
     def span_s(self) -> float:
@@ -121,17 +126,29 @@ def reading_of(args: argparse.Namespace) -> HostReading:
     return HostReading(args.step, args.max_gap, node)
 
 
-def read_hosts(open_trace: OpenTrace, paths: Sequence[str], how: HostReading, *, each_gpu: bool = False) -> HostPowers:
+def read_hosts(
+    open_trace: OpenTrace, paths: Sequence[str], how: HostReading, *, each_gpu: bool = False, lines: bool = False
+) -> HostPowers:
     """Read recordings of hosts.
 
     Files that have no moment in common are recordings of different hosts, and as long as the shortest of them.
+
+    Parameters
+    ----------
+    open_trace : OpenTrace
+    paths : sequence of str
+    how : HostReading
+    each_gpu : bool
+        Keep each GPU apart.
+    lines : bool
+        Look for swings of one frequency, in files that have moments in common.
 
     Raises
     ------
     InputError
         If they cannot be used, or if a node's model is given for what is no power of GPUs.
     """
-    found = _read(open_trace, paths, how, each_gpu=each_gpu)
+    found = _read(open_trace, paths, how, each_gpu=each_gpu, lines=lines)
     if found is None:
         apart = [_read(open_trace, [path], how, each_gpu=each_gpu) for path in paths]
         found = _beside([one for one in apart if one is not None], paths[0])
@@ -139,7 +156,9 @@ def read_hosts(open_trace: OpenTrace, paths: Sequence[str], how: HostReading, *,
     return replace(found, node=_node_of(how.node, found.gpus, paths[0], said), said=tuple(dict.fromkeys(said)))
 
 
-def _read(open_trace: OpenTrace, paths: Sequence[str], how: HostReading, *, each_gpu: bool) -> HostPowers | None:
+def _read(
+    open_trace: OpenTrace, paths: Sequence[str], how: HostReading, *, each_gpu: bool, lines: bool = False
+) -> HostPowers | None:
     """Read files as one recording, without a node's model; None if their series have no moment in common."""
     trace = open_trace(paths)
     try:
@@ -150,6 +169,7 @@ def _read(open_trace: OpenTrace, paths: Sequence[str], how: HostReading, *, each
             if len(paths) > 1 and recording.kind != "job" and max(starts) >= min(ends):
                 return None
             load = on_grid(recording, how.step_s, unit="gpu" if each_gpu else "host", max_gap_s=how.max_gap_s)
+            swings = find_lines(load, recording, max_gap_s=how.max_gap_s) if lines else ()
     except InputError as error:
         raise InputError(error.message, error.path or paths[0], error.line, error.column) from None
     table = np.array(list(load.units.values())) if load.units else load.power_w[None, :]
@@ -164,7 +184,7 @@ def _read(open_trace: OpenTrace, paths: Sequence[str], how: HostReading, *, each
     start_us = load.start_us + round(first * load.step_s * 1e6)
     return HostPowers(
         load.step_s, start_us, np.ascontiguousarray(table[:, first:last]), of_host, names, gpus, None, tuple(said),
-        counted=load.counted > 0,
+        counted=load.counted > 0, lines=swings,
     )  # fmt: skip
 
 

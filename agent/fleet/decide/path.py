@@ -199,9 +199,7 @@ def _decision(plan: GrowthPlan, draws: Draws, months: list[MonthAhead], needed: 
         "supplies are used in the order in which they are listed, each of them wholly once it is there",
         *(f"{s.name}: {s.lead_weeks.value:g} weeks ({s.source})" for s in plan.supplies if s.source),
     ]
-    method = (
-        f"{DRAWS:,} draws of the inputs' own intervals, as normal distributions with a half of its own to either side"
-    )
+    method = f"{DRAWS:,} draws of the inputs, each normal with a spread of its own to either side"
     return Decision(
         "path", sentence + ".", tuple(_tables(plan, months, needed, carried)), figures,
         Basis("facility", "none: a plan, not a sample", method), _drawing(plan, months),

@@ -49,7 +49,7 @@ class StratumEstimate:
 class DomainEstimate:
     """One value of a column: the total of its part of the population, estimated from the whole sample.
 
-    ``sampled`` counts measured units in it; ``mean`` is a unit's.
+    ``sampled`` counts measured units in it; ``mean`` is a unit's; ``interval`` says how the interval was made.
     """
 
     domain: str
@@ -61,6 +61,7 @@ class DomainEstimate:
     upper: float | None
     mean: float | None
     mean_se: float | None
+    interval: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +261,7 @@ def _domain(asked: _Asked, by: str, name: str) -> DomainEstimate:
         bounds.upper,
         None if found.unmeasured else mean,
         None if mean_se is None else math.hypot(mean_se, abs(mean) * asked.gain_sigma),
+        bounds.kind,
     )
 
 
