@@ -41,11 +41,11 @@ def fleet_parts(fleet: FleetEstimate) -> list[str | TableRows]:
         lines.append(", ".join(f"{hosts} {state}" for state, hosts in fleet.states.items() if hosts))
     lines.append(table(("boundary", "power", f"{percent} interval"), rows))
     if len(fleet.sites) > 1:
-        sites = [(name, *_power(powers[0]), *_power(powers[3])) for name, powers in fleet.sites.items()]
-        head = ("site", "GPUs", f"{percent} interval", "facility", f"{percent} interval")
-        lines += ["", table(head, sites[:_MOST_SITES])]
-        if len(sites) > _MOST_SITES:
-            lines.append(f"and {len(sites) - _MOST_SITES} more sites (--json has all)")
+        few = list(fleet.sites.items())[:_MOST_SITES]
+        sites = [(name, p.boundary, *_power(p)) for name, powers in few for p in (powers[0], powers[3])]
+        lines += ["", table(("site", "boundary", "power", f"{percent} interval"), sites, left=(0, 1)), ""]
+        if len(fleet.sites) > len(few):
+            lines.append(f"and {len(fleet.sites) - len(few):,} more sites (--json has all)")
     left_over = sorted(fleet.headroom_w.items(), key=itemgetter(1))[:_MOST_SITES]
     lines += [f"site {name}: {shown(left, 'W')} left of the supply" for name, left in left_over]
     for name, bill in list(fleet.bills.items())[:_MOST_SITES]:

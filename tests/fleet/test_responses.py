@@ -51,7 +51,7 @@ def test_answers_stand_for_their_own_state():
     }
     node = found.boundaries[1].mean_w
     assert node == pytest.approx(34 * 1000.0 + 1.2 * expected)  # the six that are off have no fans on
-    assert "18 hosts that do not answer are taken to draw what others in the same state draw" in found.warnings[0]
+    assert "hosts that do not answer, taken to draw what others in the same state draw: 18" in found.warnings[0]
 
 
 def test_hosts_that_are_down_draw_between_nothing_and_idle():
@@ -107,7 +107,7 @@ def test_contradicted_hosts_are_counted_by_themselves_and_named():
     assert found.states["contradicted"] == 2
     assert found.states["idle"] == 6
     assert found.estimate.total == pytest.approx(sum([*BUSY.values(), *IDLE.values()]) + 5800.0)
-    assert found.warnings[0] == "2 hosts draw more than their state allows: x0 (idle, 5 kW), x1 (off, 100 W)"
+    assert found.warnings[0] == "hosts that draw more than their state allows: 2 (x0 (idle, 5 kW), x1 (off, 100 W))"
 
 
 def test_fewer_than_five_answers_merge_or_give_no_interval():

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from wattshed.agent.errors import counted
 from wattshed.agent.fleet.boundary.ranges import Range
 from wattshed.agent.fleet.boundary.units import shown
 from wattshed.agent.fleet.estimate.estimators import Estimate, StratumEstimate
@@ -166,7 +165,7 @@ def _states_said(responses: Responses, drawn: Drawn) -> Iterator[str]:
     if responses.contradicted:
         named = ", ".join(f"{host} ({state}, {shown(w, 'W')})" for host, state, w in responses.contradicted[:_NAMED])
         more = f" and {len(responses.contradicted) - _NAMED} more" if len(responses.contradicted) > _NAMED else ""
-        yield f"{counted(len(responses.contradicted), 'host')} draw more than their state allows: {named}{more}"
+        yield f"hosts that draw more than their state allows: {len(responses.contradicted)} ({named}{more})"
     yield from _few(
         [
             f"{len(group.answers)} of {group.hosts} {group.state} hosts of stratum {group.stratum.name!r} answer, "
@@ -179,15 +178,15 @@ def _states_said(responses: Responses, drawn: Drawn) -> Iterator[str]:
     unknown = sum(len(s.unknown) for s in responses.silent)
     silent = sum(g.hosts - len(g.answers) for g in responses.groups if g.state in SORTED)
     if silent:
-        yield f"{counted(silent, 'host')} that do not answer are taken to draw what others in the same state draw"
+        yield f"hosts that do not answer, taken to draw what others in the same state draw: {silent}"
     if down:
-        yield f"{counted(down, 'host')} that are down are taken to draw between nothing and an idle host's power"
+        yield f"hosts that are down, taken to draw between nothing and an idle host's power: {down}"
     if unknown:
-        what = "may be off or run a job: the interval reaches from 0 to their design power"
-        yield f"{counted(unknown, 'host')} of unknown state {what}"
+        what = "which may be off or run a job, from 0 to their design power"
+        yield f"hosts of unknown state, {what}: {unknown}"
     if responses.strangers:
         yield (
-            f"{counted(len(responses.strangers), 'host')} with a state are in no stratum of the inventory and left out "
+            f"hosts with a state that are in no stratum of the inventory, left out: {len(responses.strangers)} "
             f"(such as {responses.strangers[0]!r}); give the strata match expressions"
         )
 
