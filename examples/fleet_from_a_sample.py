@@ -3,7 +3,7 @@
 $ python examples/fleet_from_a_sample.py
 train: 4 of 40 hosts measured, 394 kW
 serve: 3 of 25 hosts measured, 117 kW
-fleet: 511 kW, between 485 and 536 with 95% confidence
+fleet: 511 kW, between 484 and 537 with 95% confidence
 """
 
 import tempfile

@@ -16,7 +16,7 @@ _EXAMPLES = {
   wattshed fleet estimate --sample sample.csv --population fleet.csv --plan 2%
       also how many hosts the next sample takes for an interval of ±2%
   wattshed fleet estimate --sample sample.csv --population fleet.csv --by rack
-  wattshed fleet estimate --sample now.csv --population fleet.csv --against before.csv
+  wattshed fleet estimate --sample now.csv --population p.csv --against old.csv
   wattshed fleet estimate --prometheus http://prom:9090 --inventory FLEET.toml
       from the agents of the hosts that are measured
   wattshed fleet estimate --period 2026-10 --times hours.csv
@@ -69,7 +69,8 @@ def _estimate(commands: Any) -> None:
         "--method",
         choices=("stratified", "ratio", "cluster", "two-stage", "regression", "pps", "pi"),
         default="stratified",
-        help="estimator (default %(default)s)",
+        metavar="NAME",
+        help="stratified, ratio, regression, cluster, two-stage, pps or pi (default %(default)s)",
     )
     _doubted(p)
     _known(p)

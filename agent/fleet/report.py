@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.fleet.boundary.units import between, shown
@@ -19,8 +20,7 @@ _MOST_SITES = 20
 def fleet_json(fleet: FleetEstimate) -> dict[str, Any]:
     """Lay a live fleet out as ``wattshed.fleet/1``, with the ladder of boundaries."""
     return {
-        **estimate_json(fleet.estimate, "W"),
-        "boundary": "gpu",
+        **estimate_json(fleet.estimate, "W", boundary="gpu", span="the last minute"),
         "boundaries": [asdict(p) for p in fleet.boundaries],
         "sites": {name: [asdict(p) for p in powers] for name, powers in fleet.sites.items()},
         "hosts": {"known": fleet.hosts_known, "reporting": fleet.hosts_reporting},
@@ -46,8 +46,9 @@ def fleet_parts(fleet: FleetEstimate) -> list[str | TableRows]:
         lines += ["", table(head, sites[:_MOST_SITES])]
         if len(sites) > _MOST_SITES:
             lines.append(f"and {len(sites) - _MOST_SITES} more sites (--json has all)")
-    lines += [f"site {name}: {shown(left, 'W')} left of the supply" for name, left in fleet.headroom_w.items()]
-    for name, bill in fleet.bills.items():
+    left_over = sorted(fleet.headroom_w.items(), key=itemgetter(1))[:_MOST_SITES]
+    lines += [f"site {name}: {shown(left, 'W')} left of the supply" for name, left in left_over]
+    for name, bill in list(fleet.bills.items())[:_MOST_SITES]:
         parts = [f"{bill.energy_kwh:,.0f} kWh"]
         parts += [] if bill.cost is None else [f"cost {bill.cost:,.0f}"]
         parts += [] if bill.carbon_kg is None else [f"{bill.carbon_kg / 1000:,.1f} t CO2e"]

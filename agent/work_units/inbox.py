@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MOST_UNITS = 8
 """Units of a job that it may tell of."""
 MOST_OWNERS = 10_000
+SAID_AGAIN_US = 600_000_000
+"""That a job's servers are at work is said so often: it only means that they tell whether they are."""
 
 
 class WorkInbox:
@@ -46,6 +48,7 @@ class WorkInbox:
         self._baselines: dict[str, Baseline] = {}
         self._changed: dict[str, Baseline] = {}  # since the last window
         self._since_us: dict[JobKey, int] = {}  # jobs that were seen, and since when
+        self._said_us: dict[JobKey, int] = {}  # jobs whose servers tell whether they wait, and when that was said
         self._rejected: Counter[str] = Counter()
         self._resets = 0
         self._servers: dict[str, tuple[str, str, bool]] = {}
@@ -106,7 +109,10 @@ class WorkInbox:
         """Say whether all servers of a job waited for requests since a time, as their pages tell."""
         with self._lock:
             now_us = self._now_us()
-            self._read.append(WorkRow(owner.key, "", 0, SCRAPED, min(since_us, now_us), now_us, 0, waiting))
+            said_us = self._said_us.get(owner.key)
+            if waiting or said_us is None or now_us - said_us >= SAID_AGAIN_US:
+                self._said_us[owner.key] = now_us
+                self._read.append(WorkRow(owner.key, "", 0, SCRAPED, min(since_us, now_us), now_us, 0, waiting))
 
     def failed(self, server: str, reason: str, owner: str = "") -> None:
         """Take note that a server's page was not read; ``owner`` names its job where no page did."""
@@ -141,6 +147,7 @@ class WorkInbox:
             owners = dict(self._owners)
             here = {owner.key for owner in window.owners}
             self._since_us = {key: self._since_us.get(key, window.start_us) for key in here}
+            self._said_us = {key: said_us for key, said_us in self._said_us.items() if key in here}
         rows = [_within(row, window) for row in (*told, *read)]
         if not rows:
             return window

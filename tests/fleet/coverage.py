@@ -326,7 +326,7 @@ def markdown(rows):
 
 
 def _percent(text):
-    return "no interval" if text == "nan" else f"{float(text):.1%}"
+    return "-" if text == "nan" else f"{float(text):.1%}"
 
 
 def main(names):

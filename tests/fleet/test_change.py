@@ -64,7 +64,7 @@ def test_an_overlap_in_part_has_the_error_that_samples_show():
 
 def test_of_all_hosts_the_change_is_exact():
     found = change(measured([2], {"a": 5.0, "b": 6.0}), measured([2], {"a": 4.0, "b": 4.0}), "stratified")
-    assert (found.total, found.se, found.lower, found.upper) == (3.0, 0.0, 3.0, 3.0)
+    assert (found.total, found.se, found.lower, found.upper, found.interval) == (3.0, 0.0, 3.0, 3.0, "t")
 
 
 def test_a_stratum_that_was_not_measured_leaves_it_unknown():

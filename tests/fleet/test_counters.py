@@ -8,17 +8,18 @@ from hypothesis import strategies as st
 from wattshed.agent.fleet.demand.counters import LEAST_READINGS, CounterReadings
 from wattshed.agent.fleet.demand.grid import on_grid
 from wattshed.agent.fleet.demand.kept import KeptSeries, SeriesName
-from wattshed.agent.fleet.demand.series import LoadRecording
+from wattshed.agent.fleet.demand.series import LoadRecording, read_series
+from wattshed.agent.window import Device, Readings, Window
 
 NAME, SECOND = SeriesName(host="n", gpu="0"), 1_000_000
 
 
-def take(time_us, power_mw, counter_mj, pieces=1):
+def take(time_us, power_mw, counter_mj, pieces=1, ceiling_mw=1 << 40):
     kept = KeptSeries()
     taken = CounterReadings(kept)
     columns = [np.asarray(c, np.int64) for c in (time_us, power_mw, counter_mj)]
     for piece in zip(*(np.array_split(c, pieces) for c in columns), strict=True):
-        taken.add(NAME, *piece)
+        taken.add(NAME, *piece, ceiling_mw=ceiling_mw)
     return kept, taken
 
 
@@ -57,6 +58,20 @@ def test_a_counter_that_begins_anew_leaves_a_hole():
     readings.add(NAME, t, np.full(20, 5000))
     found = on_grid(LoadRecording(readings, "gpu", 0, {}, (), kept, frozenset([NAME])))
     assert np.flatnonzero(np.isnan(found.power_w)).tolist() == [9]
+    assert found.power_w[~np.isnan(found.power_w)] == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7])
+def test_a_jump_of_a_counter_is_no_energy(pieces):
+    """A step that the device cannot have drawn is unknown; the steps before and after it keep their energy."""
+    t = np.arange(20) * SECOND
+    counter = 1000 + 5000 * np.arange(20) + np.where(np.arange(20) >= 8, 10**9, 0)
+    kept, taken = take(t, np.full(20, 5000), counter, pieces, ceiling_mw=10_000)
+    assert taken.believed() == (frozenset([NAME]), 0)
+    readings = KeptSeries()
+    readings.add(NAME, t, np.full(20, 5000))
+    found = on_grid(LoadRecording(readings, "gpu", 0, {}, (), kept, frozenset([NAME])))
+    assert np.flatnonzero(np.isnan(found.power_w)).tolist() == [7]
     assert found.power_w[~np.isnan(found.power_w)] == pytest.approx(5.0)
 
 
@@ -104,6 +119,30 @@ def test_one_counter_of_two_and_one_that_is_doubted(fleet, files):
     found = fleet("demand", files(a_csv="\n".join([HEADER, *doubted]) + "\n"), "--json").json
     assert found["power"] == "power readings"
     assert any("power is used instead" in warning for warning in found["warnings"])
+
+
+class MadeUp:
+    """A trace of one window that no file holds."""
+
+    reports, size, position = (), 0, 0
+
+    def __init__(self, window):
+        self._window = window
+
+    def windows(self):
+        return iter([self._window])
+
+
+@pytest.mark.parametrize("scope", ["", "the counter is the whole module's"])
+def test_a_counter_of_a_module_is_not_the_gpus(scope):
+    t = np.arange(20) * SECOND
+    readings = Readings(np.array([0, 20]), t, np.full(20, 300_000, np.int32), 400_000 * np.arange(20) + 1)
+    device = Device("n", 0, "GPU-a", capabilities={"gpu_scope": scope})
+    window = Window("n", 0, 0, 20 * SECOND, (device,), readings, np.full(1, -1, np.int64))
+    found = on_grid(read_series(MadeUp(window), counters=KeptSeries()))
+    assert found.counted == (0 if scope else 1)
+    assert found.power_w == pytest.approx(300.0 if scope else 400.0)
+    assert on_grid(read_series(MadeUp(window))).counted == 0
 
 
 def test_what_would_be_ignored_is_refused(fleet, files):

@@ -136,13 +136,13 @@ def test_what_is_slower_than_a_stretch_is_in_the_lowest_band():
 
 
 def test_an_interval_of_a_band_covers():
-    """95 of 100 stretches of white noise have the swing of the process in their interval."""
+    """About 95 of 100 stretches of white noise have the swing of the process in their interval."""
     random = np.random.default_rng(5)
     covered = 0
-    for _ in range(400):
+    for _ in range(200):
         band = next(b for b in analyse(random.normal(size=400), 0.1).bands if b.name == "1-2.5 Hz")
         covered += band.lower_w <= math.sqrt(1.5 / 5.0) <= band.upper_w
-    assert 0.92 <= covered / 400 <= 0.98
+    assert 0.91 <= covered / 200 <= 0.99
 
 
 @pytest.mark.parametrize("freedom", [0.7, 2.0, 5.5, 40.0, 900.0, 9.9e3, 1.1e4])

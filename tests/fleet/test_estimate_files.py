@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fleet import naive_fleet as naive
+from wattshed.agent.fleet.estimate.design import METHODS
 
 P = "stratum,hosts\ntrain,40\nserve,25\n"
 S = "stratum,host,value\ntrain,a,10\ntrain,b,12\ntrain,c,11\nserve,d,5\nserve,e,7\n"
@@ -252,7 +253,7 @@ cells = st.text(alphabet=st.sampled_from('ab,;\t"\r\n0123456789.-+eEnaif_ \0\ufe
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(cells, cells, st.sampled_from(("stratified", "ratio", "cluster", "two-stage")))
+@given(cells, cells, st.sampled_from(METHODS))
 def test_no_file_makes_it_stumble(estimate, sample, population, method):
     found = estimate(
         "stratum,host,value,size,units\n" + sample, "stratum,hosts,size\na,9,9\n" + population, "--method", method

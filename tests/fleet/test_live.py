@@ -6,6 +6,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.fleet.example_fleet import FLEET
 from tests.fleet.query_server import server, vector
@@ -318,6 +320,22 @@ def test_hour_tables(files):
     ):
         with pytest.raises(InputError, match=where):
             read_hours(files(h_csv=text))
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(-9, 9), st.floats(0, 900), st.floats(1, 3), st.floats(-60, 50)), min_size=1, max_size=9
+    )
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_hours_read_at_once_are_those_read_cell_by_cell(files, hours):
+    head = "hour,price,carbon_g_per_kwh,pue,outdoor_c"
+    lines = [f"{h},{price!r},{carbon!r},{pue!r},{c!r}" for h, (price, carbon, pue, c) in enumerate(hours)]
+    at_once = read_hours(files(a_csv="\n".join((head, *lines, ""))))
+    one_by_one = read_hours(files(b_csv="\n".join((head, *lines, "")).replace(",", ";")))
+    for name in head.split(",")[1:]:
+        assert getattr(at_once, name).tolist() == getattr(one_by_one, name).tolist()
+    assert at_once.clean_w is None
 
 
 # Inventory

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import wattshed
+
 FOLDER = Path(__file__).parent / "schools"
 HOSTS = {"E": 4421, "H": 755, "M": 1018}
 API99 = {"E": 2799206, "H": 468895, "M": 645968}
@@ -173,6 +175,14 @@ def test_a_change_of_schools_that_were_measured_twice(estimate):
     same(found, 203736.26, 12704.5903713781)
     assert found["unpaired_se"] == pytest.approx((58278.9798072143**2 + 61716.690101552**2) ** 0.5, rel=1e-10)
     assert (found["matched"], found["only_before"], found["only_now"]) == (200, 0, 0)
+
+
+def test_the_library_says_the_same(files):
+    now, before, p = files(S_csv=strata("api00", "awards"), O_csv=strata("api99", "awards"), P_csv=POPULATION)
+    found = wattshed.fleet.estimate(now, p, by="awards", against=before, interval="t")
+    assert [d.domain for d in found.domains] == ["No", "Yes"]
+    assert found.change.total == pytest.approx(203736.26, rel=1e-10)
+    assert found.change.se == pytest.approx(12704.5903713781, rel=1e-12)
 
 
 def test_who_does_not_answer_counts_by_class(estimate):

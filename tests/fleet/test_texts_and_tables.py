@@ -31,7 +31,7 @@ def test_an_estimate_says_what_it_knows_and_no_more(total, lower, upper, se, def
         assert head == f"total {shown(total, 'W')}, no {percent} interval"
     else:
         assert head.startswith(f"total {shown(total, 'W')}, {percent} interval {between(lower, upper, 'W')} (")
-        assert f"standard error {'-' if se is None else shown(se, 'W')}, {degrees(found.df)} degrees" in head
+        assert f"standard error {'-' if se is None else shown(se, 'W')}, {degrees(found.df)}" in head
     assert ("Design effect" in text) == (deff is not None)
     assert "se, standard error" in text
     rows = [re.split(r"\s{2,}", line.strip()) for line in text.splitlines() if line.lstrip().startswith("s")]

@@ -1,11 +1,13 @@
 """Writes the tables of docs/fleet.md: ``python -m tests.fleet.write_docs``, and ``... states`` for what takes long.
 
-A table that takes minutes is simulated, with one seed; the tests simulate less of the same.
+A table that takes minutes is simulated, with one seed; the tests simulate less of the same. That of the intervals of
+samples is kept in coverage.csv (``python -m tests.fleet.coverage``).
 """
 
 import sys
 from pathlib import Path
 
+from tests.fleet.coverage import markdown, stored
 from tests.fleet.simulated_months import coverage as month_coverage
 from tests.fleet.simulated_months import some_days, some_passes
 from tests.fleet.simulated_states import CASES, coverage
@@ -19,7 +21,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "fleet.md"
 def generated(page):
     """The page with its generated tables renewed."""
     scenarios = [load(name) for name in shipped()]
-    return with_blocks(page, {"claims": claims_markdown(scenarios), "powers": powers_markdown(scenarios)})
+    blocks = {"claims": claims_markdown(scenarios), "powers": powers_markdown(scenarios)}
+    return with_blocks(page, {**blocks, "coverage": markdown(stored())})
 
 
 def states_markdown(times=1000):

@@ -48,7 +48,7 @@ def test_every_place_holds_what_arrow_reads():
             if name in LISTS:
                 found = np.frombuffer(data, LISTS[name], count, at)
                 assert found.tobytes() == np.array(batch.column(name)[0].as_py(), LISTS[name]).tobytes()
-            elif name in {"host", "devices", "owners", "events"}:
+            elif name in {"host", "devices", "owners", "events", "work"}:
                 said = batch.column(name)[0].as_py()
                 assert (at < 0) == (said is None)
                 assert said is None or data[at : at + count].decode() == said

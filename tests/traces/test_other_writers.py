@@ -148,6 +148,8 @@ ILL_MADE = {
         "devices", f'[{{"host": "", "index": 0, "uuid": "", "ceiling_mw": {2**70}}}]'
     ),
     "events that are none": texts("events", "[1]"),
+    "work that is none": texts("work", "[1]"),
+    "work of nobody": texts("work", '[[0,0,1,0,0,[["steps",1]]]]'),
     "it ends before it begins": with_column(end_us=pa.array([-(2**63)])),
 }
 

@@ -20,6 +20,7 @@ def matrix(*series):
 TABLE = "when,what,power\n1700000000,0,5\n"
 CLOCKS = b"timestamp, index, pstate\n2024/05/01 10:00:00.000, 0, P0\n"
 SESSION = b"nvidia_gpu_exporter GPU capture\n$ nvidia-smi\n| a table |\n$ nvidia-smi --query-gpu=index\nindex\n0\n"
+MARKDOWN = b"| time | gpu | power |\n|---|---|---|\n" + b"| 1700000000 | 0 | 5 |\n" * 3
 TRACES = {
     "Feather": (b"ARROW1\0\0", None, "damaged Arrow", 0),
     "empty": (b"", None, "it is empty", 0),

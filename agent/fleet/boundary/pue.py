@@ -129,7 +129,11 @@ class WeatherPue:
 
     def by_hour(self, it_w: float) -> NDArray[np.float64]:
         """PUE of each hour: float64[h]."""
-        return np.array([self.model.at(it_w, float(t)) for t in self.outdoor_c])
+        model = self.model
+        without_cooling = model.at(it_w) - 1.0 / model.cop(model.outdoor_c)
+        cop = np.clip(model.cop_at_20c - model.cop_per_c * (self.outdoor_c - 20.0), 1.0, model.cop_most)
+        by_hour: NDArray[np.float64] = without_cooling + 1.0 / cop
+        return by_hour
 
 
 Pue = ConstantPue | LoadPue | HourlyPue | WeatherPue

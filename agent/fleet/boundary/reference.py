@@ -44,6 +44,7 @@ def gpus() -> tuple[GpuModel, ...]:
     )
 
 
+@cache
 def find(name: str) -> GpuModel | None:
     """Entry for a model as NVML or a data sheet calls it (``NVIDIA H100 80GB HBM3``, ``H100 SXM``); None if unknown."""
     table = gpus()

@@ -96,7 +96,8 @@ def _job_size(args: argparse.Namespace) -> float:
     """Hosts of a job; of a table of jobs that of equal jobs with the same variance, ``sum h^2 / sum h``."""
     if args.jobs is None:
         return float(args.job_hosts or 1)
-    sizes = np.array([row.count("hosts", least=1) for row in read_table(args.jobs, ("hosts",))], np.float64)
+    jobs = read_table(args.jobs, ("hosts",), used=("job", "hosts"))
+    sizes = np.array([row.count("hosts", least=1) for row in jobs], np.float64)
     if not sizes.size:
         raise InputError("holds no job; add a row for each", args.jobs, 2)
     return float((sizes**2).sum() / sizes.sum())

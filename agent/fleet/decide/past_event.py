@@ -93,7 +93,8 @@ def read_grid_load(path: str) -> NDArray[np.float64]:
     InputError
         If it has none, or a cell is not a number.
     """
-    loads = [row.number("load_mw", least=0.0) for row in read_table(path, ("load_mw",))]
+    rows = read_table(path, ("load_mw",), used=("time", "hour", "load_mw"))
+    loads = [row.number("load_mw", least=0.0) for row in rows]
     if not loads:
         raise InputError("holds no hour; add a row for each", path, 2)
     return np.array(loads) * 1e6

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 DOUBT = 2.0
 """A counter whose mean power is not within so many times that of the readings counts another thing."""
+JUMP = 3.0
+"""A step of more than so many times what the device can draw is no energy: the counter jumped."""
 LEAST_READINGS = 8
 
 
@@ -28,6 +30,7 @@ class _Sums:
     last_us: int = 0
     energy_mj: int = 0
     time_us: int = 0
+    jumped_mj: int = 0
 
     @property
     def agree(self) -> bool:
@@ -50,9 +53,19 @@ class CounterReadings:
         self._sums: dict[SeriesName, _Sums] = {}
 
     def add(
-        self, name: SeriesName, time_us: NDArray[np.int64], power_mw: NDArray[np.int64], counter_mj: NDArray[np.int64]
+        self,
+        name: SeriesName,
+        time_us: NDArray[np.int64],
+        power_mw: NDArray[np.int64],
+        counter_mj: NDArray[np.int64],
+        *,
+        ceiling_mw: int,
     ) -> None:
-        """Take readings of a series; a counter that was not read is negative."""
+        """Take readings of a series; a counter that was not read is negative.
+
+        Over a jump, that is a step that the device cannot have drawn, the counter is kept as if it began anew: the
+        step is unknown.
+        """
         read = counter_mj >= 0
         if not read.any():
             return
@@ -67,12 +80,15 @@ class CounterReadings:
         begun = sums.counts > 0
         steps = np.diff(counter_mj, prepend=sums.last_mj if begun else counter_mj[0])
         apart = np.diff(time_us, prepend=sums.last_us if begun else time_us[0])
-        forward = steps >= 0
+        jumped = steps * 1e6 > JUMP * ceiling_mw * apart
+        forward = (steps >= 0) & ~jumped
         sums.energy_mj += int(steps[forward].sum())
         sums.time_us += int(apart[forward].sum())
         sums.counts += time_us.size
         sums.last_mj, sums.last_us = int(counter_mj[-1]), int(time_us[-1])
-        self._kept.add(name, time_us, counter_mj)
+        without = sums.jumped_mj + np.cumsum(np.where(jumped, steps + 1, 0))
+        sums.jumped_mj = int(without[-1])
+        self._kept.add(name, time_us, counter_mj - without)
 
     def believed(self) -> tuple[frozenset[SeriesName], int]:
         """Return whose counters are believed, and how many are not."""

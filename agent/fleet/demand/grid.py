@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.agent.errors import InputError
+from wattshed.agent.errors import InputError, counted
 from wattshed.agent.fleet.demand.held import HeldSeries
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from wattshed.agent.fleet.demand.series import LoadRecording
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Load:
     """Power on an even grid.
 
@@ -58,7 +59,7 @@ class Load:
         """How much of each step is known, s: float64[n]."""
         return np.where(np.isnan(self.power_w), 0.0, self.step_s) if self.known_s is None else self.known_s
 
-    @property
+    @cached_property
     def steps_w(self) -> NDArray[np.float64]:
         """Power of the steps of which at least half is known, W: float64[n]; NaN for the others.
 
@@ -74,7 +75,7 @@ class Load:
         begin, end = self.longest
         return self.steps_w[begin:end]
 
-    @property
+    @cached_property
     def longest(self) -> tuple[int, int]:
         """Steps from which and to which the longest stretch without a hole reaches."""
         edges = np.flatnonzero(np.diff(np.concatenate(([1], np.isnan(self.steps_w).astype(np.int8), [1]))))
@@ -126,8 +127,8 @@ def on_grid(
     n = math.ceil((last - first) / step - _SLIVER)
     if not 2 <= n <= MOST_STEPS:
         raise InputError(
-            f"{max(n, 0)} steps of {step / 1e6:g} s are common to all series; "
-            f"at least 2 and at most {MOST_STEPS} are needed"
+            f"all series have {counted(max(n, 0), 'step')} of {step / 1e6:g} s in common; "
+            f"at least 2 and at most {MOST_STEPS:,} are needed"
         )
     key = _key(recording, unit)
     total, known_s = np.zeros(n), np.empty(n)
@@ -148,9 +149,9 @@ def on_grid(
                 units[key(name)][low:high] += part
     for power in (total, *units.values()):
         power[known_s <= 0.0] = math.nan
-    counted = sum(held.by_counter for held in series.values())
+    by_counter = sum(held.by_counter for held in series.values())
     start_us = round(first + step / 2.0)
-    return Load(step / 1e6, start_us, total, recording.kind, tuple(largest.values()), units, known_s, counted)
+    return Load(step / 1e6, start_us, total, recording.kind, tuple(largest.values()), units, known_s, by_counter)
 
 
 def _key(recording: LoadRecording, unit: str) -> Callable[[SeriesName], str] | None:

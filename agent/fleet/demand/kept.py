@@ -100,6 +100,7 @@ class KeptSeries(Mapping[SeriesName, Trace]):
         self._pieces: dict[SeriesName, list[_Piece]] = {}
         self._file: IO[bytes] | None = None
         self._unordered: set[SeriesName] = set()
+        self._periods: dict[SeriesName, tuple[tuple[int, int], float | None]] = {}
 
     def add(self, name: SeriesName, time_us: NDArray[np.int64], power_mw: NDArray[np.integer[Any]]) -> None:
         """Take readings of a series; in any order, though those in the order of time are the quickest.
@@ -137,6 +138,7 @@ class KeptSeries(Mapping[SeriesName, Trace]):
             doubled += time_us.size - unique.size
             self._pieces[name] = [_Piece.of(unique, power[first])]
         self._unordered.clear()
+        self._periods.clear()
         self._held = sum(
             piece.nbytes for pieces in self._pieces.values() for piece in pieces if piece.arrays is not None
         )
@@ -175,6 +177,12 @@ class KeptSeries(Mapping[SeriesName, Trace]):
     def period_us(self, name: SeriesName, most: int = 1 << 20) -> float | None:
         """Return the median step of a series, us; of more than ``most`` readings that of the medians of its pieces."""
         pieces = self._pieces[name]
+        known = self._periods.get(name)
+        if known is None or known[0] != (len(pieces), most):
+            known = self._periods[name] = (len(pieces), most), self._median_step(pieces, most)
+        return known[1]
+
+    def _median_step(self, pieces: list[_Piece], most: int) -> float | None:
         if sum(piece.size for piece in pieces) <= most:
             steps = np.diff(self._joined(pieces)[0])
             return float(np.median(steps)) if steps.size else None

@@ -137,6 +137,8 @@ class _Reading:
         self._names: list[SeriesName] = []
         self._numbers: dict[SeriesName, int] = {}
         self._known: dict[int, tuple[Device, int]] = {}
+        self._of_modules: set[SeriesName] = set()
+        self._ceilings: dict[SeriesName, int] = {}
         self._waiting: list[
             tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.integer[Any]], NDArray[np.int64]]
         ] = []
@@ -184,6 +186,9 @@ class _Reading:
             number = self._numbers[name] = len(self._names)
             self._names.append(name)
         self._known[id(device)] = device, number
+        self._ceilings[name] = device.ceiling_mw
+        if device.capabilities.get("gpu_scope"):  # a superchip's counter is its whole module's
+            self._of_modules.add(name)
         self._gpus |= not isinstance(device, MeteredLoad)
         return number
 
@@ -203,8 +208,11 @@ class _Reading:
         for place in np.flatnonzero(np.diff(offsets)).tolist():
             mine = slice(int(offsets[place]), int(offsets[place + 1]))
             self._series.add(self._names[place], time_us[mine], power_mw[mine])
-            if self._counters is not None:
-                self._counters.add(self._names[place], time_us[mine], power_mw[mine], counter_mj[mine])
+            name = self._names[place]
+            if self._counters is not None and name not in self._of_modules:
+                self._counters.add(
+                    name, time_us[mine], power_mw[mine], counter_mj[mine], ceiling_mw=self._ceilings[name]
+                )
 
     def recording(self, reports: Sequence[SourceReport]) -> LoadRecording:
         """Put the series together.

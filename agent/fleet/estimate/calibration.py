@@ -89,7 +89,7 @@ def read_margins(path: str | Path) -> Margins:
     """
     counts: dict[str, dict[str, float]] = {}
     totals: dict[str, float] = {}
-    for row in read_table(path, ("column", "category", "total")):
+    for row in read_table(path, columns := ("column", "category", "total"), used=columns):
         name, category = row.name("column").lower(), row.text("category")
         if name in totals or category in counts.get(name, {}) or (not category and name in counts):
             raise row.error("column", f"{name!r} {category!r} appears twice; give each known total one row")

@@ -42,6 +42,7 @@ class Change:
         What the error would be of two samples without a common host.
     matched, only_before, only_now : int
         Primary units measured both times, and once.
+    interval : {"t", "none"}
     """
 
     before: float | None
@@ -54,6 +55,7 @@ class Change:
     matched: int
     only_before: int
     only_now: int
+    interval: str
 
 
 def change(
@@ -104,6 +106,7 @@ def change(
         int(matched.sum()),
         len(first.names) - int(matched.sum()),
         len(second.names) - int(matched.sum()),
+        bounds.kind,
     )
 
 

@@ -237,7 +237,7 @@ def read_joint(path: str | Path, sample: Sample) -> NDArray[np.float64]:
     """
     index = {name: i for i, name in enumerate(sample.names)}
     joint = np.full((len(index), len(index)), math.nan)
-    for row in read_table(path, ("host", "other", "pi")):
+    for row in read_table(path, columns := ("host", "other", "pi"), used=columns):
         pair = []
         for column in ("host", "other"):
             if (name := row.name(column)) not in index:

@@ -70,4 +70,7 @@ def fitted(
         calibration = by_strata(sample, weight)
     else:
         calibration = nothing_known(sample)
+    if (below := int((weight * calibration.g < 0.0).sum())) > 0:
+        many = f"{below} of {calibration.g.size} measured values"
+        said = (*said, f"the known totals give {many} a weight below 0: they lie far from the sample; check them")
     return Fitted(design, calibration, said)

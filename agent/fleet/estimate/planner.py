@@ -107,7 +107,7 @@ def read_jobs(path: str | Path) -> list[JobDrawn]:
         For a job that appears twice in its stratum, or one without a host.
     """
     jobs: dict[tuple[str, str], JobDrawn] = {}
-    for row in read_table(path, ("job", "hosts")):
+    for row in read_table(path, ("job", "hosts"), used=("job", "hosts", "stratum")):
         key = row.text("stratum") or "all", row.name("job")
         if key in jobs:
             raise row.error("job", f"{key[1]!r} appears twice; give each job one row")

@@ -62,7 +62,7 @@ def estimate_parts(found: Estimate, unit: str = "", *, boundary: str = "", span:
     else:
         head = (
             f"total {shown(found.total, unit)}, {percent} interval {between(found.lower, found.upper, unit)} "
-            f"({found.method}, standard error {_number(found.se, unit)}, {degrees(found.df)} degrees of freedom)"
+            f"({found.method}, standard error {_number(found.se, unit)}, {degrees(found.df)})"
         )
     rows = [
         (
@@ -108,7 +108,7 @@ def change_line(moved: Change, percent: str, unit: str) -> str:
     return (
         f"{head}, {percent} interval {between(moved.lower, moved.upper, unit)} (standard error "
         f"{_number(moved.se, unit)}, {_number(moved.unpaired_se, unit)} if unpaired, "
-        f"{degrees(moved.df)} degrees of freedom; {matched})"
+        f"{degrees(moved.df)}; {matched})"
     )
 
 
@@ -129,7 +129,8 @@ def _domain_parts(domains: Iterable[DomainEstimate], percent: str, unit: str) ->
 
 def degrees(df: float) -> str:
     """Degrees of freedom, to a tenth where they are no whole number."""
-    return f"{df:.1f}".removesuffix(".0")
+    shown_df = f"{df:.1f}".removesuffix(".0")
+    return f"{shown_df} degree{'' if shown_df == '1' else 's'} of freedom"
 
 
 def _number(value: float | None, unit: str) -> str:

@@ -103,17 +103,23 @@ class _SiteRungs:
         inputs[self._loss] = self.site.grid_loss.stretched(scale, most=0.99)
         return inputs
 
-    def powers(self, x: Mapping[str, float]) -> NDArray[np.float64]:
-        """Power at each boundary for one set of inputs: float64[5], W."""
+    def powers(self, x: Mapping[str, float]) -> tuple[float, ...]:
+        """Power at each boundary for one set of inputs, W."""
         gpu = node = 0.0
+        gain = x["gain"]
         for draw, stratum, place, level, slope in self._draws:
-            watts, hosts = draw.gpu_w.at(x[place]) * x["gain"], draw.hosts.at(x[place])
+            if at := x[place]:
+                watts, hosts = draw.gpu_w.at(at) * gain, draw.hosts.at(at)
+            else:
+                watts, hosts = draw.gpu_w.value * gain, draw.hosts.value
             gpu += watts
-            by_model = hosts * (x[level] - x[slope] * stratum.node.pivot_w) + x[slope] * watts
-            node += by_model if draw.node_w is None else draw.node_w
+            if draw.node_w is None:
+                node += hosts * (x[level] - x[slope] * stratum.node.pivot_w) + x[slope] * watts
+            else:
+                node += draw.node_w
         it = node * (1.0 + x[self._other]) + self.site.other_it_w
         facility = it if it <= 0.0 else it * (1.0 + (self.site.pue.at(it) - 1.0) * x[self._pue])
-        return np.array([gpu, node, it, facility, facility / (1.0 - x[self._loss])])
+        return gpu, node, it, facility, facility / (1.0 - x[self._loss])
 
 
 def _node_key(stratum: Stratum, part: str) -> str:
@@ -154,8 +160,8 @@ def climb(inventory: Inventory, draws: Iterable[Draw], gain: Range, *, confidenc
         x[name] = found.value
         moved -= central[rows]
         for at, change in ((rows, moved), (-1, moved.sum(axis=1))):
-            squares[0, at] += np.minimum(change.min(axis=0), 0.0) ** 2
-            squares[1, at] += np.maximum(change.max(axis=0), 0.0) ** 2
+            squares[0, at] += np.minimum(np.minimum(change[0], change[1]), 0.0) ** 2
+            squares[1, at] += np.maximum(np.maximum(change[0], change[1]), 0.0) ** 2
     down, up = np.sqrt(squares)
     return Ladder(
         _powers(central.sum(axis=0), down[-1], up[-1], bounded=all(site.bounded for site in sites)),

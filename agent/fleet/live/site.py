@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wattshed.agent.fleet.live.rules import Measured
 
 _NAMED = 5
-"""Hosts that a warning names."""
+"""Hosts that a warning names, and warnings of one kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +80,10 @@ def extrapolate(inventory: Inventory, measured: Measured, *, confidence: float =
         *measured.warnings,
         *_surpluses(inventory, responses),
         *_states_said(responses, drawn),
-        *_unlike_a_sample(responses, drawn),
+        *_few(list(_unlike_a_sample(responses, drawn)), "strata were measured in part, or not at all"),
         *(["one host reports: there is no sampling interval"] if alone else []),
         *(w for w in drawn.sample.warnings if not w.startswith("no measurement in stratum")),
-        *_assumptions(inventory),
+        *_few(list(_assumptions(inventory)), "assumptions about sites"),
         *(
             f"site {name!r} draws {-left / 1e6:.3g} MW more than its supply limit"
             for name, left in headroom.items()
@@ -167,11 +167,14 @@ def _states_said(responses: Responses, drawn: Drawn) -> Iterator[str]:
         named = ", ".join(f"{host} ({state}, {shown(w, 'W')})" for host, state, w in responses.contradicted[:_NAMED])
         more = f" and {len(responses.contradicted) - _NAMED} more" if len(responses.contradicted) > _NAMED else ""
         yield f"{counted(len(responses.contradicted), 'host')} draw more than their state allows: {named}{more}"
-    for group in drawn.short:
-        yield (
+    yield from _few(
+        [
             f"{len(group.answers)} of {group.hosts} {group.state} hosts of stratum {group.stratum.name!r} answer, "
             f"fewer than {FEWEST}: no interval can be given"
-        )
+            for group in drawn.short
+        ],
+        "states have too few answers",
+    )
     down = sum(len(s.down) for s in responses.silent)
     unknown = sum(len(s.unknown) for s in responses.silent)
     silent = sum(g.hosts - len(g.answers) for g in responses.groups if g.state in SORTED)
@@ -187,6 +190,11 @@ def _states_said(responses: Responses, drawn: Drawn) -> Iterator[str]:
             f"{counted(len(responses.strangers), 'host')} with a state are in no stratum of the inventory and left out "
             f"(such as {responses.strangers[0]!r}); give the strata match expressions"
         )
+
+
+def _few(said: list[str], what: str) -> list[str]:
+    """Leave a few of many remarks of one kind, and say how many more there are."""
+    return said if len(said) <= _NAMED else [*said[:_NAMED], f"{len(said) - _NAMED:,} more {what}"]
 
 
 def _unlike_a_sample(responses: Responses, drawn: Drawn) -> Iterator[str]:
@@ -207,10 +215,10 @@ def _unlike_a_sample(responses: Responses, drawn: Drawn) -> Iterator[str]:
 
 
 def _assumptions(inventory: Inventory) -> Iterator[str]:
-    for site in inventory.sites:
-        yield from site.assumptions
     if any(not s.node.fitted for s in inventory.strata):
         yield "node power rests on an assumed model; fit it where a BMC can be read (wattshed fleet node)"
+    for site in inventory.sites:
+        yield from site.assumptions
 
 
 def _site_bill(site: Site, it_w: float, facility_w: float) -> Bill:

@@ -197,8 +197,10 @@ def _of_text(text: str) -> Iterator[tuple[str, Iterable[str]]]:
 
 def host_names(host: str) -> tuple[str, ...]:
     """Names under which a host may be known elsewhere: as written, without the port, without the domain."""
-    bare = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
-    bare = bare.strip("[]")
+    if ":" not in host and "." not in host:
+        return (host,)
+    before, _, port = host.rpartition(":")
+    bare = (before if before and port.isdecimal() else host).strip("[]")
     plain = bare if bare.replace(".", "").isdecimal() or ":" in bare else bare.partition(".")[0]
     return tuple(dict.fromkeys((host, bare, plain)))
 
@@ -221,4 +223,4 @@ class HostIndex:
 
     def find(self, host: str) -> str | None:
         """Name of the host as it was given, or None."""
-        return next((found for name in host_names(host) if (found := self._of.get(name))), None)
+        return self._of.get(host) or next((found for name in host_names(host) if (found := self._of.get(name))), None)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from wattshed.agent.traces.native.work_columns import WORK, lay_out, work_of
+from wattshed.agent.traces.native.work_rows import text_of_work, work_from_text
 from wattshed.agent.window import MISSING, Device, Event, JobKey, Owner, Readings, Usage, Window
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ _LISTS: Mapping[str, Any] = {
     "usage_live": pa.int8(),
     "gauge_names": pa.utf8(),
     "gauge_values": pa.float64(),
-    **WORK,
 }
 """The list columns and their item types: one list a window (docs/trace-format.md)."""
 
@@ -65,6 +64,7 @@ SCHEMA = pa.schema(
         pa.field("owners_id", pa.uint32()),
         pa.field("owners", pa.utf8()),
         pa.field("events", pa.utf8()),
+        pa.field("work", pa.utf8()),
         *(pa.field(name, pa.list_(pa.field("item", item))) for name, item in _LISTS.items()),
     ],
     metadata={"wattshed.format": "trace", "wattshed.version": str(VERSION)},
@@ -188,7 +188,6 @@ def batch_of_window(
         "usage_live": usage.live,
         "gauge_names": list(gauges),
         "gauge_values": np.concatenate(list(gauges.values())) if gauges else np.empty(0),
-        **lay_out(window),
     }
     return pa.record_batch(
         [
@@ -199,6 +198,7 @@ def batch_of_window(
             pa.array([ids[1]], pa.uint32()),
             pa.array([owners], pa.utf8()),
             pa.array([_text_of_events(window.events)], pa.utf8()),
+            pa.array([text_of_work(window)], pa.utf8()),
             *(_column(name, lists[name]) for name in _LISTS),
         ],
         schema=SCHEMA,
@@ -259,7 +259,7 @@ class Decoder:
         """
         # An owner without references need not be known: a window without usage is read whatever became of its owners.
         if row["devices_id"] not in self._devices or (
-            (lists["usage_owner"].size or texts["work_unit"]) and not self.knows(row)
+            (lists["usage_owner"].size or row["work"]) and not self.knows(row)
         ):
             raise Damaged("it refers to devices or owners that are not in the segment")
         if row["seq"] is None or row["start_us"] is None or row["end_us"] is None:
@@ -289,9 +289,7 @@ class Decoder:
         bad += ["busy_us"] if lists["busy_us"].size != g else []
         if offsets.size != g + 1 or offsets[0] != 0 or offsets[-1] != n or (offsets[1:] < offsets[:-1]).any():
             bad.append("offsets")
-        work = work_of(lists, texts["work_unit"], owners, start_us, row["end_us"]) if texts["work_unit"] else ()
-        bad += ["work"] if work is None else []
-        if work is None or bad:
+        if bad:
             raise Damaged(f"its columns do not fit together ({', '.join(bad)})")
         readings = Readings(
             offsets, time_us, filled("power_mw", np.int32), filled("counter_mj", np.int64), lists["instant_mw"]
@@ -299,6 +297,8 @@ class Decoder:
         gauges = {name: lists["gauge_values"][i * g : (i + 1) * g] for i, name in enumerate(gauge_names)}
         with _read("events"):
             events = _events_from_text(row["events"])
+        with _read("work"):
+            work = work_from_text(row["work"], owners, start_us, row["end_us"])
         return Window(
             row["host"] or "",
             row["seq"],
@@ -326,7 +326,7 @@ def in_our_types(batch: Any) -> Any:
     return pa.record_batch([batch.column(field.name).cast(field.type) for field in fields], schema=pa.schema(fields))
 
 
-_SCALARS = ("host", "seq", "start_us", "end_us", "devices_id", "devices", "owners_id", "owners", "events")
+_SCALARS = ("host", "seq", "start_us", "end_us", "devices_id", "devices", "owners_id", "owners", "events", "work")
 
 
 def rows_of_batch(

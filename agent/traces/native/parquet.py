@@ -27,7 +27,6 @@ from wattshed.agent.traces.native.batch import (
     text_of_devices,
     text_of_owners,
 )
-from wattshed.agent.traces.native.work_columns import WORK
 from wattshed.agent.window import MISSING, WindowBatch
 from wattshed.kernels.columns import Columns
 
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
 _GROUP_SAMPLES = 1 << 22
 _GROUP_ROWS = 1 << 12
-_MUST_BE_EMPTY = ("dt_us", "counter_mj", *(name for name in LISTS if name.startswith("usage_")), *WORK)
+_MUST_BE_EMPTY = ("dt_us", "counter_mj", *(name for name in LISTS if name.startswith("usage_")))
 
 
 def is_native_parquet(schema: Any) -> bool:
@@ -136,7 +135,9 @@ def _power_only(batch: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
         power_only &= count(name) == 0
     names = batch.column("owners")  # one without use may still have a label that came late
     nobody = pc.fill_null(pc.equal(names, text_of_owners(())), True).to_numpy(zero_copy_only=False)
-    return np.asarray(power_only & nobody & batch.column("events").is_null().to_numpy(zero_copy_only=False), bool)
+    for name in {"events", "work"} & set(batch.schema.names):
+        power_only &= batch.column(name).is_null().to_numpy(zero_copy_only=False)
+    return np.asarray(power_only & nobody, bool)
 
 
 def _batch(batch: Any, decoder: Decoder) -> WindowBatch | None:

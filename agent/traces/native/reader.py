@@ -23,7 +23,6 @@ from wattshed.agent.traces.native.batch import (
     text_of_owners,
 )
 from wattshed.agent.traces.native.segment import COLUMNS, SegmentLayout, layout_of, read_message, spans
-from wattshed.agent.traces.native.work_columns import WORK
 from wattshed.agent.window import MISSING, WindowBatch
 from wattshed.kernels.arrow_messages import LENGTH, PLACES, READABLE, SAME_HOST, START, look_through
 from wattshed.kernels.checksums import agreeing
@@ -44,7 +43,7 @@ STRETCH = 64 << 20
 _MESSAGES = 1 << 16  # and messages
 _LOOK_AHEAD = 4  # messages searched for a definition whose first copy was damaged
 _PLACE = {name: PLACES + 2 * i for i, name in enumerate(COLUMNS)}
-_MUST_BE_EMPTY = ("counter_mj", *(name for name in COLUMNS if name.startswith("usage_")), *WORK)
+_MUST_BE_EMPTY = ("counter_mj", *(name for name in COLUMNS if name.startswith("usage_")))
 _NOBODY = identity(text_of_owners(()))  # an owner without use may still have a label that came late
 
 
@@ -155,7 +154,7 @@ class _Segment:
         count = {name: table[:, place + 1] for name, place in _PLACE.items()}
         rows = np.maximum(count["dt_us"], count["time_us"])
         power_only: NDArray[np.bool_] = (table[:, READABLE] > 0) & (count["power_mw"] == rows) & (rows > 0)
-        power_only &= table[:, _PLACE["events"]] < 0
+        power_only &= (table[:, _PLACE["events"]] < 0) & (table[:, _PLACE["work"]] < 0)
         power_only &= (count["instant_mw"] == rows) | (count["instant_mw"] == 0)
         power_only &= (count["dt_us"] == 0) | (count["time_us"] == 0)
         for name in _MUST_BE_EMPTY:
@@ -263,7 +262,7 @@ class _Segment:
         def text(name: str) -> str | None:
             return bytes(self._list(row, name, np.uint8)).decode(errors="replace") if row[_PLACE[name]] >= 0 else None
 
-        cells: dict[str, Any] = {name: text(name) for name in ("host", "devices", "owners", "events")}
+        cells: dict[str, Any] = {name: text(name) for name in ("host", "devices", "owners", "events", "work")}
         for name in ("seq", "start_us", "end_us"):
             cells[name] = int(self._list(row, name, np.int64)[0])
         for name in ("devices_id", "owners_id"):
