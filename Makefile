@@ -6,8 +6,10 @@ ARGS   ?=
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 WORKERS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# The suite starts a thousand processes, each of which would compile what it imports, and each worker all tests.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test lint docs pictures bench bench-all peers site packages lock clean
+.PHONY: help run test warm lint docs pictures bench bench-all peers site packages lock clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST)
@@ -16,9 +18,13 @@ help:            ## this list
 run: $(VENV)/.run            ## set up, then run the daemon, simulated without a driver (flags: make run ARGS="--for 20")
 	@$(BIN)/wattshed run --meter auto $(ARGS)
 
-test: $(VENV)/.test $(VENV)/.peers lint            ## set up, compile the kernels once, then the whole test suite
-	$(BIN)/wattshed warm
+# The linters keep one core busy, and the compiler of the kernels another.
+test: $(VENV)/.test $(VENV)/.peers            ## set up, compile the kernels once, then the whole test suite
+	@$(MAKE) --no-print-directory --jobs 2 lint warm
 	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(ARGS)
+
+warm: $(VENV)/.test
+	$(BIN)/wattshed warm
 
 lint: $(VENV)/.test            ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .

@@ -71,8 +71,10 @@ def sheet_of(document: Mapping[str, Any]) -> Sheet:
     cells["idle"] = [_idle(row) for row in lines]
     texts = [{name: column[place] for name, column in cells.items()} for place in range(len(lines))]
     notes = [*notes_of(document), *([_GPU_HOURS] if texts[-1]["idle"] else [])]
+    work = tuple(_work(document))
     work_columns = (Column(by, least=12), *WORK_COLUMNS[1:], Column("waiting", right=True, leaves=3))
-    return Sheet(tuple(columns), tuple(texts[:-1]), texts[-1], tuple(notes), work_columns, tuple(_work(document)))
+    told = tuple(column for column in work_columns if any(one[column.name] for one in work))
+    return Sheet(tuple(columns), tuple(texts[:-1]), texts[-1], tuple(notes), told, work)
 
 
 def print_sheet(sheet: Sheet, out: TextIO) -> None:

@@ -79,6 +79,12 @@ function shape(tag, attributes) {
 const lines = (first, second, title = "") => make("span", title ? { title } : {}, first,
   make("small", {}, ...[second].flat().flatMap((part, i) => [i ? " " : "", make("span", {}, part)])));
 
+/* A column of it, where jobs did any work; in a card there is no room for all of it in a line. */
+const perUnitColumn = { title: "Per unit", help: "energy of one unit of work", kind: "n", value: job => mainWork(job.work)?.joules_per_unit ?? null, cell: job => {
+  const one = mainWork(job.work), [each, around] = perUnit(one).split(" ± ");
+  return one ? lines(each, [...(around ? [`± ${around}`] : []), one.unit]) : "";
+} };
+
 const tile = (title, value, small) => make("div", { class: "tile" }, make("h2", {}, title), make("p", {}, value, make("small", {}, small)));
 
 function meter(parts, text) {

@@ -98,7 +98,7 @@ function showPage(page, more) {
 }
 
 const number = text => text === null ? null : Number(text);
-const foundTable = new Table($("found"), [
+const foundColumns = work => [
   { title: "Job", value: job => job.name || job.job, cell: job => {
     const link = placed(hash({ open: job.job }), shortened(job.name || job.job, 30), place(job), job.job);
     return job.name ? make("span", {}, link, make("small", { title: job.job }, shortened(job.job))) : link;
@@ -111,11 +111,18 @@ const foundTable = new Table($("found"), [
   { title: "Elapsed", value: job => job.elapsed_s, cell: job => hours(job.elapsed_s), kind: "n" },
   { title: "GPUs", value: job => job.gpus, cell: job => job.gpus === null ? UNKNOWN : String(job.gpus), kind: "n" },
   { title: "Energy", value: job => number(job.energy_j), cell: job => energyCell(number(job.energy_j), job.sigma_j), kind: "n" },
+  ...(work ? [perUnitColumn] : []),
   { title: "Mean power", value: job => job.mean_w, cell: job => quantity(job.mean_w, "W"), kind: "n" },
   { title: "Held idle", value: job => job.held_idle, cell: job => percent(job.held_idle, 0), kind: "n", help: "of its GPU time" },
-]);
+];
+let foundTable = null, foundWork = false;
 
-function drawFound() { foundTable.show(found); }
+/* Most histories have no job that did any work that is known: then there is no column for it. */
+function drawFound() {
+  const work = found.some(job => mainWork(job.work) !== null);
+  if (foundTable === null || work !== foundWork) foundTable = new Table($("found"), foundColumns(foundWork = work));
+  foundTable.show(found);
+}
 
 /* What all jobs that are searched for used, day by day: a user's bill, if it is a user. */
 async function sum() {

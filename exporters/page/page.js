@@ -79,8 +79,7 @@ function jobColumns(prices) {
     { title: "Power", cell: job => quantity(watts(job), "W"), value: watts, kind: "n" },
     { title: "Energy", cell: job => energyCell(job.energy_j, job.sigma_j), value: job => job.energy_j, kind: "n" },
     ...(prices && prices.per_kwh !== null ? [{ title: "Cost", cell: job => money(job.energy_j, prices), value: job => job.energy_j, kind: "n" }] : []),
-    ...(last.jobs.some(job => job.work) ? [{ title: "Per unit", help: "energy of one unit of work", kind: "n", value: job => mainWork(job.work)?.joules_per_unit ?? null,
-      cell: job => mainWork(job.work) ? lines(perUnit(mainWork(job.work)), [mainWork(job.work).unit]) : "" }] : []),
+    ...(last.jobs.some(job => job.work) ? [perUnitColumn] : []),
     { title: "Dynamic share", help: "of the energy; the rest is the idle power of GPU time that the job held", value: share, kind: "wide", cell: job => meter(
       [[job.static_j / largest(), "--static"], [job.dynamic_j / largest(), "--accent"]], job.energy_j > 0 ? `${percent(share(job), 0)}` : "") },
     { title: "GPUs", cell: job => isJob(job) ? ranges(gpusOf(job)) || UNKNOWN : "", value: job => gpusOf(job).length, kind: "n" },

@@ -58,10 +58,12 @@ steps = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(steps)
 def test_parts_of_all_processes_sum_to_the_owners_energy_and_a_parent_has_what_its_children_have(steps):
-    parts, line = OwnParts(Started()), Line()
+    parts, line = OwnParts(Started()), Line(static_hnj=10**15)
+    one = plain_window(0)
+    parts.book(accounts(line, one.start_us, one.devices[0]), one.start_us)  # what was used before is nobody's
     for pid in (SHELL, FIRST, SECOND):
         assert parts.follow(process(pid), OWNER, 0)
-    told, known_us = {}, 0
+    told, known_us = {}, one.start_us
     for i, (static, dynamic, ago, did) in enumerate(steps):
         window = plain_window(i)
         parts.see(
@@ -73,7 +75,7 @@ def test_parts_of_all_processes_sum_to_the_owners_energy_and_a_parent_has_what_i
         told = parts.book(accounts(line, known_us, window.devices[0]), window.end_us)
         assert [told[process(pid).key][0] for pid in (SHELL, FIRST, SECOND)] == [0, 0, 0]
         assert all(one.energy_hnj >= 0 <= one.doubt_j for _, of in told.values() for one in of.values())
-    line_hnj = line.static_hnj + line.dynamic_hnj
+    line_hnj = line.static_hnj + line.dynamic_hnj - 10**15
     known_us += S
     told = parts.book(accounts(line, known_us, plain_window(0).devices[0]), known_us)
     shell, first, second = (told[process(pid).key][1].get(GPU) for pid in (SHELL, FIRST, SECOND))

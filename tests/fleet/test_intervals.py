@@ -94,7 +94,7 @@ def test_a_sample_that_saw_no_busy_host_still_covers():
     hosts = np.where(np.arange(1000) < 100, 6500.0, 700.0)
     limited = Population(("s0",), np.array([1000]), np.array([math.nan]), np.array([10_200.0]))
     hits = missed = 0
-    for _ in range(60):
+    for _ in range(40):
         drawn = random.choice(hosts, 10, replace=False).tolist()
         found = estimate(sample(limited, drawn), "stratified", kind="bounded")
         hits += found.lower <= hosts.sum() <= found.upper
@@ -103,8 +103,8 @@ def test_a_sample_that_saw_no_busy_host_still_covers():
         if max(drawn) < 1000:
             missed += 1
             assert any("may have missed a kind of host" in w for w in plain.warnings)
-    assert hits >= 56
-    assert missed > 10
+    assert hits >= 37
+    assert missed > 6
 
 
 def test_one_host_has_bounds_where_its_limit_is_known():

@@ -12,7 +12,7 @@ from wattshed.agent.history.live import LiveView
 from wattshed.agent.history.opening import open_database
 from wattshed.agent.history.query import Filter
 from wattshed.agent.wire.work_text import UnitDone, WorkDone
-from wattshed.exporters.snapshot import HNJ_PER_JOULE
+from wattshed.exporters.units import HNJ_PER_JOULE
 
 NOW_US = MARCH_US + 5 * DAY_US
 UNITS = [("output_tokens", "scraped"), ("steps", "told"), ("requests", "scraped")]

@@ -22,6 +22,13 @@ ALONE = {
     ),
     "user": ("user:1007/train", 'name = "shell"\nmanager = "user"\nuid = 1007\ncommand = "train"'),
 }
+
+
+def container(two):
+    """What a job says of itself that is a container of docker; its name is these two digits, again and again."""
+    return f'name = "{two * 6}"\nmanager = "docker"'
+
+
 HEAVY, LIGHT = "load = [[1.0, 400.0, 80], [0.5, 100.0, 20]]", "load = [[1.0, 50.0, 10]]"
 
 
@@ -146,10 +153,12 @@ class Lives:
         assert bills(again) == bills(self.last.accounts)
 
 
-@pytest.mark.parametrize("for_s", [10, 45, 130, 900])
-def test_who_held_a_gpu_throughout_an_outage_is_billed_for_it(tmp_path, for_s):
-    lives = Lives(tmp_path, each(["docker"]) + fault("error", 100.3, for_s, value=10)).live(140 + for_s + 60)
-    lives.bills_each(0.005, ["docker"])
+def test_who_held_a_gpu_throughout_an_outage_is_billed_for_it(tmp_path):
+    """Outages of four lengths, each of another GPU."""
+    lengths_s = (10, 45, 130, 900)
+    broken = "".join(fault("error", 100.3, for_s, gpu, value=10) for gpu, for_s in enumerate(lengths_s))
+    lives = Lives(tmp_path, each() + broken, gpus=5).live(1060)
+    lives.bills_each(0.005)
     lives.replays()
 
 
@@ -167,13 +176,13 @@ def test_a_call_that_hangs_for_another_gpu_costs_a_holder_nothing(tmp_path):
     lives.replays()
 
 
-@pytest.mark.parametrize(
-    "call", ["nvmlDeviceGetUtilizationRates", "nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetMemoryInfo"]
-)
-def test_a_call_that_tells_no_energy_may_fail_for_long(tmp_path, call):
-    key, text = ALONE["docker"]
-    lives = Lives(tmp_path, job(text) + fault("error", 100.3, 200, value=10, call=f'"{call}"')).live(450)
-    assert lives.billed()[key] == pytest.approx(lives.truth()[key], rel=0.005)
+def test_a_call_that_tells_no_energy_may_fail_for_long(tmp_path):
+    """Another call on each GPU."""
+    calls = ("nvmlDeviceGetUtilizationRates", "nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetMemoryInfo")
+    owners = ("docker", "kubernetes", "user")
+    broken = "".join(fault("error", 100.3, 200, gpu, value=10, call=f'"{call}"') for gpu, call in enumerate(calls))
+    lives = Lives(tmp_path, each(owners) + broken, gpus=4).live(360)
+    lives.bills_each(0.005, owners)
     lives.replays()
 
 
@@ -194,18 +203,24 @@ def test_a_holder_keeps_its_gpu_while_process_lists_name_nobody(tmp_path, kind, 
     lives.replays()
 
 
-@pytest.mark.parametrize(("kind", "keys"), LISTS_FAIL)
-@pytest.mark.parametrize("accounting", [False, True])
-def test_who_comes_and_goes_while_lists_fail_is_named_by_the_drivers_other_lists(tmp_path, kind, keys, accounting):
-    """Both draw in proportion to their activity, so that the split tells the truth."""
-    key, text = ALONE["docker"]
-    gpu = f"[[gpu]]\naccounting = {str(accounting).lower()}\n"
-    guest = job(f'name = "{"cd" * 6}"\nmanager = "docker"', load="load = [[1.0, 150.0, 30]]", start_s=120, end_s=170)
-    broken = fault(kind, 100.3, 100, **keys)
-    lives = Lives(tmp_path, gpu + job(text, load="load = [[1.0, 200.0, 40]]") + guest + broken).live(260)
-    truth, billed = lives.truth(), lives.billed()
-    assert billed[key] == pytest.approx(truth[key], rel=0.01)
-    assert billed["container:" + "cd" * 6] == pytest.approx(truth["container:" + "cd" * 6], rel=0.05)
+def test_who_comes_and_goes_while_lists_fail_is_named_by_the_drivers_other_lists(tmp_path):
+    """Each way of failing on a GPU with accounting and on one without.
+
+    Both jobs draw in proportion to their activity, so that the split tells the truth.
+    """
+    text, ways = "", list(itertools.product(LISTS_FAIL, (False, True)))
+    for gpu, ((kind, keys), accounting) in enumerate(ways):
+        text += f"[[gpu]]\nindex = {gpu}\naccounting = {str(accounting).lower()}\n" + fault(
+            kind, 100.3, 100, gpu, **keys
+        )
+        text += job(container(f"a{gpu}"), load="load = [[1.0, 200.0, 40]]", gpu=gpu)
+        text += job(container(f"c{gpu}"), load="load = [[1.0, 150.0, 30]]", gpu=gpu, start_s=120, end_s=170)
+    lives = Lives(tmp_path, text, gpus=len(ways) + 1).live(260)
+    for gpu, way in enumerate(ways):
+        truth, billed = lives.truth(gpu), lives.billed(gpu)
+        for letter, rel in (("a", 0.01), ("c", 0.05)):
+            key = "container:" + f"{letter}{gpu}" * 6
+            assert billed[key] == pytest.approx(truth[key], rel=rel), way
     lives.replays()
 
 
@@ -239,30 +254,20 @@ def test_a_restart_in_or_beside_an_outage_changes_nothing(tmp_path, dies_s, down
 
 
 @pytest.mark.parametrize("killed_s", [None, 95, 125, 160, 210])
-def test_jobs_that_end_and_begin_in_an_outage_are_billed_to_their_real_edges(tmp_path, killed_s):
-    two = job('name = "7"', load=LIGHT, start_s=10, end_s=150) + job('name = "8"', load=LIGHT, start_s=170, end_s=400)
-    lives = Lives(tmp_path, two + fault("error", 100.3, 130, value=10))
+def test_of_an_outage_in_which_one_ends_and_another_begins_only_what_is_known_is_billed(tmp_path, killed_s):
+    """Slurm tells when each of its jobs began and ended. When a container went nobody saw: nobody is guessed."""
+    known = job('name = "7"', load=LIGHT, start_s=10, end_s=150) + job('name = "8"', load=LIGHT, start_s=170, end_s=400)
+    unseen = job(container("ab"), start_s=10, end_s=150, gpu=1) + job(container("cd"), start_s=170, end_s=400, gpu=1)
+    lives = Lives(tmp_path, known + unseen + on_each("error", 100.3, 130, TWO, value=10), gpus=3)
     if killed_s:
         lives.live(killed_s, killed=True).sleep(5)
-    lives.live(450)
+    lives.live(420)
     truth, billed = lives.truth(), lives.billed()
     for key in ("slurm:7", "slurm:8"):
         assert billed[key] == pytest.approx(truth[key], rel=0.05), key
-    lives.replays()
-
-
-@pytest.mark.parametrize("killed_s", [None, 120])
-def test_of_a_hole_with_one_owner_before_and_another_after_nobody_is_guessed(tmp_path, killed_s):
-    two = job(ALONE["docker"][1], start_s=10, end_s=150) + job(
-        f'name = "{"cd" * 6}"\nmanager = "docker"', start_s=170, end_s=400
-    )
-    lives = Lives(tmp_path, two + fault("error", 100.3, 130, value=10))
-    if killed_s:
-        lives.live(killed_s, killed=True).sleep(5)
-    lives.live(450)
-    truth, billed = lives.truth(), lives.billed()
+    truth, billed = lives.truth(1), lives.billed(1)
     before, after = "container:" + "ab" * 6, "container:" + "cd" * 6
-    # When the first one went nobody saw: what may be its is nobody's, and its sigma says so.
+    # What may be the first one's is nobody's, and its sigma says so.
     assert billed[before] < 0.8 * truth[before]
     assert billed[before] == pytest.approx(truth[before], abs=2 * lives.sigma(before))
     # When a process began is known, and who was there before it.
@@ -379,17 +384,20 @@ def test_who_held_a_gpu_throughout_a_pause_is_billed_for_it(paused):
     lives.replays()
 
 
-@pytest.mark.parametrize("owner", ["docker", "user"])
-def test_the_holder_answers_in_sigma_for_a_guest_whom_nobody_could_see(tmp_path, owner):
-    """The guest came and went while no call was answered, and no scheduler tells of it."""
-    key, text = ALONE[owner]
-    guest = job(f'name = "{"cd" * 6}"\nmanager = "docker"', load="load = [[1.0, 300.0, 60]]", start_s=120, end_s=200)
-    steady = "load = [[1.0, 200.0, 40]]"
-    without = Lives(tmp_path, job(text, load=steady) + fault("error", 100.3, 130, value=10)).live(300)
-    (tmp_path / "with").mkdir()
-    lives = Lives(tmp_path / "with", job(text, load=steady) + guest + fault("error", 100.3, 130, value=10)).live(300)
-    off = lives.billed()[key] - lives.truth()[key]
-    assert off > 3 * without.sigma(key), "it is billed for what its guest drew"
-    assert off < 1.96 * lives.sigma(key)
-    assert without.sigma(key) < 0.045 * without.billed()[key]
+def test_the_holder_answers_in_sigma_for_a_guest_whom_nobody_could_see(tmp_path):
+    """The guest came and went while no call was answered, and no scheduler tells of it; its holder's twin has none."""
+    steady, text = "load = [[1.0, 200.0, 40]]", ""
+    twins = (
+        (ALONE["docker"], ("container:" + "ac" * 6, container("ac"))),
+        (ALONE["user"], ("user:1008/train", 'name = "shell"\nmanager = "user"\nuid = 1008\ncommand = "train"')),
+    )
+    for gpu, ((_, holder), (_, alone)) in enumerate(twins):
+        text += job(holder, load=steady, gpu=gpu) + job(alone, load=steady, gpu=gpu + 2)
+        text += job(container(f"c{gpu}"), load="load = [[1.0, 300.0, 60]]", gpu=gpu, start_s=120, end_s=200)
+    lives = Lives(tmp_path, text + on_each("error", 100.3, 130, value=10), gpus=5).live(300)
+    for gpu, ((holder, _), (alone, _)) in enumerate(twins):
+        off = lives.billed(gpu)[holder] - lives.truth(gpu)[holder]
+        assert off > 3 * lives.sigma(alone), "it is billed for what its guest drew"
+        assert off < 1.96 * lives.sigma(holder)
+        assert lives.sigma(alone) < 0.045 * lives.billed(gpu + 2)[alone]
     lives.replays()

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,7 @@ def test_parents_are_followed_as_far_as_they_can_be_proved():
     assert child.pid not in [one.pid for one in ancestry.of(process)]
     os.kill(grandchild, signal.SIGKILL)
     # Who took the pid of a parent that ended began after its child.
+    time.sleep(0.03)  # times of starts are told in hundredths of a second
     young = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     process.parent = young.pid
     while ancestry.lives(ancestry.of(process)[0]):

@@ -39,6 +39,7 @@ LOOKED = 16
 ENDED_US = 10_000_000
 MOST_STARTED = 10_000
 """Processes on GPUs of which it is remembered who started them."""
+WHOLE = 1_000_000
 
 CallerKey: TypeAlias = tuple[str, int, int]
 
@@ -107,7 +108,7 @@ class OwnParts:
         self._followed: dict[CallerKey, _Followed] = {}
         self._started: dict[CallerKey, frozenset[Lineage]] = {}  # who started the processes on GPUs
         self._windows: deque[_WindowUses] = deque(maxlen=KEPT_WINDOWS)
-        self._booked: dict[tuple[JobKey, GpuKey], _Booked] = {}
+        self._booked: dict[tuple[JobKey, GpuKey], _Booked] | None = None  # what was booked before this agent began
 
     def __bool__(self) -> bool:
         return bool(self._followed)
@@ -157,16 +158,17 @@ class OwnParts:
 
     def book(self, accounts: Accounts, now_us: int) -> Mapping[CallerKey, tuple[int, Mapping[GpuKey, OwnPart]]]:
         """Divide what owners used since the last time; returns since when each caller is followed, and its parts."""
-        known_us, booked = accounts.known_us(now_us), {}
+        known_us, last = accounts.known_us(now_us), self._booked
+        booked: dict[tuple[JobKey, GpuKey], _Booked] = {}
         for job in accounts.ledger.jobs.values():
             if job.end_us < now_us - ENDED_US:
                 continue
             for gpu, line in job.lines.items():
-                before = self._booked.get((job.key, gpu))
+                before = None if last is None else last.get((job.key, gpu))
                 now = _Booked.of(line, known_us.get(gpu, 0))
                 if before is not None and now.known_us <= before.known_us:
                     now = before
-                elif self._followed:
+                elif self._followed and last is not None:
                     since = before or _Booked(now.known_us, 0, 0, 0)
                     self._divide(job.key, gpu, accounts.gpus[gpu], since, now)
                 booked[job.key, gpu] = now
@@ -187,6 +189,7 @@ class OwnParts:
         dynamic = _portions(
             dynamic_hnj, {key: weight.sm_us if active else weight.live_us for key, weight in weights.items()}
         )
+        resting = _portions(WHOLE, {key: weight.live_us for key, weight in weights.items()})
         moved_j = (now.known_us - before.known_us) * idle_sigma_mw(account.device) / 1e9
         for one in callers:
             mine = [key for key in weights if self._is_of(one, key)]
@@ -198,7 +201,7 @@ class OwnParts:
             doubt_hnj = _doubt(used, others, split_spread(account.device) if active else None)
             if static_hnj + dynamic_hnj > 0:
                 doubt_hnj += (now.doubt_hnj - before.doubt_hnj) * hnj / (static_hnj + dynamic_hnj)
-            live = sum(weights[key].live_us for key in mine) / max(1, sum(one.live_us for one in weights.values()))
+            live = sum(resting[key] for key in mine) / WHOLE
             # What idle power is too low by was divided by activity, and not by time.
             idle_j = moved_j * abs(live - used / dynamic_hnj) if dynamic_hnj > 0 else 0.0
             so_far = one.parts.get(gpu, OwnPart())

@@ -137,7 +137,7 @@ def _refuted(x: NDArray[np.float64], members: int, enough: float, least: float, 
     low, high = least, largest
     if not refuted(low):
         return low
-    for _ in range(44):
+    for _ in range(34):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if refuted(middle) else (low, middle)
     return low

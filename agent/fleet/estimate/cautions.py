@@ -115,9 +115,10 @@ def _unseen(design: Design, value: NDArray[np.float64], bounds: Interval) -> Ite
 
     Of K such hosts among N none is among n drawn with chance (1 - n / N)^K or less.
     """
-    if bounds.lower is None or bounds.upper is None or not design.equal:
-        return
     sample, n = design.sample, design.sample.counted
+    # Of jobs that were met by chance nobody knows how many there are; that they were is said anyway.
+    if bounds.lower is None or bounds.upper is None or not design.equal or sample.hosts_are_units:
+        return
     hosts = sample.population.hosts
     half = 0.5 * (bounds.upper - bounds.lower)
     with np.errstate(divide="ignore", invalid="ignore"):

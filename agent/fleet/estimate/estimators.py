@@ -249,8 +249,9 @@ def _domain(asked: _Asked, by: str, name: str) -> DomainEstimate:
     spread = found.spread(value)
     bounds = asked.interval(value, total, spread)
     sampling_se = asked.se(spread)
-    mean = total / members
-    mean_se = asked.se(found.spread((value - mean * inside) / members))
+    # Fitted weights may cancel out.
+    mean = total / members if members else math.nan
+    mean_se = asked.se(found.spread((value - mean * inside) / members)) if members else None
     return DomainEstimate(
         name,
         int(inside.sum()),
@@ -259,7 +260,7 @@ def _domain(asked: _Asked, by: str, name: str) -> DomainEstimate:
         degrees_of_freedom(spread),
         bounds.lower,
         bounds.upper,
-        None if found.unmeasured else mean,
+        None if found.unmeasured else _known(mean),
         None if mean_se is None else math.hypot(mean_se, abs(mean) * asked.gain_sigma),
         bounds.kind,
     )

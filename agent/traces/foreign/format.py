@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from wattshed.agent.inputs.dialect import sniff
+from wattshed.agent.inputs.dialect import sniff, split
 from wattshed.agent.inputs.line_stamps import prefix_of
 from wattshed.agent.inputs.report import BOARD
 from wattshed.agent.inputs.text import open_lines
@@ -84,6 +84,12 @@ class Head:
     def dialect(self) -> Dialect:
         """How it is written if it is a table."""
         return sniff(self.text)
+
+    @property
+    def has_row(self) -> bool:
+        """Whether a line below the header of a table has as many cells."""
+        dialect = self.dialect
+        return any(len(split(line, dialect.delimiter)) == len(dialect.names) for line in self.lines[1:])
 
     def mostly(self, fits: Callable[[str], object]) -> bool:
         """Return whether more than half of the lines of data fit."""

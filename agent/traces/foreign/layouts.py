@@ -28,7 +28,7 @@ def is_table(head: Head) -> bool:
     names = head.dialect.names
     if head.told or wandb.is_table(names) or (head.chosen and long_form.value_of(names)):
         return True
-    if head.loads and loads.is_table(names):
+    if head.loads and loads.is_table(names) and head.has_row:
         return True
     return has_power(names) and ("time" in guess(names) or head.dialect.headed)
 
