@@ -24,6 +24,7 @@ test: $(VENV)/.test $(VENV)/.peers            ## set up, compile the kernels onc
 	$(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(ARGS)
 
 warm: $(VENV)/.test
+	$(BIN)/python -m tests.compiled
 	$(BIN)/wattshed warm
 
 lint: $(VENV)/.test            ## ruff, mypy --strict, import contracts

@@ -76,13 +76,17 @@ def committed() -> str:
     return told if told.isdigit() else "1700000000"
 
 
-def compiled(out: Path) -> list[Path]:
-    """Compile all kernels once for every level of this machine; returns the libraries and their manifests."""
-    levels = [word for name in LEVELS[platform.machine()] for word in ("--cpu", name)]
-    command = [sys.executable, "-m", "wattshed.kernels.build", "--out", str(out), *levels]
+def compiled(out: Path, *besides: str) -> list[Path]:
+    """Compile all kernels once for every level of this machine, and for other processors besides.
+
+    Returns the libraries of the levels, and their manifests.
+    """
+    levels = LEVELS[platform.machine()]
+    named = [word for name in (*besides, *levels) for word in ("--cpu", name)]
+    command = [sys.executable, "-m", "wattshed.kernels.build", "--out", str(out), *named]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    made = sorted(out.glob("kernels-*"))
-    if done.returncode or sum(path.suffix == ".so" for path in made) != len(LEVELS[platform.machine()]):
+    made = sorted(path for name in levels for path in out.glob(f"kernels-*-{name}[-.]*"))
+    if done.returncode or sum(path.suffix == ".so" for path in made) != len(levels):
         raise SystemExit(f"the kernels were not compiled: {done.stderr[-2000:]}")
     return made
 
