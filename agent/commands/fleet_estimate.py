@@ -15,7 +15,7 @@ _EXAMPLES = {
   wattshed fleet estimate --sample sample.csv --population fleet.csv --unit W
   wattshed fleet estimate --sample sample.csv --population fleet.csv --plan 2%
       also how many hosts the next sample takes for an interval of ±2%
-  wattshed fleet estimate --sample sample.csv --population fleet.csv --by rack
+  wattshed fleet estimate --sample racks.csv --population fleet.csv --by rack
   wattshed fleet estimate --sample now.csv --population p.csv --against old.csv
   wattshed fleet estimate --prometheus http://prom:9090 --inventory FLEET.toml
       from the agents of the hosts that are measured
@@ -25,7 +25,7 @@ _EXAMPLES = {
     "plan": """examples:
   wattshed fleet plan --cv 40% --error 2% --hosts 5000
   wattshed fleet plan --cv 0.4 --error 0.02 --confidence 0.99 --deff 1.5
-  wattshed fleet plan --unit job --jobs jobs.csv --draw 40
+  wattshed fleet plan --unit job --jobs running.csv --draw 40
 """,
 }
 

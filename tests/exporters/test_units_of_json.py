@@ -31,7 +31,7 @@ WORK = (WorkFacts("steps", "told", 4, 2_000_000_000, 0.5), WorkFacts("images", "
 JOB = JobFacts("a", {"user": "ada"}, 8_500_000, 9_500_000, 0.5, 100_500_000, 102_250_000, "alone", WORK, 1_500_000_000)
 FLEET = FleetFacts(
     {("it", "mean"): 10.5, ("it", "lower"): 9.5, ("site", "mean"): 20.5}, {"it": 30.5}, {("it", "15m"): 40.5}, 50, 60,
-    ("w",), {"site": 70.5},
+    ("w",), {"site": 70.5}, {"busy": 80},
 )  # fmt: skip
 SNAPSHOT = Snapshot(
     "h", "1.2", "nvml", "lib.so", 11, 12_500_000, 13_500_000, (GPU,),
@@ -122,7 +122,7 @@ def test_the_fleet():
             "it": {"mean_w": 10.5, "lower_w": 9.5, "energy_j": 30.5, "peak_w": {"15m": 40.5}},
             "site": {"mean_w": 20.5, "supply_w": 70.5},
         },
-        "hosts_known": 50, "hosts_reporting": 60, "warnings": ["w"],
+        "hosts_known": 50, "hosts_reporting": 60, "hosts_by_state": {"busy": 80}, "warnings": ["w"],
     }  # fmt: skip
     assert told(replace(SNAPSHOT, fleet=None))["fleet"] is None
 
