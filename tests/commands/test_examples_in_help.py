@@ -106,6 +106,8 @@ def here(tmp_path, monkeypatch, serve):
         "old.csv": "stratum,host,value\na,x,8\na,y,8\nb,z,6\nb,u,4\n",
         "racks.csv": "stratum,host,value,rack\na,x,9,1\na,y,8,2\nb,z,5,1\nb,u,4,2\n",
         **dict.fromkeys(("fleet.csv", "p.csv"), "stratum,hosts\na,40\nb,25\n"),
+        "hours.csv": "time,value\n"
+        + "".join(f"2026-10-{d}T{h:02}:00,{d + h}\n" for d in (11, 14, 27) for h in range(24)),
         "running.csv": "job,hosts\n" + "".join(f"{n},{n % 9 + 1}\n" for n in range(60)),
         "FLEET.toml": FLEET,
         "own.toml": shipped()["ai-pc"].read_text(),
