@@ -6,7 +6,7 @@ ARGS   ?=
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 WORKERS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
-# The suite starts a thousand processes, each of which would compile what it imports, and each worker all tests.
+# Byte code is kept: else every process that the suite starts would compile what it imports anew, and every worker all tests.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run test warm lint docs pictures bench bench-all peers site packages lock clean
