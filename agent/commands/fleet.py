@@ -10,6 +10,7 @@ from wattshed.agent.commands.fleet_decisions import add_decisions
 from wattshed.agent.commands.fleet_estimate import add_json, add_server
 from wattshed.agent.fleet.flags import fraction_or_whole, note_given, positive, runs, whole
 from wattshed.agent.replay.reading_flags import add_reading_flags, options_of
+from wattshed.agent.wire.cluster import add_cluster_flags
 
 if TYPE_CHECKING:
     import argparse
@@ -144,10 +145,12 @@ def _demand(commands: Any, open_trace: OpenAny) -> None:
         default="auto",
         help="where fleets are drawn (default auto: where it is quicker)",
     )
+    add_cluster_flags(p, whole)
     p.add_argument("--plot", metavar="FILE.png|FILE.svg", help="draw the load, its duration curve and its spectrum")
     add_json(p)
     of_fleets = dict.fromkeys(("--resample", "--replicates", "--seed", "--device"), ("--scale", "--limit"))
-    runs(p, _run_demand, needs={**of_fleets, "--checkpoint": ("--scale",)}, open_trace=open_trace)
+    of_scale = dict.fromkeys(("--checkpoint", "--workers", "--scheduler"), ("--scale",))
+    runs(p, _run_demand, needs={**of_fleets, **of_scale}, open_trace=open_trace)
 
 
 def _serve(commands: Any) -> None:

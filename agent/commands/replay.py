@@ -13,6 +13,7 @@ from wattshed.agent.library.amounts import add_amount_flags, amounts_of
 from wattshed.agent.replay.boundaries import boundary_of
 from wattshed.agent.replay.given import quantity
 from wattshed.agent.replay.reading_flags import add_reading_flags, count, settings_of, watts
+from wattshed.agent.wire.cluster import add_cluster_flags
 
 if TYPE_CHECKING:
     import argparse
@@ -84,9 +85,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--emissions", metavar="F", help="also append a row for each job, in the columns of CodeCarbon's emissions.csv"
     )
     add_amount_flags(parser)
-    scale = parser.add_mutually_exclusive_group()
-    scale.add_argument("--workers", type=count, metavar="N", help="processes on this machine (needs the extra scale)")
-    scale.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler (needs the extra scale)")
+    add_cluster_flags(parser, count)
     parser.set_defaults(run=run)
 
 

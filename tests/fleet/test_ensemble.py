@@ -6,14 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.fleet.demand.ensemble import (
-    Fleets,
-    exceedance,
-    over,
-    replay_by_phase,
-    resample,
-    simulate,
-)
+from wattshed.agent.fleet.demand.ensemble import exceedance, resample, simulate
+from wattshed.agent.fleet.demand.fleets import Fleets, over, replay_by_phase
 from wattshed.agent.fleet.demand.grid import Load
 
 

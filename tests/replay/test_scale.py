@@ -106,7 +106,7 @@ def test_a_cluster_that_has_the_wheel_alone(fleet, wattshed, tmp_path):
 
 
 def test_a_scheduler_that_does_not_answer_is_one_line(fleet, wattshed, monkeypatch):
-    from wattshed.agent.replay import cluster as scale
+    from wattshed.agent.wire import cluster as scale
 
     monkeypatch.setattr(scale, "ANSWER_S", 0.5)
     code, _, err = wattshed("replay", *fleet, "--scheduler", "tcp://127.0.0.1:9")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.agent.fleet.demand.ensemble import Fleets
+from wattshed.agent.fleet.demand.fleets import Fleets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,13 +12,14 @@ from wattshed.agent.errors import InputError, counted
 from wattshed.agent.fleet.demand.answer import as_json, as_parts
 from wattshed.agent.fleet.demand.drawing import Drawing
 from wattshed.agent.fleet.demand.ensemble import Ensemble, resample, simulate
-from wattshed.agent.fleet.demand.figures import Examination, Figures, Gridded, quantile
+from wattshed.agent.fleet.demand.figures import Examination, Figures, FleetExamination, Gridded, quantile
 from wattshed.agent.fleet.demand.findings import Findings
+from wattshed.agent.fleet.demand.fleets import drawing_on
 from wattshed.agent.fleet.demand.grid import Load, on_grid
 from wattshed.agent.fleet.demand.kept import KeptSeries
 from wattshed.agent.fleet.demand.lines import find_lines
 from wattshed.agent.fleet.demand.series import read_series
-from wattshed.agent.fleet.demand.transformer import read_transformer
+from wattshed.agent.fleet.demand.transformer import Transformer, read_transformer
 from wattshed.agent.fleet.estimate.bootstrap import check_unit
 from wattshed.agent.fleet.printing import answer
 from wattshed.agent.printing.progress import in_sight
@@ -26,10 +27,9 @@ from wattshed.agent.printing.progress import in_sight
 if TYPE_CHECKING:
     import argparse
 
-    from numpy.typing import NDArray
-
+    from wattshed.agent.fleet.demand.fleets import DrawFleets
     from wattshed.agent.fleet.demand.lines import SpectralLine
-    from wattshed.agent.fleet.demand.series import LoadRecording, OpenTrace
+    from wattshed.agent.fleet.demand.series import LoadRecording, OpenTrace, PowerTrace
 
 COUNTED_S = 0.5
 """A counter jitters: extremes are sought in means over at least this long."""
@@ -51,6 +51,24 @@ def demand(args: argparse.Namespace, open_trace: OpenTrace) -> int:
 
         check_target(args.plot)
     trace = open_trace(args.source)
+    with drawing_on(args.workers or 0, args.scheduler or "") as draw_fleets:
+        found = _found(args, trace, transformer, drawing, draw_fleets)
+    if args.plot is not None:
+        from wattshed.agent.fleet.demand.plots import draw  # noqa: PLC0415  (matplotlib is an extra)
+
+        draw(found, args.plot)
+    say_device = args.device != "auto" or found.where["device"] == "cuda"
+    return answer(as_json(found), as_parts(found, say_device=say_device), as_json=args.json)
+
+
+def _found(
+    args: argparse.Namespace,
+    trace: PowerTrace,
+    transformer: Transformer | None,
+    drawing: Drawing,
+    draw_fleets: DrawFleets,
+) -> Findings:
+    """Read a trace and find all figures; what is wrong with it is said with its name."""
     try:
         with closing(KeptSeries()) as kept, closing(KeptSeries()) as counters:
             with in_sight("reading", trace.size) as line:
@@ -59,15 +77,10 @@ def demand(args: argparse.Namespace, open_trace: OpenTrace) -> int:
             gridded = _gridded(args, recording)
             window_s = args.meter_window or 0.0
             lines = find_lines(gridded.fine, recording, max_gap_s=args.max_gap, meter_window_s=window_s)
-        found = _Demand(args, gridded, Examination(transformer, window_s), drawing).examine(lines)
+        examination = Examination(transformer, window_s)
+        return _Demand(args, gridded, examination, drawing, draw_fleets).examine(lines)
     except InputError as error:
         raise InputError(error.message, error.path or args.source[0], error.line, error.column) from None
-    if args.plot is not None:
-        from wattshed.agent.fleet.demand.plots import draw  # noqa: PLC0415  (matplotlib is an extra)
-
-        draw(found, args.plot)
-    say_device = args.device != "auto" or found.where["device"] == "cuda"
-    return answer(as_json(found), as_parts(found, say_device=say_device), as_json=args.json)
 
 
 def _check_use(args: argparse.Namespace, recording: LoadRecording) -> None:
@@ -98,10 +111,18 @@ def _gridded(args: argparse.Namespace, recording: LoadRecording) -> Gridded:
 class _Demand:
     """One recording, on its grid, and what was asked about it."""
 
-    def __init__(self, args: argparse.Namespace, gridded: Gridded, examination: Examination, drawing: Drawing) -> None:
-        self._args, self._gridded, self._examination, self._drawing = args, gridded, examination, drawing
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        gridded: Gridded,
+        examination: Examination,
+        drawing: Drawing,
+        draw_fleets: DrawFleets,
+    ) -> None:
+        self._args, self._gridded, self._examination = args, gridded, examination
+        self._drawing, self._draw_fleets = drawing, draw_fleets
         self._recording, self._load, self._fine = gridded.recording, gridded.load, gridded.fine
-        self._drawn: list[Figures] = []
+        self._of_fleets = FleetExamination.like(gridded, examination)
 
     def examine(self, lines: tuple[SpectralLine, ...]) -> Findings:
         """Find all figures, of the recording or of fleets that are made of it."""
@@ -113,9 +134,9 @@ class _Demand:
         transformer = self._examination.transformer
         shown, figures, high, of = recorded, recorded, None, "the recording"
         if ensemble is not None and ensemble.typical_w is not None:
-            figures, high = (quantile(self._drawn, share, transformer) for share in (0.5, 0.95))
+            figures, high = (quantile(ensemble.looked, share, transformer) for share in (0.5, 0.95))
             load = Load(self._fine.step_s, self._fine.start_us, ensemble.typical_w, load.kind)
-            shown = self._examination.of_fleet(ensemble.typical_w, self._gridded)
+            shown = self._of_fleets.of(ensemble.typical_w)
             of = f"a fleet of {counted(ensemble.units, ensemble.unit)}"
         return Findings(
             ", ".join(args.source),
@@ -157,7 +178,9 @@ class _Demand:
                     seed=args.seed,
                     peak_steps=self._gridded.steps,
                     progress=line.at,
-                    look=self._look,
+                    look=self._of_fleets.numbers_of,
+                    most_looks=MOST_FIGURES,
+                    draw=self._draw_fleets,
                 )
         if args.limit is None:
             return None
@@ -171,10 +194,6 @@ class _Demand:
                 drawing=self._drawing,
                 progress=line.at,
             )
-
-    def _look(self, power_w: NDArray[np.float64]) -> None:
-        if len(self._drawn) < MOST_FIGURES:
-            self._drawn.append(self._examination.of_fleet(power_w, self._gridded))
 
     def _said(self, recorded: Figures, figures: Figures) -> list[str]:
         """Say what a reader should know."""

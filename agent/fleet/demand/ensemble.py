@@ -1,21 +1,15 @@
-"""Fleets that might have been: many units that each replay a measured trace, and how often their sum exceeds a limit.
-
-The unit is a job (or host): its GPUs lie on one trace, for they move together. Each unit replays a whole trace, round
-and round, from a start of its own: any step of any trace is as likely as any other. Units are exchangeable, so only how
-many begin where matters, and those counts are multinomial over all starts. Their sum is the circular convolution of the
-trace with the counts, exact by FFT: a fleet of any size costs what one unit does, and its spread falls with the root
-of their number, without a floor.
-"""
+"""Fleets that might have been: their peaks, their spread, and how often their power exceeds a limit."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wattshed.agent.errors import InputError
+from wattshed.agent.fleet.demand.fleets import FleetOrder, Fleets, draw_here, join, over
 from wattshed.agent.fleet.estimate.bootstrap import check_unit
 
 if TYPE_CHECKING:
@@ -24,13 +18,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wattshed.agent.fleet.demand.drawing import Drawing
+    from wattshed.agent.fleet.demand.fleets import DrawFleets
     from wattshed.agent.fleet.demand.grid import Load
 
 MOST_CELLS = 20_000_000
 """Replicates times steps that are held at once, where recorded units are drawn again."""
 LEAST_READINGS = 8
-_SPARSE = 16  # units a start, up to which their starts are drawn one by one
-_AT_ONCE = 1 << 22  # starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +55,8 @@ class Ensemble:
     exceedance : Exceedance or None
     typical_w : float64[n] or None, W
         The fleet whose peak is the median, where whole fleets are drawn.
+    looked : sequence
+        What was made of the first fleets that were drawn, see `simulate`.
     """
 
     units: int
@@ -74,63 +69,7 @@ class Ensemble:
     coincidence: float
     exceedance: Exceedance | None
     typical_w: NDArray[np.float64] | None = None
-
-
-class Fleets:
-    """Draws fleets of exchangeable units that replay traces.
-
-    Parameters
-    ----------
-    traces : float64[j, n], W
-        One is as likely as another.
-    units : int
-    seed : int
-        The same seed draws the same fleets, however they are spread over threads.
-    """
-
-    def __init__(self, traces: NDArray[np.float64], units: int, seed: int) -> None:
-        self.units = units
-        self._shape, self._seed = traces.shape, seed
-        # The mean is added apart, so that rounding is relative to the swing and not to the level.
-        self._means = traces.mean(axis=1)
-        self._swings = np.fft.rfft(traces - self._means[:, None])
-
-    def starts(self, replicate: int) -> NDArray[np.int64]:
-        """How many units of a fleet begin at each step of each trace: int64[j, n]; they sum to ``units``."""
-        random = np.random.default_rng((self._seed, replicate))
-        cells = self._shape[0] * self._shape[1]
-        if self.units > _SPARSE * cells:
-            return random.multinomial(self.units, np.full(cells, 1.0 / cells)).reshape(self._shape)
-        counts = np.zeros(cells, np.int64)
-        for first in range(0, self.units, _AT_ONCE):
-            drawn = random.integers(cells, size=min(_AT_ONCE, self.units - first))
-            counts += np.bincount(drawn, minlength=cells)
-        return counts.reshape(self._shape)
-
-    def draw(self, replicate: int) -> NDArray[np.float64]:
-        """Power of a fleet: float64[n], W."""
-        return _replayed(self._swings, self._means, self.starts(replicate))
-
-
-def replay_by_phase(trace_w: NDArray[np.float64], phases: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Sum of units that replay one trace, unit i late by ``phases[i]`` steps, round and round: float64[n], W, by FFT.
-
-    Parameters
-    ----------
-    trace_w : float64[n], W
-    phases : int64[units], steps
-    """
-    mean = trace_w.mean(keepdims=True)
-    starts = np.bincount(phases % trace_w.size, minlength=trace_w.size)
-    return _replayed(np.fft.rfft(trace_w - mean)[None], mean, starts[None])
-
-
-def _replayed(
-    swings: NDArray[np.complex128], means: NDArray[np.float64], starts: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Add up traces (transformed, less their means) that begin so often at each step: float64[n], W."""
-    swing = np.fft.irfft((swings * np.fft.rfft(starts)).sum(axis=0), starts.shape[1])
-    return np.asarray(swing + float(means @ starts.sum(axis=1)), np.float64)
+    looked: tuple[Any, ...] = ()
 
 
 def simulate(
@@ -144,7 +83,9 @@ def simulate(
     seed: int = 1,
     peak_steps: int = 1,
     progress: Callable[[int], None] | None = None,
-    look: Callable[[NDArray[np.float64]], None] | None = None,
+    look: Callable[[NDArray[np.float64]], Any] | None = None,
+    most_looks: int = 0,
+    draw: DrawFleets = draw_here,
 ) -> Ensemble:
     """Draw fleets of ``units`` jobs (or hosts) like the measured ones, and look at their peaks.
 
@@ -162,8 +103,12 @@ def simulate(
     seed : int
     peak_steps : int
         Peaks are of means over so many steps.
-    progress, look : callable, optional
-        Told how many fleets are drawn; shown each of them.
+    progress : callable, optional
+        Told how many fleets are drawn.
+    look : callable, optional
+        Shown the power of the first ``most_looks`` fleets, float64[n], W: what it returns is in ``looked``.
+    draw : DrawFleets
+        Where fleets are drawn; they are the same wherever that is.
 
     Raises
     ------
@@ -182,14 +127,14 @@ def simulate(
             "record longer, or give a shorter --checkpoint"
         )
     fleets = Fleets(traces, units, seed)
-    peaks, means, squares = np.empty(replicates), np.empty(replicates), np.empty(replicates)
-    for r in range(replicates):
-        fleet = fleets.draw(r)
-        peaks[r], means[r], squares[r] = over(fleet, peak_steps).max(), fleet.mean(), fleet.var()
-        if look is not None:
-            look(fleet)
+    several, done = [], 0
+    for some in draw(FleetOrder(fleets, peak_steps, look, most_looks), replicates):
+        several.append(some)
+        done += some.peaks_w.size
         if progress is not None:
-            progress(r + 1)
+            progress(done)
+    drawn = join(several)
+    peaks, means = drawn.peaks_w, drawn.means_w
     alone = float(np.mean([over(trace, peak_steps).max() for trace in traces])) * units
     return Ensemble(
         units,
@@ -197,18 +142,13 @@ def simulate(
         span_s,
         span_s,
         float(means.mean()),
-        math.sqrt(float(squares.mean() + means.var())),
+        math.sqrt(float(drawn.variances.mean() + means.var())),
         peaks,
         float(np.median(peaks)) / alone if alone > 0.0 else 1.0,
         None if limit_w is None else exceedance(peaks, limit_w),
         fleets.draw(int(np.argsort(peaks)[(replicates - 1) // 2])),
+        drawn.looked,
     )
-
-
-def over(power_w: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
-    """Means over so many steps each, without a rest that is shorter."""
-    whole = max(power_w.size // steps, 1) * steps if power_w.size >= steps else power_w.size
-    return power_w[:whole].reshape(-1, min(steps, whole)).mean(axis=1) if steps > 1 else power_w
 
 
 def resample(

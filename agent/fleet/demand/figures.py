@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wattshed.agent.fleet.demand.ensemble import over
+from wattshed.agent.fleet.demand.fleets import over
 from wattshed.agent.fleet.demand.grid import Load
 from wattshed.agent.fleet.demand.measure import Demand, measure
 from wattshed.agent.fleet.demand.spectrum import Spectrum, analyse
@@ -32,6 +32,12 @@ class Figures:
     demand: Demand
     spectrum: Spectrum
     ageing: Ageing | None
+
+    def without_courses(self) -> Figures:
+        """Leave out the arrays, which nobody looks at where there are many."""
+        none = np.empty(0)
+        ageing = None if self.ageing is None else replace(self.ageing, hot_spot_c=none, top_oil_c=none)
+        return Figures(self.demand, replace(self.spectrum, frequency_hz=none, density=none), ageing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +82,38 @@ class Examination:
             ageing = age(load.stretch, load.step_s, self.transformer, begin_h=begin_h)
         return Figures(measure(load), spectrum, ageing)
 
-    def of_fleet(self, power_w: NDArray[np.float64], like: Gridded) -> Figures:
-        """Figures of a drawn fleet, in the fine steps of what it is made of."""
-        load, fine = (
-            Load(of.step_s, of.start_us, power, of.kind)
-            for of, power in ((like.load, over(power_w, like.steps)), (like.fine, power_w))
-        )
-        return self.of(load, fine)
+
+@dataclass(frozen=True, slots=True)
+class FleetExamination:
+    """How drawn fleets are looked at; without the recording, so that it can travel to the workers of a cluster.
+
+    Attributes
+    ----------
+    examination : Examination
+    load, fine : Load
+        Grids without power, as in `Gridded`.
+    steps : int
+    """
+
+    examination: Examination
+    load: Load
+    fine: Load
+    steps: int
+
+    @classmethod
+    def like(cls, gridded: Gridded, examination: Examination) -> FleetExamination:
+        """How fleets are looked at that are made of a recording."""
+        load, fine = (Load(of.step_s, of.start_us, np.empty(0), of.kind) for of in (gridded.load, gridded.fine))
+        return cls(examination, load, fine, gridded.steps)
+
+    def of(self, power_w: NDArray[np.float64]) -> Figures:
+        """Figures of a fleet of which the power in fine steps is float64[n], W."""
+        load = replace(self.load, power_w=over(power_w, self.steps))
+        return self.examination.of(load, replace(self.fine, power_w=power_w))
+
+    def numbers_of(self, power_w: NDArray[np.float64]) -> Figures:
+        """Return the same as `of` without arrays, for one of many fleets."""
+        return self.of(power_w).without_courses()
 
 
 def begin_hour(start_us: float) -> float:
