@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 ANSWER_S = 10.0
 """How long a scheduler may take to answer, s."""
 
+_LOCAL = {
+    # Dask watches the GPUs of its workers; a sick one must not end work that uses none.
+    "distributed.diagnostics.nvml": False,
+    # By default Dask has glibc give back each array to the kernel (MALLOC_TRIM_THRESHOLD_): fleets took twice as long.
+    "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1},
+}
+"""Settings of workers on this machine."""
+
 
 def add_cluster_flags(parser: argparse.ArgumentParser, count: Callable[[str], int]) -> None:
     """Add ``--workers`` and ``--scheduler``, of which one may be given; ``count`` reads a number of processes."""
@@ -41,8 +49,9 @@ class Cluster:
         self._client, self._future, self._work = client, future, _task()
 
     def send(self, value: Any) -> Any:
-        """Send a value once that many tasks need; what it returns stands for it in `submit`."""
-        return self._client.scatter(pickle.dumps(value), hash=False)
+        """Send a value to every worker that many tasks need; what it returns stands for it in `submit`."""
+        # With one worker only, it would be given all tasks: Dask has them done where what they need is.
+        return self._client.scatter(pickle.dumps(value), broadcast=True, hash=False)
 
     def submit(self, do: Callable[..., Any], *args: Any) -> Any:
         """Have a worker call a function that can be imported, and return what stands for its answer.
@@ -92,8 +101,7 @@ def connected(workers: int = 0, address: str = "") -> Iterator[Cluster]:
         cluster: Any = address
         try:
             if workers:
-                # Dask watches the GPUs of its workers; a sick one must not end work that uses none.
-                with dask.config.set({"distributed.diagnostics.nvml": False}):
+                with dask.config.set(_LOCAL):
                     cluster = LocalCluster(
                         n_workers=workers,
                         threads_per_worker=1,

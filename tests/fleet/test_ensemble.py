@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.demand.ensemble import exceedance, resample, simulate
-from wattshed.agent.fleet.demand.fleets import Fleets, over, replay_by_phase
+from wattshed.agent.fleet.demand.fleets import Fleets, over
 from wattshed.agent.fleet.demand.grid import Load
 
 
@@ -24,24 +24,36 @@ def ar1(n, phi, seed=0):
     return x
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 3), st.integers(1, 50), st.integers(1, 3000), st.integers(0, 99))
-def test_a_fleet_by_fft_is_its_units_added_up(jobs, n, units, seed):
-    traces = np.random.default_rng(seed).uniform(60, 700, (jobs, n))
-    fleets = Fleets(traces, units, seed)
+def added_up(traces_mw, starts):
+    """Whole milliwatts of units that are added one start after the other."""
+    return sum(
+        int(starts[j, begin]) * np.roll(traces_mw[j], begin).astype(object)
+        for j in range(len(starts))
+        for begin in np.flatnonzero(starts[j])
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 50), st.integers(1, 10**6), st.integers(0, 99), st.integers(3, 9))
+def test_a_fleet_by_fft_is_its_units_added_up(jobs, n, units, seed, size):
+    """To the milliwatt, for units from 60 W to 700 MW: of large ones the transform is by digits."""
+    traces_mw = np.random.default_rng(seed).integers(60 * 10**size, 700 * 10**size, (jobs, n))
+    fleets = Fleets(traces_mw / 1e3, units, seed)
     starts = fleets.starts(7)
     assert (starts.shape, starts.sum(), starts.min() >= 0) == ((jobs, n), units, True)
-    by_hand = sum(
-        starts[j, begin] * np.roll(traces[j], begin) for j in range(jobs) for begin in np.flatnonzero(starts[j])
-    )
-    np.testing.assert_allclose(fleets.draw(7), by_hand, rtol=1e-11)
+    exact = np.array([mw / 1e3 for mw in added_up(traces_mw, starts)])  # of integers, the nearest float64
+    assert fleets.draw(7).tobytes() == exact.tobytes()
 
 
-def test_one_phase_for_all_is_one_synchronous_job():
-    trace = np.array([1.0, 5.0, 2.0])
-    np.testing.assert_allclose(replay_by_phase(trace, np.ones(300, np.int64)), 300 * np.roll(trace, 1))
-    phases = np.array([0, 2, 2, 7])  # round and round
-    np.testing.assert_allclose(replay_by_phase(trace, phases), sum(np.roll(trace, p) for p in phases))
+def test_a_long_trace_is_exact_too():
+    traces_mw = np.random.default_rng(1).integers(0, 7 * 10**10, (1, 9973))  # 70 MW; a prime number of steps
+    fleets = Fleets(traces_mw / 1e3, 40, 1)
+    assert (fleets.draw(0) * 1e3).round().tolist() == added_up(traces_mw, fleets.starts(0)).tolist()
+
+
+def test_a_fleet_beyond_whole_numbers_is_refused():
+    with pytest.raises(InputError, match="more than can be added up"):
+        Fleets(np.full((1, 8), 1e9), 10**7, 1)
 
 
 @pytest.mark.parametrize("units", [100, 5000])  # begun one by one, and by a multinomial distribution
@@ -76,7 +88,7 @@ def test_a_limit_far_above_the_peaks_is_not_exceeded():
 
 
 def test_a_fleet_of_one_unit_is_its_trace():
-    trace = np.random.default_rng(1).uniform(1, 2, 100)
+    trace = np.random.default_rng(1).uniform(1, 2, 100).round(3)  # whole milliwatts
     found = simulate(one(trace), 1, replicates=3)
     assert found.peaks_w == pytest.approx(trace.max())
     assert sorted(found.typical_w) == pytest.approx(sorted(trace))

@@ -3,12 +3,13 @@
 The unit is a job (or host): its GPUs lie on one trace, for they move together. Each unit replays a whole trace, round
 and round, from a start of its own: any step of any trace is as likely as any other. Units are exchangeable, so only how
 many begin where matters, and those counts are multinomial over all starts. Their sum is the circular convolution of the
-trace with the counts, exact by FFT: a fleet of any size costs what one unit does, and its spread falls with the root
-of their number, without a floor.
+trace with the counts, by FFT, which is exact because it is rounded to whole milliwatts: a fleet of any size costs what
+one unit does, and its spread falls with the root of their number, without a floor.
 """
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from wattshed.agent.errors import InputError
 from wattshed.agent.wire.cluster import connected
 
 if TYPE_CHECKING:
@@ -27,11 +29,14 @@ if TYPE_CHECKING:
 
 _SPARSE = 16  # units a start, up to which their starts are drawn one by one
 _AT_ONCE = 1 << 22  # starts
+_MOST_MW = 1 << 62
+_ERROR = 8 * 2.0**-52  # of a convolution, for each doubling of its length: three transforms, and some to spare
+_SURE = 0.25  # mW: an error of half of one would be rounded to another number
 _OF_A_TASK = 10  # fleets that a worker draws at a time
 
 
 class Fleets:
-    """Draws fleets of exchangeable units that replay traces.
+    """Draws fleets of exchangeable units that replay traces, exact in whole milliwatts.
 
     Parameters
     ----------
@@ -39,15 +44,23 @@ class Fleets:
         One is as likely as another.
     units : int
     seed : int
-        The same seed draws the same fleets, however they are spread over threads.
+        The same seed draws the same fleets, on any kind of processor, and however they are spread over threads.
+
+    Raises
+    ------
+    InputError
+        If so many units could draw 4.6e15 W or more.
     """
 
     def __init__(self, traces: NDArray[np.float64], units: int, seed: int) -> None:
         self.units = units
         self._shape, self._seed = traces.shape, seed
-        # The mean is added apart, so that rounding is relative to the swing and not to the level.
-        self._means = traces.mean(axis=1)
-        self._swings = np.fft.rfft(traces - self._means[:, None])
+        if units * float(np.abs(traces).max()) * 1e3 >= _MOST_MW:
+            raise InputError(f"{units} units of such power are more than can be added up ({_MOST_MW / 1e3:.2g} W)")
+        whole = np.rint(traces * 1e3).astype(np.int64)
+        # The mean is added apart, so that the error of a transform is relative to the swing and not to the level.
+        self._means = np.rint(whole.mean(axis=1)).astype(np.int64)
+        self._swings = _transformed(whole - self._means[:, None], units)
 
     def starts(self, replicate: int) -> NDArray[np.int64]:
         """How many units of a fleet begin at each step of each trace: int64[j, n]; they sum to ``units``."""
@@ -62,29 +75,43 @@ class Fleets:
         return counts.reshape(self._shape)
 
     def draw(self, replicate: int) -> NDArray[np.float64]:
-        """Power of a fleet: float64[n], W."""
-        return _replayed(self._swings, self._means, self.starts(replicate))
+        """Power of a fleet: float64[n], W, the nearest to a whole number of milliwatts."""
+        starts = self.starts(replicate)
+        counts = np.fft.rfft(starts)
+        total = np.full(self._shape[1], self._means @ starts.sum(axis=1))
+        for shift, swings in self._swings:
+            digits = np.rint(np.fft.irfft((swings * counts).sum(axis=0), self._shape[1]))
+            total += digits.astype(np.int64) << shift
+        return np.asarray(total / 1e3, np.float64)
 
 
-def replay_by_phase(trace_w: NDArray[np.float64], phases: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Sum of units that replay one trace, unit i late by ``phases[i]`` steps, round and round: float64[n], W, by FFT.
+def _transformed(swings: NDArray[np.int64], units: int) -> tuple[tuple[int, NDArray[np.complex128]], ...]:
+    """Transform whole numbers, in as many parts as it takes for their convolution to be rounded to the right ones.
+
+    The error of a convolution by FFT is relative to the product of the norms of what is convolved (N. J. Higham,
+    Accuracy and Stability of Numerical Algorithms, 2002, section 24.1). Traces whose sum would not be sure to a quarter
+    of a milliwatt are cut into digits, which are small.
 
     Parameters
     ----------
-    trace_w : float64[n], W
-    phases : int64[units], steps
+    swings : int64[j, n], mW
+    units : int
+
+    Returns
+    -------
+    sequence of (int, complex128[j, n // 2 + 1])
+        Parts whose multiples by two to the power of the first, added up, are ``swings``.
     """
-    mean = trace_w.mean(keepdims=True)
-    starts = np.bincount(phases % trace_w.size, minlength=trace_w.size)
-    return _replayed(np.fft.rfft(trace_w - mean)[None], mean, starts[None])
-
-
-def _replayed(
-    swings: NDArray[np.complex128], means: NDArray[np.float64], starts: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Add up traces (transformed, less their means) that begin so often at each step: float64[n], W."""
-    swing = np.fft.irfft((swings * np.fft.rfft(starts)).sum(axis=0), starts.shape[1])
-    return np.asarray(swing + float(means @ starts.sum(axis=1)), np.float64)
+    cells = swings.size
+    counts = min(float(units), 4.0 * math.sqrt(units + units * (units / cells)))  # the norm is rarely half of this
+    error = _ERROR * math.log2(4.0 * swings.shape[1]) * counts
+    bits = max(4, math.floor(math.log2(_SURE / (error * math.sqrt(cells)))))
+    parts, shift = [], 0
+    while error * float(np.linalg.norm(swings.astype(np.float64))) > _SURE:
+        high = (swings + (1 << (bits - 1))) >> bits
+        parts.append((shift, np.fft.rfft(swings - (high << bits))))
+        swings, shift = high, shift + bits
+    return (*parts, (shift, np.fft.rfft(swings)))
 
 
 def over(power_w: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
