@@ -49,9 +49,8 @@ class Cluster:
         self._client, self._future, self._work = client, future, _task()
 
     def send(self, value: Any) -> Any:
-        """Send a value to every worker that many tasks need; what it returns stands for it in `submit`."""
-        # With one worker only, it would be given all tasks: Dask has them done where what they need is.
-        return self._client.scatter(pickle.dumps(value), broadcast=True, hash=False)
+        """Send a value once that many tasks need; what it returns stands for it in `submit`."""
+        return self._client.scatter(pickle.dumps(value), hash=False)
 
     def submit(self, do: Callable[..., Any], *args: Any) -> Any:
         """Have a worker call a function that can be imported, and return what stands for its answer.
@@ -90,7 +89,7 @@ def connected(workers: int = 0, address: str = "") -> Iterator[Cluster]:
     Raises
     ------
     InputError
-        If Dask is not installed, or the scheduler does not answer.
+        If Dask is not installed, the scheduler does not answer, or it has no workers.
     """
     try:
         import dask  # noqa: PLC0415 - an extra
@@ -115,6 +114,10 @@ def connected(workers: int = 0, address: str = "") -> Iterator[Cluster]:
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(f"no Dask scheduler answers at {address or 'this machine'} ({text})") from error
         opened.callback(client.close)
+        try:
+            client.wait_for_workers(1, timeout=ANSWER_S)
+        except TimeoutError as error:
+            raise InputError(f"the Dask scheduler at {address} has no workers; start some, then try again") from error
         yield Cluster(client, Future)
 
 

@@ -69,6 +69,17 @@ def test_a_scheduler_that_does_not_answer_is_not_blamed_on_the_file(fleet, files
     assert found.err.startswith("wattshed: no Dask scheduler answers at tcp://127.0.0.1:9")
 
 
+def test_a_cluster_without_workers_is_one_line(fleet, files, monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="the extra scale is not installed")
+    series = files(s_csv="time,power\n" + "".join(f"{i},{i % 7}\n" for i in range(50)))
+    with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None, silence_logs=50) as running:
+        monkeypatch.setattr(cluster, "ANSWER_S", 0.3)
+        found = fleet("demand", series, "--scale", 10, "--scheduler", running.scheduler_address)
+    assert found.code == 2
+    assert found.err.startswith(f"wattshed: the Dask scheduler at {running.scheduler_address} has no workers")
+    assert found.err.count("\n") == 1
+
+
 @pytest.mark.parametrize("option", [("--workers", 2), ("--scheduler", "tcp://127.0.0.1:9")])
 def test_workers_without_fleets_are_refused(fleet, files, option):
     found = fleet("demand", files(s_csv="time,power\n0,5\n1,6\n"), *option)
