@@ -199,17 +199,20 @@ class _Reading:
         """Put what waits into the series, GPU by GPU."""
         if not self._waits:
             return
-        numbers, times, powers, counters = zip(*self._waiting, strict=True)
+        numbers, times, powers, counters = (list(column) for column in zip(*self._waiting, strict=True))
         self._waiting, self._waits = [], 0
-        number, time_us, power_mw = _joined(numbers), _joined(times), _joined(powers)
-        counter_mj = _counters(counters, powers) if any(counter.size for counter in counters) else None
-        del numbers, times, powers, counters
+        read = any(counter.size for counter in counters)
+        counters = (
+            [_filled(counter, power.size) for counter, power in zip(counters, powers, strict=True)] if read else []
+        )
+        number, order = _joined(numbers), None
         if (number[1:] < number[:-1]).any():
             order, offsets = dealt(number, len(self._names))
-            time_us, power_mw = time_us[order], power_mw[order]
-            counter_mj = None if counter_mj is None else counter_mj[order]
         else:
             offsets = np.searchsorted(number, np.arange(len(self._names) + 1))
+        # One column after the other, each let go of once it is joined.
+        time_us, power_mw = _joined(times, order), _joined(powers, order)
+        counter_mj = _joined(counters, order) if read else None
         for place in np.flatnonzero(np.diff(offsets)).tolist():
             mine, name = slice(int(offsets[place]), int(offsets[place + 1])), self._names[place]
             self._series.add(name, time_us[mine], power_mw[mine])
@@ -254,18 +257,16 @@ class _Reading:
         return LoadRecording(series, kind, rows, dict(+rejected), notes, self._kept_counters, counted)
 
 
-def _joined(columns: Sequence[NDArray[_Value]]) -> NDArray[_Value]:
-    return columns[0] if len(columns) == 1 else np.concatenate(columns)
+def _joined(columns: list[NDArray[_Value]], order: NDArray[np.int64] | None = None) -> NDArray[_Value]:
+    """Join columns, which the list then no longer holds, and bring them into an order."""
+    column = columns[0] if len(columns) == 1 else np.concatenate(columns)
+    columns.clear()
+    return column if order is None else column[order]
 
 
-def _counters(columns: Sequence[NDArray[np.int64]], powers: Sequence[NDArray[np.integer[Any]]]) -> NDArray[np.int64]:
-    """Join counters; of windows in which none was read they are negative."""
-    return _joined(
-        [
-            column if column.size else np.full(power.size, -1, np.int64)
-            for column, power in zip(columns, powers, strict=True)
-        ]
-    )
+def _filled(counter_mj: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Return counters of a window; negative ones if none was read in it."""
+    return counter_mj if counter_mj.size else np.full(size, -1, np.int64)
 
 
 def _draws(device: Device) -> bool:
