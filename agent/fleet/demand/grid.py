@@ -94,6 +94,7 @@ class Load:
 MOST_STEPS = 50_000_000
 _CELLS = 1 << 23  # series times steps that are held at once
 _LEAST, _MOST = 1 << 10, 1 << 16  # steps
+_LONG = 1 << 15  # steps of a stretch, from which on threads fill several side by side
 _MOSTLY = 0.5 - 1e-9
 _SLIVER = 1e-6  # of a step: what the last step is longer by, instead of another one
 
@@ -137,7 +138,9 @@ def on_grid(
         )
     filled = _Filling(series, _Grid(first, last, step, n), longest, _key(recording, unit))
     cuts = list(stretches(n, len(series)))
-    each(filled.fill, len(cuts), cuts, rows=n * len(series))
+    # Of short stretches more time goes into calls, for which threads wait for each other, than into their arrays.
+    long = cuts[0][1] - cuts[0][0] >= _LONG
+    each(filled.fill, len(cuts), cuts, rows=n * len(series) if long else 0)
     unknown = filled.known_s <= 0.0
     if unknown.any():
         for power in (filled.total, *filled.units.values()):

@@ -150,8 +150,9 @@ class KeptSeries(Mapping[SeriesName, Trace]):
         doubled = 0
         for name in sorted(self._unordered):
             pieces = self._pieces[name]
-            parts = [self._read(piece) for piece in pieces]
-            time_us, power = (np.concatenate(column) for column in zip(*parts, strict=True))
+            times = [np.empty(piece.size, np.int64) for piece in pieces]
+            powers = [self._read(piece, column) for piece, column in zip(pieces, times, strict=True)]
+            time_us, power = np.concatenate(times), np.concatenate(powers)
             unique, first = np.unique(time_us, return_index=True)
             doubled += time_us.size - unique.size
             self._pieces[name] = [_Piece.of(unique, power[first])]
@@ -182,10 +183,10 @@ class KeptSeries(Mapping[SeriesName, Trace]):
 
     def between(self, name: SeriesName, start_us: int, end_us: int) -> Trace:
         """Return the readings of a time, with the last before it and the first after it."""
-        time_us, power = self._joined(self._around(name, start_us, end_us))
+        time_us, power_w = self._trace(self._around(name, start_us, end_us))
         low = max(int(np.searchsorted(time_us, start_us, "left")) - 1, 0)
         high = min(int(np.searchsorted(time_us, end_us, "right")) + 1, time_us.size)
-        return time_us[low:high], power[low:high] / 1e3
+        return time_us[low:high], power_w[low:high]
 
     def longest_step_us(self, name: SeriesName, start_us: int, end_us: int) -> int:
         """Return what no step between the readings that `between` returns is longer than, without reading them."""
@@ -215,17 +216,16 @@ class KeptSeries(Mapping[SeriesName, Trace]):
         if len(steps) < 2:
             return float(steps.pop()) if steps else None
         if sum(piece.size for piece in pieces) <= most:
-            return float(np.median(np.diff(self._joined(pieces)[0])))
+            return float(np.median(np.diff(self._trace(pieces)[0])))
         several = [piece for piece in pieces if piece.size > 1]
-        medians = np.array([np.median(np.diff(self._read(piece)[0])) for piece in several])
+        medians = np.array([np.median(np.diff(self._trace([piece])[0])) for piece in several])
         order = np.argsort(medians)
         counted = np.cumsum([several[place].size for place in order])
         return float(medians[order[np.searchsorted(counted, counted[-1] / 2)]])
 
     def __getitem__(self, name: SeriesName) -> Trace:
         """Return time_us and power_w of one, whole."""
-        time_us, power = self._joined(self._pieces[name])
-        return time_us, power / 1e3
+        return self._trace(self._pieces[name])
 
     def __iter__(self) -> Iterator[SeriesName]:
         """Iterate over the names, in the order in which they came."""
@@ -235,19 +235,23 @@ class KeptSeries(Mapping[SeriesName, Trace]):
         """Count the series."""
         return len(self._pieces)
 
-    def _joined(self, pieces: list[_Piece]) -> tuple[NDArray[np.int64], NDArray[np.integer[Any]]]:
-        parts = [self._read(piece) for piece in pieces]
-        if len(parts) == 1:
-            return parts[0]
-        return np.concatenate([time for time, _ in parts]), np.concatenate([power for _, power in parts])
+    def _trace(self, pieces: list[_Piece]) -> Trace:
+        """Join pieces."""
+        size = sum(piece.size for piece in pieces)
+        time_us, power_w, at = np.empty(size, np.int64), np.empty(size), 0
+        for piece in pieces:
+            here = slice(at, at + piece.size)
+            np.divide(self._read(piece, time_us[here]), 1e3, out=power_w[here])
+            at += piece.size
+        return time_us, power_w
 
-    def _read(self, piece: _Piece) -> tuple[NDArray[np.int64], NDArray[np.integer[Any]]]:
-        times, power = piece.arrays or self._from_file(piece)
-        if not piece.unit_us:
-            return times.astype(np.int64, copy=False), power
-        time_us: NDArray[np.int64] = np.multiply(times, piece.unit_us, dtype=np.int64)
-        time_us += piece.first_us
-        return time_us, power
+    def _read(self, piece: _Piece, time_us: NDArray[np.int64]) -> NDArray[np.integer[Any]]:
+        """Put the times of a piece into an array, and return its powers, mW."""
+        times, power_mw = piece.arrays or self._from_file(piece)
+        np.multiply(times, piece.unit_us or 1, out=time_us, dtype=np.int64)
+        if piece.unit_us:
+            time_us += piece.first_us
+        return power_mw
 
     def _from_file(self, piece: _Piece) -> tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]]]:
         if self._file is None:
