@@ -76,8 +76,9 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from wattshed import Collector
 from wattshed.agent.fleet.live.inventory import read_inventory
+from wattshed.agent.fleet.live.rules import measure_one
 from wattshed.agent.fleet.live.serve import FleetPublisher
-from wattshed.agent.fleet.live.site import extrapolate, measure_one
+from wattshed.agent.fleet.live.site import extrapolate
 
 inventory = read_inventory("FLEET.toml")
 fleet = FleetPublisher(inventory, lambda: extrapolate(inventory, measure_one(inventory, "node-1", 5120.0, "train")))

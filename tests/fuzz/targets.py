@@ -19,7 +19,7 @@ from wattshed.agent.config.loading import load
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.claims import scenario
 from wattshed.agent.fleet.demand import transformer
-from wattshed.agent.fleet.estimate import sample
+from wattshed.agent.fleet.estimate import reading
 from wattshed.agent.fleet.live import inventory
 from wattshed.agent.jobs import podresources, queue
 from wattshed.agent.jobs.cgroup import identify
@@ -145,8 +145,8 @@ def fleet_csv(data):
     """wattshed.agent.fleet: populations, samples and series."""
 
     def both(path):
-        known = sample.read_population(path)
-        sample.read_sample(path, known)
+        known = reading.read_population(path)
+        reading.read_sample(path, known)
 
     _file(data, "fleet.csv", both)
     _file(data, "fleet.csv", recorded)

@@ -286,13 +286,13 @@ class _Reader:
         )
 
     def _claim(self, table: Table) -> Claim:
+        computable = "not_computable" not in table
+        table.only((*_SAID, *(_JUDGED if computable else ()), "not_computable"))
         said = (table.text("text"), table.text("source", self._root.text("source", ""), empty=True))
         article, stated = table.text("article", "", empty=True), _read_stated(table)
-        if "not_computable" in table:
-            table.only((*_SAID, "not_computable"))
+        if not computable:
             why = table.text("not_computable").rstrip(".")
             return Claim(*said, article, stated, Verdict.NOT_COMPUTABLE, f"no model can judge it: {why}.", why)
-        table.only((*_SAID, *_JUDGED, "not_computable"))
         relation = table.text("relation", "about", choices=RELATIONS)
         claimed, tolerance = table.number("claimed"), table.number("tolerance", 0.1, low=0)
         unit, name = table.text("unit"), table.text("computed")
