@@ -14,7 +14,7 @@ from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.demand.chi_square import chi_square
 from wattshed.agent.fleet.demand.grid import Load, on_grid
 from wattshed.agent.fleet.demand.kept import SeriesName
-from wattshed.agent.fleet.demand.measure import coincidence, measure, moving_extremes, moving_mean
+from wattshed.agent.fleet.demand.measure import RunningSums, coincidence, measure, moving_extremes
 from wattshed.agent.fleet.demand.spectrum import analyse, shares, welch
 from wattshed.agent.fleet.demand.transformer import (
     Transformer,
@@ -188,7 +188,7 @@ def test_coincidence_of_independent_and_of_one_synchronous_job():
 def test_moving_windows_are_the_naive_ones(power, k):
     k = min(k, len(power) - 1)
     x = np.array(power)
-    assert moving_mean(x, k).max() == pytest.approx(naive.peak(power, k), rel=1e-9, abs=1e-6)
+    assert RunningSums(x).largest_mean(k) == pytest.approx(naive.peak(power, k), rel=1e-9, abs=1e-6)
     low, high = moving_extremes(x, k)
     assert low.tolist() == [min(power[i : i + k + 1]) for i in range(len(power) - k)]
     assert high.tolist() == [max(power[i : i + k + 1]) for i in range(len(power) - k)]

@@ -13,6 +13,7 @@ from wattshed.agent.fleet.demand import grid
 from wattshed.agent.fleet.demand.grid import Load, on_grid
 from wattshed.agent.fleet.demand.kept import KeptSeries, SeriesName
 from wattshed.agent.fleet.demand.series import LoadRecording
+from wattshed.kernels import threads
 
 SECOND = 1_000_000
 
@@ -151,6 +152,32 @@ def test_how_much_is_held_at_once_changes_no_figure(several, pieces, kind):
     np.testing.assert_allclose(parts.power_w, whole.power_w, rtol=1e-9)
     np.testing.assert_allclose(parts.covered_s, whole.covered_s, atol=1e-9)
     assert parts.largest_w == pytest.approx(whole.largest_w)
+
+
+@pytest.mark.parametrize("in_memory", [0, 1 << 28])
+def test_threads_change_no_figure(monkeypatch, in_memory):
+    """Stretches filled side by side, from memory or from a file, are those of one thread, to the last digit."""
+    random = np.random.default_rng(5)
+    kept = KeptSeries(in_memory)
+    for gpu in range(5):
+        apart = random.integers(900_000, 1_100_000, 2000)
+        apart[random.integers(2000, size=gpu)] = 40 * SECOND
+        for time_us, power in zip(np.split(np.cumsum(apart), 4), random.integers(1, 10**6, (4, 500)), strict=True):
+            kept.add(SeriesName(host=f"n{gpu}", gpu="0"), time_us, power)
+    series = LoadRecording(kept, "gpu", 10_000, {})
+    alone = on_grid(series, unit="host")
+    monkeypatch.setattr(grid, "stretches", lambda n, _: ((low, min(low + 64, n)) for low in range(0, n, 64)))
+    cut = on_grid(series, unit="host")
+    monkeypatch.setattr(threads, "FEW_ROWS", 0)
+    several = on_grid(series, unit="host")
+    for found in (several, cut):
+        np.testing.assert_allclose(found.power_w, alone.power_w, rtol=1e-9)
+    np.testing.assert_array_equal(several.power_w, cut.power_w)
+    np.testing.assert_array_equal(several.known_s, cut.known_s)
+    assert several.largest_w == cut.largest_w
+    for name, power in several.units.items():
+        np.testing.assert_array_equal(power, cut.units[name])
+    kept.close()
 
 
 def test_a_gap_that_the_user_calls_none_is_bridged():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -75,12 +76,14 @@ class Examination:
 
     def of(self, load: Load, fine: Load) -> Figures:
         """Figures of a load; its spectrum is that of the same load in finer steps."""
-        spectrum = analyse(fine.stretch, fine.step_s, meter_window_s=self.meter_window_s)
+        with ThreadPoolExecutor(1, thread_name_prefix="spectrum") as beside:
+            spectrum = beside.submit(analyse, fine.stretch, fine.step_s, meter_window_s=self.meter_window_s)
+            demand = measure(load)
         ageing = None
         if self.transformer is not None:
             begin_h = begin_hour(load.start_us + load.longest[0] * load.step_s * 1e6)
             ageing = age(load.stretch, load.step_s, self.transformer, begin_h=begin_h)
-        return Figures(measure(load), spectrum, ageing)
+        return Figures(demand, spectrum.result(), ageing)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wattshed.agent.errors import InputError, counted
-from wattshed.agent.fleet.demand.held import HeldSeries
+from wattshed.agent.fleet.demand.held import NO_HOLES, HeldSeries
+from wattshed.kernels.threads import each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -67,7 +69,8 @@ class Load:
         """
         if self.known_s is None:
             return self.power_w
-        return np.where(self.known_s >= _MOSTLY * self.step_s, self.power_w, math.nan)
+        mostly = self.known_s >= _MOSTLY * self.step_s
+        return self.power_w if mostly.all() else np.where(mostly, self.power_w, math.nan)
 
     @property
     def stretch(self) -> NDArray[np.float64]:
@@ -78,7 +81,9 @@ class Load:
     @cached_property
     def longest(self) -> tuple[int, int]:
         """Steps from which and to which the longest stretch without a hole reaches."""
-        edges = np.flatnonzero(np.diff(np.concatenate(([1], np.isnan(self.steps_w).astype(np.int8), [1]))))
+        unknown = np.ones(self.steps_w.size + 2, np.bool_)
+        np.isnan(self.steps_w, out=unknown[1:-1])
+        edges = np.flatnonzero(unknown[1:] != unknown[:-1])
         if not edges.size:
             return 0, 0
         starts, ends = edges[::2], edges[1::2]
@@ -89,6 +94,7 @@ class Load:
 MOST_STEPS = 50_000_000
 _CELLS = 1 << 23  # series times steps that are held at once
 _LEAST, _MOST = 1 << 10, 1 << 16  # steps
+_LONG = 1 << 15  # steps of a stretch, from which on threads fill several side by side
 _MOSTLY = 0.5 - 1e-9
 _SLIVER = 1e-6  # of a step: what the last step is longer by, instead of another one
 
@@ -130,28 +136,90 @@ def on_grid(
             f"all series have {counted(max(n, 0), 'step')} of {step / 1e6:g} s in common; "
             f"at least 2 and at most {MOST_STEPS:,} are needed"
         )
-    key = _key(recording, unit)
-    total, known_s = np.zeros(n), np.empty(n)
-    units = {key(name): np.zeros(n) for name in series} if key is not None else {}
-    largest = dict.fromkeys(series, 0.0)
-    for low, high in stretches(n, len(series)):
-        edges = first + np.arange(low, high + 1) * step
-        if high == n:
-            edges[-1] = last
-        cells = _cut(series, edges, longest)
-        known_s[low:high] = cells.known_us / 1e6
-        here, whole = total[low:high], cells.known_us >= _MOSTLY * step
-        for name, held in _there(series, edges, longest):
+    filled = _Filling(series, _Grid(first, last, step, n), longest, _key(recording, unit))
+    cuts = list(stretches(n, len(series)))
+    # Of short stretches more time goes into calls, for which threads wait for each other, than into their arrays.
+    long = cuts[0][1] - cuts[0][0] >= _LONG
+    each(filled.fill, len(cuts), cuts, rows=n * len(series) if long else 0)
+    unknown = filled.known_s <= 0.0
+    if unknown.any():
+        for power in (filled.total, *filled.units.values()):
+            power[unknown] = math.nan
+    return Load(
+        step / 1e6,
+        round(first + step / 2.0),
+        filled.total,
+        recording.kind,
+        tuple(filled.largest.tolist()),
+        filled.units,
+        filled.known_s,
+        sum(held.by_counter for held in series.values()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """``n`` steps from ``first_us``; the last one ends at ``last_us``."""
+
+    first_us: float
+    last_us: float
+    step_us: float
+    n: int
+
+    def edges_us(self, low: int, high: int) -> NDArray[np.float64]:
+        """Edges of some steps, us: float64[high - low + 1]."""
+        edges = self.first_us + np.arange(low, high + 1) * self.step_us
+        if high == self.n:
+            edges[-1] = self.last_us
+        return np.asarray(edges)
+
+
+class _Filling:
+    """Sums of series on a grid, filled stretch by stretch, by several threads.
+
+    Parameters
+    ----------
+    series : mapping of name -> HeldSeries
+    even : _Grid
+    lone_us : float, us
+        For which a reading without another one holds.
+    key : callable, optional
+        Names the unit of a series, if units are kept apart.
+    """
+
+    def __init__(
+        self,
+        series: Mapping[SeriesName, HeldSeries],
+        even: _Grid,
+        lone_us: float,
+        key: Callable[[SeriesName], str] | None,
+    ) -> None:
+        self._series, self._grid, self._lone_us, self._key = series, even, lone_us, key
+        self._lock = threading.Lock()
+        self.total, self.known_s = np.zeros(even.n), np.empty(even.n)
+        self.units = {key(name): np.zeros(even.n) for name in series} if key is not None else {}
+        self.largest = np.zeros(len(series))
+
+    def fill(self, cuts: Sequence[tuple[int, int]], begin: int, end: int) -> None:
+        """Fill the stretches from ``begin`` to ``end``."""
+        for low, high in cuts[begin:end]:
+            self._stretch(low, high)
+
+    def _stretch(self, low: int, high: int) -> None:
+        edges = self._grid.edges_us(low, high)
+        cells = _cut(self._series, edges, self._lone_us)
+        self.known_s[low:high] = cells.known_us / 1e6
+        total, mostly = self.total[low:high], cells.known_us >= _MOSTLY * self._grid.step_us
+        every = bool(mostly.all())
+        largest = np.zeros(len(self._series))
+        for place, name, held in _there(self._series, edges, self._lone_us):
             part = cells.means(held)
-            here += part
-            largest[name] = max(largest[name], float(part[whole].max(initial=0.0)))
-            if key is not None:
-                units[key(name)][low:high] += part
-    for power in (total, *units.values()):
-        power[known_s <= 0.0] = math.nan
-    by_counter = sum(held.by_counter for held in series.values())
-    start_us = round(first + step / 2.0)
-    return Load(step / 1e6, start_us, total, recording.kind, tuple(largest.values()), units, known_s, by_counter)
+            total += part
+            largest[place] = (part if every else part[mostly]).max(initial=0.0)
+            if self._key is not None:
+                self.units[self._key(name)][low:high] += part
+        with self._lock:
+            np.maximum(self.largest, largest, out=self.largest)
 
 
 def _key(recording: LoadRecording, unit: str) -> Callable[[SeriesName], str] | None:
@@ -205,17 +273,17 @@ class _Cells:
 
 def _there(
     series: Mapping[SeriesName, HeldSeries], edges_us: NDArray[np.float64], lone_us: float
-) -> Iterator[tuple[SeriesName, Staircase]]:
-    """Give what is known of each series that is there in a stretch, one after the other."""
+) -> Iterator[tuple[int, SeriesName, Staircase]]:
+    """Give what is known of each series that is there in a stretch, one after the other, and the how many-th it is."""
     begin, end = float(edges_us[0]), float(edges_us[-1])
-    for name, held in series.items():
+    for place, (name, held) in enumerate(series.items()):
         first, last = held.span_us(lone_us)
         if first < end and begin < last:
-            yield name, held.between(begin, end, lone_us)
+            yield place, name, held.between(begin, end, lone_us)
 
 
 def _cut(series: Mapping[SeriesName, HeldSeries], edges_us: NDArray[np.float64], lone_us: float) -> _Cells:
     """Cut the steps of a stretch at the holes of all series."""
     begin, end = float(edges_us[0]), float(edges_us[-1])
     holes = [found for held in series.values() if (found := held.holes(begin, end, lone_us)).size]
-    return _Cells(edges_us, np.concatenate(holes) if holes else np.empty((0, 2)))
+    return _Cells(edges_us, np.concatenate(holes) if holes else NO_HOLES)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 HOLE_PERIODS = 10.0
 """Nothing is known further than so many periods from any reading, where the user does not say otherwise."""
+NO_HOLES = np.empty((0, 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,17 @@ class Staircase:
         begin = int(np.searchsorted(self.edges_us, edges_us[0]))
         same = self.edges_us[begin : begin + edges_us.size]
         if same.size == edges_us.size and (same == edges_us).all():
-            return np.nan_to_num(self.power_w[begin : begin + width.size])
-        joules = np.concatenate(([0.0], np.cumsum(np.nan_to_num(self.power_w) * np.diff(self.edges_us))))
+            return self._power(begin, begin + width.size)
+        joules = np.zeros(self.edges_us.size)
+        np.cumsum(self._power(0, self.power_w.size) * np.diff(self.edges_us), out=joules[1:])
         energy = np.diff(np.interp(edges_us, self.edges_us, joules))
         return np.asarray(energy / np.where(width > 0.0, width, 1.0))
+
+    def _power(self, begin: int, end: int) -> NDArray[np.float64]:
+        """Power from one edge to another, W; 0 where it is unknown."""
+        power = self.power_w[begin:end]
+        unknown = np.isnan(power)
+        return np.where(unknown, 0.0, power) if unknown.any() else power
 
 
 class HeldSeries:
@@ -90,6 +98,10 @@ class HeldSeries:
 
     def holes(self, start_us: float, end_us: float, lone_us: float) -> NDArray[np.float64]:
         """Begin and end of what is unknown in a stretch of time, us: float64[h, 2]."""
+        if not self.by_counter:  # one that began anew shows in its readings only
+            longest_us = self._series.longest_step_us(self.name, math.floor(start_us), math.ceil(end_us))
+            if longest_us <= 2.0 * self._hole_us(lone_us):
+                return NO_HOLES
         time, _, gaps, hole = self._readings(start_us, end_us, lone_us)
         hole = 0.0 if self.by_counter else hole
         return np.column_stack((time[gaps] + hole, time[gaps + 1] - hole))
@@ -99,11 +111,15 @@ class HeldSeries:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], float]:
         """Return times, values, after which of them there is a gap, and how far each may hold at most."""
         time_us, value = self._series.between(self.name, math.floor(start_us), math.ceil(end_us))
-        hole = HOLE_PERIODS * (self.period_us or lone_us) if self._max_gap_s is None else self._max_gap_s * 5e5
+        hole = self._hole_us(lone_us)
         gap = np.diff(time_us) > 2.0 * hole
         if self.by_counter:
             gap |= np.diff(value) < 0.0  # it began anew
         return time_us.astype(np.float64), value, np.flatnonzero(gap), hole
+
+    def _hole_us(self, lone_us: float) -> float:
+        """Return how far from a reading it is still known, us."""
+        return HOLE_PERIODS * (self.period_us or lone_us) if self._max_gap_s is None else self._max_gap_s * 5e5
 
 
 def _read(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -13,12 +17,15 @@ import numpy as np
 from wattshed.agent.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 IN_MEMORY = 1 << 28
 """Bytes of readings that are held; at eight a reading, as of whole milliseconds, those of a CSV of 1 to 3 GB."""
 _UNITS_US = (1000, 1)
 _MOST = np.iinfo(np.uint32).max
+_first_us = attrgetter("first_us")
 _LARGE = Path("/var/tmp")  # noqa: S108 - for large temporary files (FHS); /tmp is memory on many systems
 
 Trace = tuple["NDArray[np.int64]", "NDArray[np.float64]"]
@@ -43,6 +50,8 @@ class _Piece:
     Attributes
     ----------
     first_us, last_us : int, us
+    shortest_us, longest_us : int, us
+        Steps between its times; 0 of a single one.
     size : int
     unit_us : int, us
         Of the times, counted from the first; 0: they are times themselves.
@@ -56,6 +65,8 @@ class _Piece:
 
     first_us: int
     last_us: int
+    shortest_us: int
+    longest_us: int
     size: int
     unit_us: int
     dtypes: tuple[np.dtype[Any], np.dtype[Any]]
@@ -63,12 +74,20 @@ class _Piece:
     place: int = 0
 
     @classmethod
-    def of(cls, time_us: NDArray[np.int64], power_mw: NDArray[np.integer[Any]], *, ordered: bool = True) -> _Piece:
+    def of(cls, time_us: NDArray[np.int64], power_mw: NDArray[np.integer[Any]]) -> _Piece:
         """Copy readings, since a view would keep its whole file open; times into half their bytes where that can be."""
-        first_us, last_us = int(time_us[0]), int(time_us[-1])
+        steps = np.diff(time_us)
+        shortest_us, longest_us = (int(steps.min()), int(steps.max())) if steps.size else (0, 0)
+        ordered = not steps.size or shortest_us > 0
         unit_us, times = _packed(time_us) if ordered else (0, time_us.copy())
         arrays = times, power_mw.copy()
-        return cls(first_us, last_us, time_us.size, unit_us, (times.dtype, power_mw.dtype), arrays)
+        span = int(time_us[0]), int(time_us[-1]), shortest_us, longest_us
+        return cls(*span, time_us.size, unit_us, (times.dtype, power_mw.dtype), arrays)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether its times ascend."""
+        return self.size == 1 or self.shortest_us > 0
 
     @property
     def nbytes(self) -> int:
@@ -112,12 +131,11 @@ class KeptSeries(Mapping[SeriesName, Trace]):
         """
         if not time_us.size:
             return
-        pieces = self._pieces.setdefault(name, [])
-        ordered = bool((time_us[1:] > time_us[:-1]).all())
-        if not ordered or (pieces and time_us[0] <= pieces[-1].last_us):
+        pieces, piece = self._pieces.setdefault(name, []), _Piece.of(time_us, power_mw)
+        if not piece.ordered or (pieces and piece.first_us <= pieces[-1].last_us):
             self._unordered.add(name)
-        pieces.append(_Piece.of(time_us, power_mw, ordered=ordered))
-        self._held += pieces[-1].nbytes
+        pieces.append(piece)
+        self._held += piece.nbytes
         if self._held > self._in_memory:
             self._write_out()
 
@@ -132,8 +150,9 @@ class KeptSeries(Mapping[SeriesName, Trace]):
         doubled = 0
         for name in sorted(self._unordered):
             pieces = self._pieces[name]
-            parts = [self._read(piece) for piece in pieces]
-            time_us, power = (np.concatenate(column) for column in zip(*parts, strict=True))
+            times = [np.empty(piece.size, np.int64) for piece in pieces]
+            powers = [self._read(piece, column) for piece, column in zip(pieces, times, strict=True)]
+            time_us, power = np.concatenate(times), np.concatenate(powers)
             unique, first = np.unique(time_us, return_index=True)
             doubled += time_us.size - unique.size
             self._pieces[name] = [_Piece.of(unique, power[first])]
@@ -164,15 +183,22 @@ class KeptSeries(Mapping[SeriesName, Trace]):
 
     def between(self, name: SeriesName, start_us: int, end_us: int) -> Trace:
         """Return the readings of a time, with the last before it and the first after it."""
-        pieces = self._pieces[name]
-        firsts = [piece.first_us for piece in pieces]
-        # The piece that the start lies in, or behind, has the reading before it.
-        begin = max(int(np.searchsorted(firsts, start_us, "left")) - 1, 0)
-        stop = min(int(np.searchsorted(firsts, end_us, "right")) + 1, len(pieces))
-        time_us, power = self._joined(pieces[begin:stop])
+        time_us, power_w = self._trace(self._around(name, start_us, end_us))
         low = max(int(np.searchsorted(time_us, start_us, "left")) - 1, 0)
         high = min(int(np.searchsorted(time_us, end_us, "right")) + 1, time_us.size)
-        return time_us[low:high], power[low:high] / 1e3
+        return time_us[low:high], power_w[low:high]
+
+    def longest_step_us(self, name: SeriesName, start_us: int, end_us: int) -> int:
+        """Return what no step between the readings that `between` returns is longer than, without reading them."""
+        pieces = self._around(name, start_us, end_us)
+        return max(chain((piece.longest_us for piece in pieces), _joints(pieces)))
+
+    def _around(self, name: SeriesName, start_us: int, end_us: int) -> list[_Piece]:
+        """Return the pieces of a time, with the last reading before it and the first after it."""
+        pieces = self._pieces[name]
+        # The piece that the start lies in, or behind, has the reading before it.
+        begin = max(bisect_left(pieces, start_us, key=_first_us) - 1, 0)
+        return pieces[begin : bisect_right(pieces, end_us, key=_first_us) + 1]
 
     def period_us(self, name: SeriesName, most: int = 1 << 20) -> float | None:
         """Return the median step of a series, us; of more than ``most`` readings that of the medians of its pieces."""
@@ -183,19 +209,23 @@ class KeptSeries(Mapping[SeriesName, Trace]):
         return known[1]
 
     def _median_step(self, pieces: list[_Piece], most: int) -> float | None:
+        steps = {*_joints(pieces)}
+        for piece in pieces:
+            if piece.size > 1:
+                steps |= {piece.shortest_us, piece.longest_us}
+        if len(steps) < 2:
+            return float(steps.pop()) if steps else None
         if sum(piece.size for piece in pieces) <= most:
-            steps = np.diff(self._joined(pieces)[0])
-            return float(np.median(steps)) if steps.size else None
+            return float(np.median(np.diff(self._trace(pieces)[0])))
         several = [piece for piece in pieces if piece.size > 1]
-        medians = np.array([np.median(np.diff(self._read(piece)[0])) for piece in several])
+        medians = np.array([np.median(np.diff(self._trace([piece])[0])) for piece in several])
         order = np.argsort(medians)
         counted = np.cumsum([several[place].size for place in order])
         return float(medians[order[np.searchsorted(counted, counted[-1] / 2)]])
 
     def __getitem__(self, name: SeriesName) -> Trace:
         """Return time_us and power_w of one, whole."""
-        time_us, power = self._joined(self._pieces[name])
-        return time_us, power / 1e3
+        return self._trace(self._pieces[name])
 
     def __iter__(self) -> Iterator[SeriesName]:
         """Iterate over the names, in the order in which they came."""
@@ -205,23 +235,31 @@ class KeptSeries(Mapping[SeriesName, Trace]):
         """Count the series."""
         return len(self._pieces)
 
-    def _joined(self, pieces: list[_Piece]) -> tuple[NDArray[np.int64], NDArray[np.integer[Any]]]:
-        parts = [self._read(piece) for piece in pieces]
-        if len(parts) == 1:
-            return parts[0]
-        return np.concatenate([time for time, _ in parts]), np.concatenate([power for _, power in parts])
+    def _trace(self, pieces: list[_Piece]) -> Trace:
+        """Join pieces."""
+        size = sum(piece.size for piece in pieces)
+        time_us, power_w, at = np.empty(size, np.int64), np.empty(size), 0
+        for piece in pieces:
+            here = slice(at, at + piece.size)
+            np.divide(self._read(piece, time_us[here]), 1e3, out=power_w[here])
+            at += piece.size
+        return time_us, power_w
 
-    def _read(self, piece: _Piece) -> tuple[NDArray[np.int64], NDArray[np.integer[Any]]]:
-        times, power = piece.arrays or self._from_file(piece)
-        time_us: NDArray[np.int64] = times.astype(np.int64)
-        return piece.first_us + time_us * piece.unit_us if piece.unit_us else time_us, power
+    def _read(self, piece: _Piece, time_us: NDArray[np.int64]) -> NDArray[np.integer[Any]]:
+        """Put the times of a piece into an array, and return its powers, mW."""
+        times, power_mw = piece.arrays or self._from_file(piece)
+        np.multiply(times, piece.unit_us or 1, out=time_us, dtype=np.int64)
+        if piece.unit_us:
+            time_us += piece.first_us
+        return power_mw
 
     def _from_file(self, piece: _Piece) -> tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]]]:
         if self._file is None:
             raise ValueError("a piece that is not in memory is in the file")
-        self._file.seek(piece.place)
-        times, power = (np.frombuffer(self._file.read(dtype.itemsize * piece.size), dtype) for dtype in piece.dtypes)
-        return times, power
+        # At its place, not at that of the file: several threads read.
+        read = memoryview(os.pread(self._file.fileno(), piece.nbytes, piece.place))
+        middle = piece.size * piece.dtypes[0].itemsize
+        return np.frombuffer(read[:middle], piece.dtypes[0]), np.frombuffer(read[middle:], piece.dtypes[1])
 
     def _write_out(self) -> None:
         """Write all that is in memory behind what is in the file."""
@@ -244,6 +282,11 @@ class KeptSeries(Mapping[SeriesName, Trace]):
                 f"({error.strerror or error}); set TMPDIR to a folder with room"
             ) from error
         self._held = 0
+
+
+def _joints(pieces: Sequence[_Piece]) -> Iterator[int]:
+    """Return the steps from each piece to the next, us."""
+    return (after.first_us - before.last_us for before, after in pairwise(pieces))
 
 
 def _temporary() -> IO[bytes]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PEAK_WINDOWS_S = {"1s": 1.0, "1m": 60.0, "15m": 900.0}
 RAMP_WINDOWS_S = {"1s": 1.0, "10s": 10.0, "1m": 60.0, "15m": 900.0}
 DURATION_PERCENT = (0, 0.1, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
+_BLOCK = 1 << 14  # steps: what is made of them lies in a core's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +71,15 @@ def measure(load: Load) -> Demand:
     """
     covered = load.covered_s
     known = covered > 0.0
-    power, weight = load.power_w[known], covered[known]
+    power, weight = _those(load.power_w, known), _those(covered, known)
     covered_s = float(weight.sum())
     mean = float(power @ weight) / covered_s
-    steps = load.steps_w[~np.isnan(load.steps_w)]
+    apart = power - mean
+    spread = math.sqrt(float(np.square(apart, out=apart) @ weight) / covered_s)
+    del covered, known, power, weight, apart
+    steps = _those(load.steps_w, ~np.isnan(load.steps_w))
     top = float(steps.max())
+    sums = RunningSums(load.steps_w)
     return Demand(
         load.step_s,
         load.power_w.size * load.step_s,
@@ -82,13 +87,18 @@ def measure(load: Load) -> Demand:
         mean,
         top,
         float(steps.min()),
-        math.sqrt(float(np.square(power - mean) @ weight) / covered_s),
+        spread,
         mean / top if top > 0.0 else 1.0,
-        tuple(peak(load, name, seconds) for name, seconds in PEAK_WINDOWS_S.items()),
+        tuple(peak(load, name, seconds, sums) for name, seconds in PEAK_WINDOWS_S.items()),
         duration_curve(steps),
         coincidence(load),
         tuple(ramp(load, name, seconds) for name, seconds in RAMP_WINDOWS_S.items()),
     )
+
+
+def _those(values: NDArray[np.float64], wanted: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Select values; themselves, not a copy, where all are wanted."""
+    return values if wanted.all() else values[wanted]
 
 
 def steps_in(window_s: float, step_s: float) -> int | None:
@@ -102,28 +112,50 @@ def _blind(window_s: float, step_s: float) -> str:
     return f"readings every {step_s:g} s cannot show what happens within {window_s:g} s"
 
 
-def peak(load: Load, window: str, window_s: float) -> Peak:
-    """Largest mean over ``window_s``."""
+def peak(load: Load, window: str, window_s: float, sums: RunningSums) -> Peak:
+    """Largest mean over ``window_s``; ``sums`` are those of the load's steps."""
     k = steps_in(window_s, load.step_s)
     if k is None:
         return Peak(window, None, _blind(window_s, load.step_s))
-    means = moving_mean(load.steps_w, k)
-    if not means.size or np.isnan(means).all():
-        return Peak(window, None, f"no stretch of {window_s:g} s without a hole")
-    return Peak(window, float(np.nanmax(means)))
+    watts = sums.largest_mean(k)
+    return Peak(window, watts, f"no stretch of {window_s:g} s without a hole" if watts is None else "")
 
 
-def moving_mean(power: NDArray[np.float64], k: int) -> NDArray[np.float64]:
-    """Mean over each ``k`` successive steps: float64[n - k + 1], NaN where one of them is unknown."""
-    if power.size < k:
-        return np.empty(0)
-    unknown = np.isnan(power)
-    # Deviations from the mean are summed, not the power itself: a day's running sum would lose digits.
-    centre = float(np.nanmean(power)) if not unknown.all() else 0.0
-    total = np.concatenate(([0.0], np.cumsum(np.where(unknown, 0.0, power - centre))))
-    holes = np.concatenate(([0], np.cumsum(unknown)))
-    means = centre + (total[k:] - total[:-k]) / k
-    return np.where(holes[k:] > holes[:-k], math.nan, means)
+class RunningSums:
+    """Sums of a load from its begin to each step, which give the mean of any stretch.
+
+    Parameters
+    ----------
+    power : float64[n], W
+        NaN in a hole.
+    """
+
+    def __init__(self, power: NDArray[np.float64]) -> None:
+        unknown = np.isnan(power)
+        holes = bool(unknown.any())
+        known = power.size - int(np.count_nonzero(unknown))
+        # Deviations from the mean are summed, not the power itself: a day's running sum would lose digits.
+        self._centre = float(np.where(unknown, 0.0, power).sum() if holes else power.sum()) / max(known, 1)
+        self._total = np.zeros(power.size + 1)
+        inner = self._total[1:]
+        np.subtract(power, self._centre, out=inner)
+        if holes:
+            inner[unknown] = 0.0
+        np.cumsum(inner, out=inner)
+        self._holes = np.concatenate(([0], np.cumsum(unknown, dtype=np.int32))) if holes else None
+
+    def largest_mean(self, k: int) -> float | None:
+        """Largest mean over ``k`` successive steps, W; None where none of such stretches is known."""
+        largest = -math.inf
+        # Rounding keeps order: the largest sum has the largest mean.
+        for low in range(0, self._total.size - k, _BLOCK):
+            begin, end = slice(low, low + _BLOCK), slice(low + k, low + k + _BLOCK)
+            late = self._total[end]
+            sums = late - self._total[begin][: late.size]
+            if self._holes is not None:
+                sums = sums[self._holes[end] == self._holes[begin][: late.size]]
+            largest = max(largest, float(sums.max(initial=-math.inf)))
+        return None if largest == -math.inf else self._centre + largest / k
 
 
 def duration_curve(power: NDArray[np.float64]) -> dict[float, float]:
@@ -153,16 +185,35 @@ def ramp(load: Load, window: str, window_s: float) -> Ramp:
     if load.stretch.size <= k:
         return Ramp(window, window_s, None, None, None, None, f"no stretch of {window_s:g} s without a hole")
     power = load.steps_w
-    low, high = moving_extremes(power, k)
-    late = power[k:]
-    apart = late - power[:-k]
-    with np.errstate(invalid="ignore"):
-        up, down = late - low, high - late
+    up_w, down_w = _largest_changes(power, k)
+    return Ramp(window, window_s, up_w, down_w, _root_mean_square(power, k), max(up_w, down_w))
+
+
+def _largest_changes(power: NDArray[np.float64], k: int) -> tuple[float, float]:
+    """Largest rise and largest fall between two moments at most ``k`` steps apart; 0 where there is none."""
     # The first k moments have shorter pasts; their changes count as well.
     head = power[: k + 1]
-    rise = [float(np.nanmax(head - np.fmin.accumulate(head))), float(np.nanmax(np.fmax.accumulate(head) - head))]
-    up_w, down_w = max(float(np.nanmax(up)), rise[0], 0.0), max(float(np.nanmax(down)), rise[1], 0.0)
-    return Ramp(window, window_s, up_w, down_w, float(np.sqrt(np.nanmean(apart**2))), max(up_w, down_w))
+    up = np.fmax.reduce(head - np.fmin.accumulate(head), initial=0.0)
+    down = np.fmax.reduce(np.fmax.accumulate(head) - head, initial=0.0)
+    block = max(_BLOCK, 4 * k)
+    for begin in range(0, power.size - k, block):
+        piece = power[begin : begin + block + k]
+        low, high = moving_extremes(piece, k)
+        late = piece[k:]
+        up = np.fmax.reduce(late - low, initial=up)
+        down = np.fmax.reduce(high - late, initial=down)
+    return float(up), float(down)
+
+
+def _root_mean_square(power: NDArray[np.float64], k: int) -> float:
+    """Root mean square of the changes over ``k`` steps of which both ends are known."""
+    square = power[k:] - power[:-k]
+    np.square(square, out=square)
+    unknown = np.isnan(square)
+    pairs = square.size - int(np.count_nonzero(unknown))
+    if pairs < square.size:
+        square[unknown] = 0.0
+    return math.sqrt(float(square.sum()) / pairs)
 
 
 def moving_extremes(power: NDArray[np.float64], k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wattshed.agent.window import Device, Window
 
 
+_Value = TypeVar("_Value", bound=np.generic)
 _TOGETHER = 1 << 21  # readings that wait, to be brought into longer pieces
 _LONG_PIECE = 1 << 11  # readings of each series of a window, with which it need not wait
 
@@ -154,10 +155,12 @@ class _Reading:
         number = np.repeat(np.array([self._number(device, window.host) for device in devices], np.int32), sizes)
         self._rows += power_mw.size
         counter_mj = readings.counter_mj
+        if self._counters is None or counter_mj.max() < 0:
+            counter_mj = counter_mj[:0]  # none was read
         if power_mw.min() < 1 or power_mw.max() > min(device.ceiling_mw for device in devices):
             usable = self._usable(power_mw, devices, sizes)
             number, time_us, power_mw = number[usable], time_us[usable], power_mw[usable]
-            counter_mj = counter_mj[usable]
+            counter_mj = counter_mj[usable] if counter_mj.size else counter_mj
         self._waiting.append((number, time_us, power_mw, counter_mj))
         self._waits += power_mw.size
         if self._waits >= _TOGETHER or len(devices) * _LONG_PIECE <= power_mw.size:
@@ -196,20 +199,24 @@ class _Reading:
         """Put what waits into the series, GPU by GPU."""
         if not self._waits:
             return
-        number, time_us, power_mw, counter_mj = (
-            column[0] if len(column) == 1 else np.concatenate(column) for column in zip(*self._waiting, strict=True)
-        )
+        numbers, times, powers, counters = (list(column) for column in zip(*self._waiting, strict=True))
         self._waiting, self._waits = [], 0
+        read = any(counter.size for counter in counters)
+        counters = (
+            [_filled(counter, power.size) for counter, power in zip(counters, powers, strict=True)] if read else []
+        )
+        number, order = _joined(numbers), None
         if (number[1:] < number[:-1]).any():
             order, offsets = dealt(number, len(self._names))
-            time_us, power_mw, counter_mj = time_us[order], power_mw[order], counter_mj[order]
         else:
             offsets = np.searchsorted(number, np.arange(len(self._names) + 1))
+        # One column after the other, each let go of once it is joined.
+        time_us, power_mw = _joined(times, order), _joined(powers, order)
+        counter_mj = _joined(counters, order) if read else None
         for place in np.flatnonzero(np.diff(offsets)).tolist():
-            mine = slice(int(offsets[place]), int(offsets[place + 1]))
-            self._series.add(self._names[place], time_us[mine], power_mw[mine])
-            name = self._names[place]
-            if self._counters is not None and name not in self._of_modules:
+            mine, name = slice(int(offsets[place]), int(offsets[place + 1])), self._names[place]
+            self._series.add(name, time_us[mine], power_mw[mine])
+            if self._counters is not None and counter_mj is not None and name not in self._of_modules:
                 self._counters.add(
                     name, time_us[mine], power_mw[mine], counter_mj[mine], ceiling_mw=self._ceilings[name]
                 )
@@ -248,6 +255,18 @@ class _Reading:
         if doubted:
             notes = (*notes, f"the energy counter of {doubted} series tells another power than its readings: not used")
         return LoadRecording(series, kind, rows, dict(+rejected), notes, self._kept_counters, counted)
+
+
+def _joined(columns: list[NDArray[_Value]], order: NDArray[np.int64] | None = None) -> NDArray[_Value]:
+    """Join columns, which the list then no longer holds, and bring them into an order."""
+    column = columns[0] if len(columns) == 1 else np.concatenate(columns)
+    columns.clear()
+    return column if order is None else column[order]
+
+
+def _filled(counter_mj: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Return counters of a window; negative ones if none was read in it."""
+    return counter_mj if counter_mj.size else np.full(size, -1, np.int64)
 
 
 def _draws(device: Device) -> bool:

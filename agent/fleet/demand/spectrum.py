@@ -113,7 +113,9 @@ def analyse(power_w: NDArray[np.float64], step_s: float, *, meter_window_s: floa
 def line_powers(power_w: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean square of each line of a stretch, less its mean: float64[n // 2 + 1], W^2; their sum is its variance."""
     transform = np.fft.rfft(power_w - power_w.mean())
-    lines = (transform.real**2 + transform.imag**2) / power_w.size**2
+    lines = np.square(transform.real)
+    lines += np.square(transform.imag)
+    lines /= power_w.size**2
     lines[1 : (power_w.size + 1) // 2] *= 2.0
     lines[0] = 0.0
     return np.asarray(lines)
@@ -160,9 +162,14 @@ def welch(power_w: NDArray[np.float64], step_s: float, length: int) -> tuple[NDA
 def shares(frequency: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
     """Share of each line that lies between two frequencies: float64[k]; a line is as wide as they are apart."""
     width = float(frequency[1])
-    left, right = np.maximum(frequency - width / 2.0, 0.0), frequency + width / 2.0
-    right[-1] = frequency[-1]
-    return np.asarray((np.minimum(right, high) - np.maximum(left, low)).clip(0.0) / (right - left))
+    found = np.zeros(frequency.size)
+    begin, end = np.searchsorted(frequency, (low - width, high + width))  # beyond these they are 0
+    near = frequency[begin:end]
+    left, right = np.maximum(near - width / 2.0, 0.0), near + width / 2.0
+    if end == frequency.size and near.size:
+        right[-1] = frequency[-1]
+    found[begin:end] = (np.minimum(right, high) - np.maximum(left, low)).clip(0.0) / (right - left)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
