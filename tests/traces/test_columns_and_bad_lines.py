@@ -218,6 +218,7 @@ TURNS = ["0", "1"] * 3
         ((["stamp"], "400.00 W", POWERS), TableLayout("1", (), (W("3"),), limit=W("2"))),
         ((["stamp"], "400.00 W", "60.00 W"), TableLayout("1", (), (W("3"),), limit=W("2"))),
         ((["stamp"], ["400.00 W", "250.00 W"] * 3, POWERS), TableLayout("1", (), (W("3"),))),
+        ((["stamp"], "100.00 W", "100.01 W"), TableLayout("1", (), (W("3"),), limit=W("2"))),
         ((["stamp"], "60.00 W", "400.00 W"), TableLayout("1", (), (W("2"),), limit=W("3"))),
         ((["stamp"], TURNS, "00000000:07:00.0", "Tesla T4", POWERS), TableLayout("1", ("3",), (W("5"),), model="4")),
         ((["stamp"], "GPU-11111111-0", "00000000:07:00.0", POWERS), TableLayout("1", ("2",), (W("4"),))),

@@ -28,8 +28,8 @@ def layout_of_rows(rows: Sequence[Sequence[str]]) -> TableLayout | None:
     """Find the columns of a query without header by what stands in them; columns are named 1, 2, ...
 
     nvidia-smi prints watts with two decimals and nothing else so. Of several such columns the one that changes most is
-    power (limits stand still), and where none changes, the lowest; numbers that count up and start again are the
-    index.
+    power (limits stand still), and where none changes, one that is not whole (limits are), or the lowest; numbers that
+    count up and start again are the index.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def layout_of_rows(rows: Sequence[Sequence[str]]) -> TableLayout | None:
     powers = [i for i in where(_WATTS) or where(_HUNDREDTHS) if i not in {date, time}]
     if not powers:
         return None
-    power = max(powers, key=lambda i: (len(set(columns[i])), -_mean(columns[i])))
+    power = max(powers, key=lambda i: (len(set(columns[i])), not _is_whole(columns[i]), -_mean(columns[i])))
     still = [i for i in powers if i != power and _mean(columns[i]) > 0 and 4 * len(set(columns[i])) <= len(rows)]
     named = (where(_UUID) or where(_PCI))[:1]
     if not named:
@@ -59,6 +59,11 @@ def layout_of_rows(rows: Sequence[Sequence[str]]) -> TableLayout | None:
         limit=Quantity(_name(still[0]), "W") if still else None,
         model=_name(words[0]) if words else "",
     )
+
+
+def _is_whole(column: Sequence[str]) -> bool:
+    """Whether a column has whole watts only."""
+    return all(cell.removesuffix(" W").endswith((".00", ",00")) for cell in column)
 
 
 def _name(place: int) -> str:
