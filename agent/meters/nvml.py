@@ -105,7 +105,7 @@ class Nvml:
                 self._library: object = ctypes.CDLL(library)
             except OSError as error:
                 raise NoMeter(
-                    f"no NVML library ({error}); install the NVIDIA driver, or try --meter simulated"
+                    f"no NVML library ({error}); install the NVIDIA driver, or try WATTSHED_METER=simulated"
                 ) from None
         else:
             self._library = library

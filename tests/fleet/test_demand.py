@@ -343,6 +343,8 @@ def test_ambient_temperature_by_the_hour(fleet, files):
     assert found["hot_spot_max_c"] == pytest.approx(13 + rises)
     w.write_text("hour,outdoor_c\n0,5\n2,5\n")
     assert "w.csv:3" in fleet("demand", s, "--transformer", t).err
+    w.write_text("hour,price\n0,5\n")
+    assert "w.csv:1: has no column 'outdoor_c'" in fleet("demand", s, "--transformer", t).err
     w.write_text("hour,outdoor_c\n")
     assert "no hour" in fleet("demand", s, "--transformer", t).err
 

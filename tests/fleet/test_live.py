@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tests.fleet.example_fleet import FLEET
 from tests.fleet.query_server import server, vector
 from wattshed.agent.errors import InputError
+from wattshed.agent.fleet.boundary.hourly import Hours, bill, read_hours
 from wattshed.agent.fleet.boundary.pue import ConstantPue, HourlyPue, LoadPue
 from wattshed.agent.fleet.boundary.ranges import Range
 from wattshed.agent.fleet.estimate.node_model import fit
-from wattshed.agent.fleet.live.hourly import Hours, bill, read_hours
 from wattshed.agent.fleet.live.inventory import read_inventory
 from wattshed.agent.fleet.live.ladder import Draw, climb
 from wattshed.agent.fleet.live.rules import GPUS_RULE, POWER_RULE, Measured, ask, measure_one

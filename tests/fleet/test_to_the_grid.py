@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fleet import naive_fleet as naive
+from wattshed.agent.fleet.boundary.hourly import Hours, bill
 from wattshed.agent.fleet.boundary.pue import ConstantPue, HourlyPue, LoadPue, WeatherPue, overhead
 from wattshed.agent.fleet.boundary.ranges import Range
 from wattshed.agent.fleet.estimate.node_model import NodeModel, assumed, fit
-from wattshed.agent.fleet.live.hourly import Hours, bill
 from wattshed.agent.fleet.live.inventory import Inventory, Site, Stratum
 from wattshed.agent.fleet.live.ladder import Draw, climb
 from wattshed.agent.fleet.live.rules import Measured

@@ -97,7 +97,9 @@ class Senders:
         self._processes.meet(sender.pid)
         process = self._processes.look(sender.pid)
         if process is None:
-            raise UnknownSenderError(f"the agent sees no process {sender.pid}")
+            raise UnknownSenderError(
+                f"the agent sees no process {sender.pid}: it has ended, or the agent's node is simulated"
+            )
         if process.started_us is not None and process.started_us + _TICK_US <= quiet_us:
             return process
         return process if _connected(connection, sender.pid) else None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.tables import read_table
+from wattshed.agent.fleet.boundary.hourly import read_hours
 from wattshed.agent.inputs.toml import Document
 
 if TYPE_CHECKING:
@@ -261,18 +261,18 @@ def read_transformer(path: str | Path) -> Transformer:
 
 
 def read_ambient(path: Path) -> NDArray[np.float64]:
-    """Read ``hour,outdoor_c``, with hours 0, 1, 2, ... in order: float64[h], C. Other columns are left alone.
+    """Read ``outdoor_c`` of an hourly table as those of sites are (:func:`agent.fleet.boundary.hourly.read_hours`).
+
+    Returns
+    -------
+    float64[h], C
 
     Raises
     ------
     InputError
-        If an hour is missing, or a cell is not a temperature.
+        If there is no such column, an hour is missing, or a cell is not a temperature.
     """
-    found: list[float] = []
-    for row in read_table(path, ("hour", "outdoor_c")):
-        if row.count("hour") != len(found):
-            raise row.error("hour", f"expected hour {len(found)}; give one row for each hour, from 0")
-        found.append(row.number("outdoor_c", least=-273.15))
-    if not found:
-        raise InputError("holds no hour; add a row for each hour", str(path), 2)
-    return np.array(found)
+    outdoor_c = read_hours(path).outdoor_c
+    if outdoor_c is None:
+        raise InputError("has no column 'outdoor_c', the temperature of each hour; add it", str(path), 1)
+    return outdoor_c

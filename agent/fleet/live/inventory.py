@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wattshed.agent.fleet.boundary.hourly import Hours, read_hours
 from wattshed.agent.fleet.boundary.pue import ConstantPue, HourlyPue, LoadPue, Pue, WeatherPue
 from wattshed.agent.fleet.boundary.ranges import Range
 from wattshed.agent.fleet.boundary.written import range_in
 from wattshed.agent.fleet.estimate.node_model import NodeModel, assumed, read_node
 from wattshed.agent.fleet.estimate.sample import Population
-from wattshed.agent.fleet.live.hourly import Hours, read_hours
 from wattshed.agent.fleet.live.state_sources import StateSources, sources_of
 from wattshed.agent.fleet.live.states import host_names
 from wattshed.agent.inputs.toml import Document, meant

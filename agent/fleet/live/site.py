@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
+from wattshed.agent.fleet.boundary.hourly import Bill, Hours, bill
 from wattshed.agent.fleet.boundary.ranges import Range
 from wattshed.agent.fleet.boundary.units import shown
 from wattshed.agent.fleet.estimate.estimators import Estimate, StratumEstimate
 from wattshed.agent.fleet.live.draws import draws_of
-from wattshed.agent.fleet.live.hourly import Bill, Hours, bill
 from wattshed.agent.fleet.live.ladder import Power, climb
 from wattshed.agent.fleet.live.responses import ALL, FEWEST, sort_hosts
 from wattshed.agent.fleet.live.states import SORTED
