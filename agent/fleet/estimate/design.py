@@ -113,7 +113,8 @@ class Design:
         pi = 1.0 - self.left
         pairs = (np.outer(pi, pi) - joint) / joint * (totals[:, None] - totals[None, :]) ** 2
         same = self.sample.stratum[:, None] == self.sample.stratum[None, :]
-        return sums(self.sample.stratum, 0.5 * np.where(same, pairs, 0.0).sum(axis=1), self.open.size)
+        found = sums(self.sample.stratum, 0.5 * np.where(same, pairs, 0.0).sum(axis=1), self.open.size)
+        return np.where(found < 0.0, math.nan, found)  # it can come out so, and then says nothing
 
     def _within(self, weighted: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Second-stage variance of each stratum, and degrees of freedom inside the hosts: float64[H] each."""
@@ -236,6 +237,8 @@ def read_joint(path: str | Path, sample: Sample) -> NDArray[np.float64]:
         For a name that is not in the sample, a probability outside (0, 1], a pair that is missing.
     """
     index = {name: i for i, name in enumerate(sample.names)}
+    if len(index) < len(sample.names):
+        raise InputError("cannot tell hosts of one name in two strata apart; give each a name of its own", str(path))
     joint = np.full((len(index), len(index)), math.nan)
     for row in read_table(path, columns := ("host", "other", "pi"), used=columns):
         pair = []

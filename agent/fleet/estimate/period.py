@@ -47,8 +47,11 @@ class Period:
     zone: tzinfo
 
     def day_of(self, hour: int) -> str:
-        """Day of an hour since 1970, by the local calendar."""
-        return datetime.fromtimestamp(hour * HOUR_S, self.zone).date().isoformat()
+        """Day of an hour since 1970, by the local calendar.
+
+        By its end: an hour of a zone that is off by half an hour is kept by the full hour before.
+        """
+        return datetime.fromtimestamp((hour + 1) * HOUR_S - 1, self.zone).date().isoformat()
 
     @property
     def days(self) -> tuple[str, ...]:
@@ -149,11 +152,9 @@ def energy(
     InputError
         If passes are not systematic, or have different steps.
     """
-    step = _step(passes) if "" not in passes else 0
+    step = _step(passes, period) if "" not in passes else 0
     units = passes if step else _by_day(passes[""], period)
     of = step or len(period.days)
-    if len(units) > of:
-        raise InputError(f"{len(units)} passes of every {step} hours: there are only {step} different ones")
     rows = [(i, value) for i, hours in enumerate(units.values()) for value in hours.values()]
     sample = Sample(
         Population((period.name,), np.array([of], np.int64), np.array([float(period.hours)])),
@@ -184,16 +185,16 @@ def _remarks(
     units: Mapping[str, Mapping[int, float]], of: int, period: Period, *, step: int, in_a_row: bool
 ) -> Iterator[str]:
     """Say what keeps the interval from being one, and what it takes for granted."""
-    unit = "pass" if step else "day"
+    unit, units_said = ("pass", "passes") if step else ("day", "days")
     more = "passes from other random starts" if step else "days drawn at random"
     if in_a_row:
         yield f"{len(units)} days in a row are one piece of the period: no interval can be given; measure {more}"
     elif len(units) == 1 < of:
         yield f"one {unit} gives no interval; measure {more}"
     elif len(units) < of:
-        yield f"the interval takes the {unit}s to be drawn at random from the {of} of the period"
+        yield f"the interval takes the {units_said} to be drawn at random from the {of} of the period"
         if len(units) < FEWEST:
-            yield f"two {unit}s give a very wide interval; measure {more}"
+            yield f"two {units_said} give a very wide interval; measure {more}"
     if not step:
         whole = Counter(period.day_of(period.start_h + h) for h in range(period.hours))
         missing = sum(whole[day] - len(hours) for day, hours in units.items())
@@ -201,8 +202,8 @@ def _remarks(
             yield f"{missing} hours of the measured days are missing: the others stand for them"
 
 
-def _step(passes: dict[str, dict[int, float]]) -> int:
-    """Hours between those of a pass, which all passes share."""
+def _step(passes: dict[str, dict[int, float]], period: Period) -> int:
+    """Hours between those of a pass, which all passes share; each is whole, and none is there twice."""
     steps: Counter[int] = Counter()
     for name, hours in passes.items():
         own = {int(gap) for gap in np.diff(sorted(hours))}
@@ -211,7 +212,19 @@ def _step(passes: dict[str, dict[int, float]]) -> int:
         steps.update(own)
     if len(steps) != 1:
         raise InputError("passes need one step that all of them share, such as every 45th hour")
-    return next(iter(steps))
+    step = next(iter(steps))
+    starts: dict[int, str] = {}
+    for name, hours in passes.items():
+        start = (min(hours) - period.start_h) % step
+        whole = len(range(start, period.hours, step))
+        if len(hours) < whole:
+            raise InputError(
+                f"pass {name!r} has {len(hours)} of its {whole} hours: a pass goes through the whole of {period.name}; "
+                "leave out the column pass if whole days were measured"
+            )
+        if (other := starts.setdefault(start, name)) != name:
+            raise InputError(f"passes {other!r} and {name!r} are the same hours; give each once")
+    return step
 
 
 def _by_day(hours: dict[int, float], period: Period) -> dict[str, dict[int, float]]:
