@@ -204,6 +204,7 @@ def test_budgets_are_each_users_own():
     budgets = Budgets(CallLimits(connections=3, of_a_user=2, packets_per_s=10))
     assert [budgets.connect(1) for _ in range(3)] == ["", "", "connections_of_a_user"]
     assert [budgets.connect(2), budgets.connect(3)] == ["", "connections"]
+    assert budgets.connect(1) == "connections_of_a_user", "nobody else's is closed to make room for them"
     budgets.disconnect(1)
     assert budgets.connect(3) == ""
     assert [budgets.spend(1, 0.0) for _ in range(11)] == [True] * 10 + [False]

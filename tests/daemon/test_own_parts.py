@@ -95,3 +95,34 @@ def test_a_user_has_so_many_callers_and_those_that_ended_are_forgotten():
     for i in range(20):
         parts.see(plain_window(i), [])
     assert parts.follow(process(9), OWNER, 0)
+
+
+def test_an_owner_that_comes_back_is_divided_from_when_it_came_back():
+    """What it used before it paused was others', long ago; its account goes on."""
+    parts, line, one = OwnParts(Started()), Line(dynamic_hnj=10**15), plain_window(0)
+    parts.book(accounts(line, one.start_us, one.devices[0]), one.start_us)
+    assert parts.follow(process(FIRST), OWNER, 0)
+    for i in range(40):
+        window = plain_window(i)
+        if i == 39:
+            parts.see(window, [ProcessUse(process(FIRST), GPU.gpu, OWNER, S, S)])
+            line.dynamic_hnj += 1000
+        books = accounts(line, window.end_us, window.devices[0])
+        books.ledger.jobs[OWNER.key].end_us = window.end_us if i == 39 else one.start_us
+        told = parts.book(books, window.end_us)
+    assert told[process(FIRST).key][1][GPU].energy_hnj == 1000
+
+
+def test_the_first_energy_of_an_owner_is_divided_by_what_its_processes_did():
+    """Although energy is known until the middle of a window only."""
+    parts, line, one = OwnParts(Started()), Line(), plain_window(0)
+    length_us = one.end_us - one.start_us
+    nothing = accounts(line, one.start_us + length_us // 4, one.devices[0])
+    nothing.ledger.jobs.clear()
+    parts.book(nothing, one.start_us)
+    for pid in (FIRST, SECOND):
+        assert parts.follow(process(pid), OWNER, 0)
+    parts.see(one, [ProcessUse(process(pid), GPU.gpu, OWNER, S, sm) for pid, sm in ((FIRST, 9000), (SECOND, 1000))])
+    line.dynamic_hnj = 1000
+    told = parts.book(accounts(line, one.start_us + length_us // 2, one.devices[0]), one.end_us)
+    assert [told[process(pid).key][1][GPU].energy_hnj for pid in (FIRST, SECOND)] == [900, 100]

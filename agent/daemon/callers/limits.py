@@ -67,10 +67,10 @@ class Budgets:
 
     def connect(self, uid: int) -> str:
         """Count one connection more; returns why there is no place for it, or nothing."""
+        if self._open.get(uid, 0) >= self._limits.of_a_user:  # first: for them nobody else's is closed to make room
+            return "connections_of_a_user"
         if sum(self._open.values()) >= self._limits.connections:
             return "connections"
-        if self._open.get(uid, 0) >= self._limits.of_a_user:
-            return "connections_of_a_user"
         self._open[uid] = self._open.get(uid, 0) + 1
         return ""
 

@@ -36,7 +36,6 @@ MOST_FOLLOWED, MOST_OF_A_USER = 1024, 128
 KEPT_WINDOWS = 128
 LOOKED = 16
 """Of so many callers it is looked in each window whether they live."""
-ENDED_US = 10_000_000
 MOST_STARTED = 10_000
 """Processes on GPUs of which it is remembered who started them."""
 WHOLE = 1_000_000
@@ -109,6 +108,7 @@ class OwnParts:
         self._started: dict[CallerKey, frozenset[Lineage]] = {}  # who started the processes on GPUs
         self._windows: deque[_WindowUses] = deque(maxlen=KEPT_WINDOWS)
         self._booked: dict[tuple[JobKey, GpuKey], _Booked] | None = None  # what was booked before this agent began
+        self._known_us: Mapping[GpuKey, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self._followed)
@@ -161,18 +161,16 @@ class OwnParts:
         known_us, last = accounts.known_us(now_us), self._booked
         booked: dict[tuple[JobKey, GpuKey], _Booked] = {}
         for job in accounts.ledger.jobs.values():
-            if job.end_us < now_us - ENDED_US:
-                continue
             for gpu, line in job.lines.items():
                 before = None if last is None else last.get((job.key, gpu))
                 now = _Booked.of(line, known_us.get(gpu, 0))
                 if before is not None and now.known_us <= before.known_us:
                     now = before
                 elif self._followed and last is not None:
-                    since = before or _Booked(now.known_us, 0, 0, 0)
+                    since = before or _Booked(self._known_us.get(gpu, now.known_us), 0, 0, 0)
                     self._divide(job.key, gpu, accounts.gpus[gpu], since, now)
                 booked[job.key, gpu] = now
-        self._booked = booked
+        self._booked, self._known_us = booked, known_us
         if not self._followed:
             self._windows.clear()
         return {key: (one.since_us, one.parts) for key, one in self._followed.items()}

@@ -105,13 +105,15 @@ class CallersServer:
             ready = self._poll.poll(self._pause_s())
             # What is read now was not there when this began to wait, or came while the last round was answered.
             self._quiet_us, asleep_us = asleep_us, self._clock()
-            for descriptor, _ in ready:
+            for descriptor, events in ready:
                 if descriptor == self._wake:
                     return
                 if descriptor == self._listener.fileno():
                     self._accept()
-                elif descriptor in self._resting:  # it hung up: else there is no word of it
-                    self._drop(descriptor)
+                elif descriptor in self._resting:
+                    # What came before it was put to rest, in this round, is read when it has rested.
+                    if events & (select.EPOLLHUP | select.EPOLLERR):
+                        self._drop(descriptor)
                 elif descriptor in self._connections:
                     self._hear(descriptor)
             self._listen_again()
