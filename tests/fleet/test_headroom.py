@@ -198,3 +198,9 @@ def test_tables_of_jobs(fleet, trace, files):
     gpu = files(g_csv="time,gpu,power\n0,0,300\n1,0,310\n2,0,300\n3,0,320\n")
     found = fleet("headroom", gpu, "--feed", "1MW", "--window", "1s", "--node", typo)
     assert f"{typo}:3:1: node.slop: unknown key; did you mean node.slope?" in found.err
+
+
+def test_a_fleet_smaller_than_one_job_has_peaks():
+    """A feed may carry fewer hosts than a job has: they are all of one job."""
+    powers = np.array([[100.0, 300.0, 200.0, 150.0]])
+    assert phase_fleet_peaks(powers, 5, 64, 3).tolist() == pytest.approx([1500.0] * 3)

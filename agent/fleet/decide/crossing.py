@@ -219,7 +219,7 @@ def phase_fleet_peaks(
 ) -> NDArray[np.float64]:
     """Peaks of fleets whose jobs replay a kind from a phase of their own: float64[replicates], W, exact by FFT."""
     whole, rest = divmod(hosts, job_hosts)
-    parts = [(job_hosts, Fleets(powers_w, whole, seed))]
+    parts = [(job_hosts, Fleets(powers_w, whole, seed))] if whole else []
     if rest:
         parts.append((rest, Fleets(powers_w, 1, seed + replicates)))
     return np.array(

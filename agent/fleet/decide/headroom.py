@@ -174,6 +174,8 @@ def _check(args: argparse.Namespace, hosts: HostPowers, first: Carried, asked: F
         return None
     job = max(1, round(asked.job_hosts))
     fleet = most_hosts(first.swing, job, asked.feed_w, asked.exceed, hosts.span_s)
+    if not fleet:
+        return None
     kinds = circular_means(_kinds(args, hosts.powers()), max(1, round(dict(args.window)[first.window] / hosts.step_s)))
     replicates = int(np.clip(_CHECKED_CELLS // kinds.size, 100, 1000))
     peaks = phase_fleet_peaks(kinds, fleet, job, replicates, args.seed)
