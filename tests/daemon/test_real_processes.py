@@ -38,7 +38,13 @@ gpus = [1]
 pid_file = "{folder}/b.pid"
 load = [[600, 300, 60]]
 """
-WORKER = 'echo $$ > "$1.new"; mv "$1.new" "$1"; exec sleep "$2"'
+WORKER = """
+echo $$ > "$1.new"
+until [ -e "$2" ]; do sleep 0.01; done
+mv "$1.new" "$1"
+exec sleep "$3"
+"""
+"""Takes its GPU at a sign: a board draws what the file says, whoever of the two is there."""
 
 
 @contextmanager
@@ -136,15 +142,18 @@ def test_a_server_is_found_by_its_port_and_counted_over_its_restart(agent, job_c
 def test_commands_on_one_gpu_are_told_their_own_joules(agent):
     command = [sys.executable, "-m", "wattshed", "measure", "--json", "--", "sh", "-c", WORKER, "sh"]
     environ = {**os.environ, "WATTSHED_SOCKET": str(agent.folder / "agent.sock")}
+    pids, sign, seconds = [agent.folder / f"{name}.pid" for name in "ab"], agent.folder / "sign", 3.0
     with undisturbed():
         runs = [
-            subprocess.Popen([*command, str(agent.folder / f"{name}.pid"), "2"], env=environ, stderr=subprocess.PIPE)
-            for name in "ab"
+            subprocess.Popen([*command, str(pid), str(sign), str(seconds)], env=environ, stderr=subprocess.PIPE)
+            for pid in pids
         ]
+        agent.wait(lambda: all(pid.with_name(f"{pid.name}.new").exists() for pid in pids))
+        sign.touch()
         a, b = (json.loads(run.communicate(timeout=60)[1]) for run in runs)
         assert {a["scope"], b["scope"]} == {"process"}, (a, b)
         for one, watts in ((a, 100), (b, 300)):
-            assert one["joules"] == pytest.approx((watts + IDLE_W / 2) * one["seconds"], abs=2 * one["sigma_j"])
+            assert one["joules"] == pytest.approx((watts + IDLE_W / 2) * seconds, abs=2 * one["sigma_j"])
         assert b["joules"] > 1.5 * a["joules"] > 0
 
 

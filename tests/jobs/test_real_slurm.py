@@ -139,6 +139,7 @@ def test_held_without_any_process_on_the_gpu(cluster, slurm):
     _, usage = JobResolver(Processes(Path("/proc"), now), slurm).resolve([], DEVICES, end - 1000, end)
     assert usage.live.tolist() == [0, 0]
     assert usage.share_ppm.tolist() == [1_000_000, 1_000_000]
+    wait_for(lambda: len(cluster.pids(job)) >= 2)  # a job that is only starting is killed after KillWait, 30 s
     cluster.call("scancel", str(job))
     wait_for(lambda: not slurm.reservations(DEVICES, now(), now() + 1))
 
