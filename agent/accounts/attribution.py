@@ -28,6 +28,8 @@ from wattshed.agent.accounts.power_books import PowerBooks
 from wattshed.agent.accounts.restart import go_on
 from wattshed.agent.accounts.runs import WindowRun
 from wattshed.agent.accounts.splitting import enter_split
+from wattshed.agent.accounts.watts import HostWatts, ends_of_slots
+from wattshed.agent.cutting import cut
 from wattshed.agent.inputs.boards import likely_limit_mw
 from wattshed.kernels.billing.layout import GpuState
 from wattshed.kernels.billing.power_runs import book_runs
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.host import GpuBooks
     from wattshed.agent.accounts.ledger import JobAccount
     from wattshed.agent.accounts.runs import Whose
+    from wattshed.agent.accounts.watts import SplitRule
     from wattshed.agent.window import Device, Event, Readings, Window, WindowBatch
     from wattshed.kernels.billing.layout import EnergyIntervals
     from wattshed.kernels.billing.power_runs import BookPowers
@@ -61,6 +64,9 @@ class Accounts:
         Also keep moving peaks and ramps, which only a running agent publishes.
     book_powers : BookPowers
         What books runs of power readings and nothing else.
+    split : SplitRule, optional
+        How a shared GPU's energy is split; then watts of jobs are learned. By default all jobs draw the same per
+        activity, and nothing is learned.
     """
 
     def __init__(
@@ -70,11 +76,13 @@ class Accounts:
         ledger: Ledger | None = None,
         live: bool = False,
         book_powers: BookPowers = book_runs,
+        split: SplitRule | None = None,
     ) -> None:
         self.max_gap_us = max_gap_us
         self.ledger = ledger or Ledger()
         self.gpus: dict[GpuKey, GpuAccount] = {}
         self.live = live
+        self.split = split
         self.since_us: int | None = None  # start of the first window of these accounts, before any restart
         self._hosts: dict[str, HostAccounts] = {}
         self._names = FormerNames()
@@ -82,10 +90,17 @@ class Accounts:
 
     def add(self, window: Window) -> None:
         """Attribute one window. Windows of one host come in order; hosts may be mixed."""
+        slots = () if self.split is None else ends_of_slots(window)
+        for part in cut(window, slots):
+            self._add(part)
+
+    def _add(self, window: Window) -> None:
         host = self._enter(window.host, window.devices, window.start_us)
         # What was, or still is, said of a job under its former name; what is booked stays.
         found = self._names.learn(window, self.ledger.jobs.values())
         host.waiting = host.waiting.renamed(found)
+        if host.watts is not None:
+            host.watts.renamed(found)
         host.holding.renamed(found, self._names.now)
         window = self._names.applied(window)
         for event in window.events:
@@ -95,6 +110,9 @@ class Accounts:
         enter_time(self.ledger, new, host.keys)
         self.ledger.work.take(window.work, self.ledger.jobs, found)
         rows = waiting.followed_by(new)
+        if host.watts is not None:
+            host.watts.see(window, new)
+            rows = host.watts.cut(rows) if host.watts.rule.learned else rows
         before = silence.untold(host.state)
         readings = self._without_modules(window.readings.with_room(len(host.keys)), host, rows)
         if (
@@ -117,6 +135,8 @@ class Accounts:
         if self.live:
             follow_moving(window.readings, self._here(host), host.limits)
         host.wait(rows, window.end_us)
+        if host.watts is not None:
+            host.watts.close(host.known_us(window.end_us))
         if self.ledger.work:
             self.ledger.work.settle(self.ledger.jobs, self.known_us(window.end_us), window.end_us)
         self._follow_silence(host, before, window.end_us)
@@ -272,7 +292,7 @@ class Accounts:
 
     def restore(self, host: str, books: Iterable[GpuBooks]) -> None:
         """Take over one host's accounts from before a restart, as `books_of` returned them."""
-        mine = self._hosts[host] = HostAccounts()
+        mine = self._hosts[host] = HostAccounts(watts=self._watts())
         for one in books:
             key = _key(one.account.device)
             self.gpus[key] = one.account
@@ -283,7 +303,7 @@ class Accounts:
         if self.since_us is None:
             self.since_us = start_us
         if name not in self._hosts:
-            self._hosts[name] = HostAccounts()
+            self._hosts[name] = HostAccounts(watts=self._watts())
         host = self._hosts[name]
         if host.devices is devices and len(host.limits.ceiling_mw) == len(host.keys):
             return host
@@ -306,7 +326,12 @@ class Accounts:
                 silence.begin(self.gpus[key], start_us)
         host.devices = devices
         host.limits = DeviceLimits.of(tuple(self.gpus[key].device for key in host.keys), self.max_gap_us)
+        if host.watts is not None:
+            host.watts.meet([self.gpus[key].device for key in host.keys])
         return host
+
+    def _watts(self) -> HostWatts | None:
+        return None if self.split is None else HostWatts(self.split)
 
     def _book(self, host: HostAccounts, intervals: EnergyIntervals, rows: PendingUsage) -> None:
         """Split the intervals among the rows and enter the result; holes wait for what comes after them."""
@@ -333,6 +358,8 @@ class Accounts:
             account.up = event.kind == "back"
         elif event.kind == "xid" and 0 <= event.gpu < len(host.keys) and event.detail.isdecimal():
             self.gpus[host.keys[event.gpu]].hear_xid(int(event.detail))
+        elif event.kind == "driver-reload" and host.watts is not None and 0 <= event.gpu < len(host.keys):
+            host.watts.forget(event.gpu)
         elif event.kind == "restart":
             self._give_up_late(host)
             self.ledger.resume(window.start_us)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.hole import Hole
     from wattshed.agent.accounts.late_holes import LateHole
     from wattshed.agent.accounts.ledger import GpuKey
+    from wattshed.agent.accounts.watts import HostWatts
     from wattshed.agent.window import Device
 
 
@@ -59,6 +60,8 @@ class HostAccounts:
     holding : Holding
     late : LateHoles
         Booked, and not split yet.
+    watts : HostWatts or None
+        What each job draws, if that is learned.
     end_us : int, us
         Of the last window.
     """
@@ -71,6 +74,7 @@ class HostAccounts:
     activity_share: ActivityShare = field(default_factory=ActivityShare)
     holding: Holding = field(default_factory=Holding)
     late: LateHoles = field(default_factory=LateHoles)
+    watts: HostWatts | None = None
     end_us: int = 0
 
     @property
@@ -122,6 +126,8 @@ class HostAccounts:
         self.waiting = self.waiting.moved(moved)
         self.holding.moved(moved)
         self.activity_share.moved(moved)
+        if self.watts is not None:
+            self.watts.arrange(moved, len(keys))
         self.keys, self.state = keys, state
 
     def wait(self, rows: PendingUsage, now_us: int) -> None:

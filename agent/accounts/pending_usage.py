@@ -201,6 +201,10 @@ class PendingUsage:
             self.activity_ppm[which], self.busy_ppm[which], self.share_ppm[which], self.live[which],
         )  # fmt: skip
 
+    def at(self, start_us: NDArray[np.int64], end_us: NDArray[np.int64]) -> PendingUsage:
+        """Return the rows with other times."""
+        return replace(self, start_us=start_us, end_us=end_us)
+
     def followed_by(self, later: PendingUsage) -> PendingUsage:
         """Join with later rows, in the split's order."""
         return PendingUsage.all_of([self, later])

@@ -1,0 +1,359 @@
+"""What each job of a host draws at full activity, as it is learned from window to window; see `kernels.billing.watts`.
+
+The state is the accounts' own: it is fed by what they book, in the order in which they book it, so that a replay learns
+what the live agent learned. Energy of a slot is split by what was known two slots before, or, where it is booked
+later than that, by the newest that is known: nothing is revised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from wattshed.kernels.billing import watts as kernel
+from wattshed.kernels.billing.learned_doubt import doubt
+from wattshed.kernels.billing.shares import BY_ACTIVITY, LEARNED
+from wattshed.kernels.billing.slots import RING, SLOT_US, Slots, book, see
+from wattshed.kernels.billing.usage import COMMON
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from wattshed.agent.accounts.pending_usage import PendingUsage
+    from wattshed.agent.window import Device, JobKey, Window
+    from wattshed.kernels.billing.layout import EnergyIntervals
+    from wattshed.kernels.billing.split import Split
+
+MOST_JOBS = 32
+"""Of whom watts are learned on one GPU; of further ones the common line is used."""
+KEPT_US = 3_600_000_000
+"""How long a job that is not seen any more keeps its place."""
+UNKNOWN_PRIOR_W = 250.0
+NEAR_LIMIT = 0.97
+HELD_BACK = 0.02
+"""Part of a window for which a board was at its power limit, above which its watts teach nothing."""
+FEATURES = kernel.FEATURES
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRule:
+    """By what watts per activity a shared GPU's dynamic energy is split.
+
+    Attributes
+    ----------
+    learned : bool
+        By those that were learned of each job; else all draw the same, and what is learned is only shown.
+    bound : float
+        A job's weight per activity is within 1/bound..bound of the common line's.
+    spread : float
+        One sigma of watts per activity between jobs of whom nothing is known, relative.
+    remember_us : int, us
+        Of a job that is not seen, a delta falls to 1/e in so long.
+    """
+
+    learned: bool = False
+    bound: float = 2.0
+    spread: float = 0.6
+    remember_us: int = 1_800_000_000
+
+
+class JobWatts(NamedTuple):
+    """What one job draws on one GPU at full activity above idle, W, and one sigma of that."""
+
+    job: JobKey
+    gpu: int
+    watts: float
+    sigma: float
+
+
+class Told(NamedTuple):
+    """What is known of usage rows when their energy is split.
+
+    Attributes
+    ----------
+    place : int64[m]
+        Of the owner among the GPU's; -1: it has none.
+    which : int64[m]
+        Which of the two states that are kept counts for the row.
+    cut, bare : int64[m], 1024ths
+        Weight per activity within the bound, and as estimated.
+    """
+
+    place: NDArray[np.int64]
+    which: NDArray[np.int64]
+    cut: NDArray[np.int64]
+    bare: NDArray[np.int64]
+
+
+def ends_of_slots(window: Window) -> Sequence[int]:
+    """Return where a window that is longer than a slot is cut (us), so that each is learned from before the next."""
+    if window.end_us - window.start_us <= SLOT_US:
+        return ()
+    return range((window.start_us // SLOT_US + 1) * SLOT_US, window.end_us, SLOT_US)
+
+
+class HostWatts:
+    """What is learned on one host's GPUs.
+
+    Parameters
+    ----------
+    rule : SplitRule
+    """
+
+    def __init__(self, rule: SplitRule) -> None:
+        self.rule = rule
+        self._kept = max(1.0 - SLOT_US / rule.remember_us, 0.0)
+        self._jobs: list[dict[JobKey, int]] = []  # place by job, of each GPU
+        self._seen_us: list[dict[JobKey, int]] = []
+        self._idle_mw: list[int] = []
+        self._held_s: list[float] = []
+        self._slots = _no_slots(0, FEATURES)
+        self._beliefs = _no_beliefs(0, FEATURES)
+        self._weights = _no_weights(0, FEATURES)
+        self.uses = np.zeros((0, len(kernel.USES)), np.int64)
+
+    def arrange(self, moved: Mapping[int, int], count: int) -> None:
+        """Renumber the GPUs by ``moved`` (old to new), of which there are ``count`` now."""
+        old = [-1] * count
+        for before, now in moved.items():
+            if before < len(self._jobs):
+                old[now] = before
+        fresh, at = HostWatts(self.rule), np.array(old, np.int64)
+        fresh._make_room(count, self._places)
+        there = at >= 0
+        for mine, theirs in zip(self._arrays(), fresh._arrays(), strict=True):
+            theirs[there] = mine[at[there]]
+        for now, before in enumerate(old):
+            if before >= 0:
+                fresh._jobs[now], fresh._seen_us[now] = self._jobs[before], self._seen_us[before]
+                fresh._idle_mw[now], fresh._held_s[now] = self._idle_mw[before], self._held_s[before]
+        self.__dict__.update(fresh.__dict__)
+
+    def meet(self, devices: Sequence[Device]) -> None:
+        """Take note of the GPUs that are here: what is believed before anything is known depends on their limits."""
+        self._make_room(len(devices), self._places)
+        for gpu, device in enumerate(devices):
+            idle_mw = max(device.idle_mw, 0)
+            if self._idle_mw[gpu] == idle_mw:
+                continue
+            prior_w = (device.limit_mw - idle_mw) / 2e3 if device.limit_mw > idle_mw else UNKNOWN_PRIOR_W
+            if self._idle_mw[gpu] < 0:
+                self._beliefs.prior_w[gpu] = self._beliefs.mean[gpu, 0] = prior_w
+            self._beliefs.covariance[gpu, 0, 0] = prior_w * prior_w  # dynamic power begins elsewhere now
+            self._idle_mw[gpu] = idle_mw
+
+    def forget(self, gpu: int) -> None:
+        """Begin anew with a GPU: its driver was reloaded, or it was divided anew."""
+        self._jobs[gpu], self._seen_us[gpu], idle_mw = {}, {}, self._idle_mw[gpu]
+        for column in (self._beliefs.mean, self._beliefs.covariance, self._beliefs.before):
+            column[gpu] = 0
+        self._beliefs.inflation[gpu] = 1.0
+        self._weights.slot[gpu], self._weights.cut[gpu], self._weights.bare[gpu] = -1, COMMON, COMMON
+        self._slots.number[gpu] = -1
+        prior_w = float(self._beliefs.prior_w[gpu])
+        self._beliefs.mean[gpu, 0], self._beliefs.covariance[gpu, 0, 0] = prior_w, prior_w * prior_w
+        self._idle_mw[gpu] = idle_mw
+
+    def see(self, window: Window, rows: PendingUsage) -> None:
+        """Take note of a window's usage."""
+        limited = self._limited(window)
+        live = np.flatnonzero(rows.live > 0)
+        if not len(live):
+            return
+        rows = rows.keep(live[np.argsort(rows.gpu[live], kind="stable")])
+        place = self._placed(rows, window.end_us)
+        see(
+            rows.gpu, place, rows.start_us, rows.end_us, self._rates(window, rows), np.zeros((2, len(live)), np.int64),
+            limited, max(window.end_us - window.start_us, 1), *self._slots,
+        )  # fmt: skip
+
+    def cut(self, rows: PendingUsage) -> PendingUsage:
+        """Cut rows where slots end, so that each has one weight."""
+        first, last = rows.start_us // SLOT_US, (rows.end_us - 1) // SLOT_US
+        if not (last > first).any():
+            return rows
+        times = np.maximum(last - first, 0) + 1
+        at = np.repeat(np.arange(len(rows.gpu)), times)
+        nth = np.arange(len(at)) - np.repeat(np.cumsum(times) - times, times)
+        begin = np.maximum(rows.start_us[at], (first[at] + nth) * SLOT_US)
+        end = np.minimum(rows.end_us[at], (first[at] + nth + 1) * SLOT_US)
+        return rows.keep(at).at(np.where(nth == 0, rows.start_us[at], begin), end)
+
+    def told(self, rows: PendingUsage) -> Told:
+        """Return by what weights these rows' energy is split."""
+        place = np.array(
+            [
+                self._jobs[gpu].get(rows.owners[owner].key, -1) if gpu < len(self._jobs) else -1
+                for gpu, owner in zip(rows.gpu.tolist(), rows.owner.tolist(), strict=True)
+            ],
+            np.int64,
+        )
+        if not len(place):
+            return Told(place, place, place, place)
+        which = (self._weights.slot[rows.gpu, 1] == rows.start_us // SLOT_US - 2).astype(np.int64)
+        cut, bare = (
+            np.where(place < 0, COMMON, column[rows.gpu, which, place])
+            for column in (self._weights.cut, self._weights.bare)
+        )
+        return Told(place, which, cut, bare)
+
+    def book(self, rows: PendingUsage, parts: Split, intervals: EnergyIntervals, told: Told | None) -> None:
+        """Take note of what rows got; where they got it by learned weights (``told``), write down one sigma of that."""
+        holes = np.flatnonzero(intervals.hole)
+        of = np.searchsorted(intervals.starts, holes, "right") - 1
+        real = holes < (intervals.starts + intervals.counts)[of] if len(holes) else np.empty(0, bool)
+        book(
+            rows.gpu, rows.start_us, rows.end_us, parts.dynamic_hnj,
+            of[real].astype(np.int64), intervals.t0_us[holes[real]], intervals.t1_us[holes[real]],
+            parts.unattributed_hnj, *self._slots,
+        )  # fmt: skip
+        if told is None or not len(rows.gpu):
+            return
+        shared = (parts.method & BY_ACTIVITY) != 0
+        sigma = np.zeros(len(rows.gpu), np.int64)
+        doubt(
+            rows.gpu, told.place, told.which, rows.start_us, rows.end_us, parts.dynamic_hnj, parts.method,
+            rows.activity_ppm, told.cut, told.bare, self._weights.unlike, self.rule.spread, sigma,
+            np.empty(len(sigma)),
+        )  # fmt: skip
+        parts.unlike_hnj[shared] = 0
+        parts.guessed_hnj[shared] += sigma[shared]
+        parts.method[shared] ^= BY_ACTIVITY | LEARNED
+
+    def close(self, known_us: NDArray[np.int64]) -> None:
+        """Learn from every slot that ends before the energy of a GPU is known until (``known_us``, us)."""
+        if not len(self._jobs):
+            return
+        kernel.close(
+            known_us[: len(self._jobs)].astype(np.int64), self._kept, self.rule.spread, self.rule.bound, *self._slots,
+            *self._beliefs, *self._weights, self.uses, np.empty((2, FEATURES + self._places)),
+        )  # fmt: skip
+
+    def jobs(self) -> Iterator[JobWatts]:
+        """Return what is believed of each job, W."""
+        mean, covariance = self._beliefs.mean, self._beliefs.covariance
+        for gpu, jobs in enumerate(self._jobs):
+            for job, place in jobs.items():
+                variance = covariance[gpu, 0, 0] + 2 * covariance[gpu, 0, place] + covariance[gpu, place, place]
+                sigma = (max(float(variance), 0.0) * float(self._beliefs.inflation[gpu])) ** 0.5
+                yield JobWatts(job, gpu, float(mean[gpu, 0] + mean[gpu, place]), sigma)
+
+    def common_w(self, gpu: int) -> float:
+        """Return what a job of whom nothing is known is taken to draw at full activity on a GPU, W."""
+        return float(self._beliefs.mean[gpu, 0])
+
+    def renamed(self, keys: Mapping[JobKey, JobKey]) -> None:
+        """Give jobs their new keys (old to new)."""
+        for table in (*self._jobs, *self._seen_us):
+            for old, new in keys.items():
+                if old in table and new not in table:
+                    table[new] = table.pop(old)
+
+    @property
+    def _places(self) -> int:
+        return int(self._beliefs.mean.shape[1]) - FEATURES
+
+    def _arrays(self) -> tuple[NDArray[Any], ...]:
+        return (*self._slots, *self._beliefs, *self._weights, self.uses)
+
+    def _make_room(self, gpus: int, places: int) -> None:
+        """Have arrays for so many GPUs, and so many jobs on each."""
+        have, width = len(self._jobs), self._places
+        gpus, places = max(gpus, have), max(places, width)
+        if (gpus, places) == (have, width):
+            return
+        n = FEATURES + places
+        slots, beliefs, weights = _no_slots(gpus, n), _no_beliefs(gpus, n), _no_weights(gpus, n)
+        uses = np.zeros((gpus, len(kernel.USES)), np.int64)
+        for old, new in zip(self._arrays(), (*slots, *beliefs, *weights, uses), strict=True):
+            new[tuple(slice(0, size) for size in old.shape)] = old
+        self._slots, self._beliefs, self._weights, self.uses = slots, beliefs, weights, uses
+        for _ in range(gpus - have):
+            self._jobs.append({})
+            self._seen_us.append({})
+            self._idle_mw.append(-1)
+            self._held_s.append(np.nan)
+
+    def _placed(self, rows: PendingUsage, now_us: int) -> NDArray[np.int64]:
+        """Return each row's owner's place; one that is used for the first time gets one, if there is room."""
+        found = np.full(len(rows.gpu), -1, np.int64)
+        for row, (gpu, owner) in enumerate(zip(rows.gpu.tolist(), rows.owner.tolist(), strict=True)):
+            key = rows.owners[owner].key
+            place = self._jobs[gpu].get(key)
+            if place is None and (place := self._free(gpu, now_us)) is not None:
+                self._jobs[gpu][key] = place
+                self._begin(gpu, place)
+            if place is not None:
+                self._seen_us[gpu][key], found[row] = now_us, place
+        return found
+
+    def _free(self, gpu: int, now_us: int) -> int | None:
+        """Return a place on a GPU for one more job; None if there is none."""
+        jobs, seen = self._jobs[gpu], self._seen_us[gpu]
+        for key in [key for key in jobs if seen[key] < now_us - KEPT_US]:
+            del jobs[key], seen[key]
+        taken = set(jobs.values())
+        if len(taken) == MOST_JOBS:
+            return None
+        if len(taken) == self._places:
+            self._make_room(0, max(2, min(2 * self._places, MOST_JOBS)))
+        return next(place for place in range(FEATURES, FEATURES + MOST_JOBS) if place not in taken)
+
+    def _begin(self, gpu: int, place: int) -> None:
+        """Believe of a job what is believed of strangers."""
+        mean, covariance, _, before, prior_w = self._beliefs
+        mean[gpu, place] = before[gpu, place] = 0.0
+        covariance[gpu, place] = covariance[gpu, :, place] = 0.0
+        covariance[gpu, place, place] = (self.rule.spread * prior_w[gpu]) ** 2
+        self._weights.cut[gpu, :, place] = self._weights.bare[gpu, :, place] = COMMON
+        self._weights.unlike[gpu, :, place] = self._weights.unlike[gpu, :, :, place] = 0.0
+        self._weights.unlike[gpu, :, place, place] = self.rule.spread**2
+        self._slots.active[gpu, :, place] = 0
+
+    @staticmethod
+    def _rates(window: Window, rows: PendingUsage) -> NDArray[np.int64]:
+        """Return the activities; of an owner who is alone and not asked for, the GPU's own."""
+        rate = rows.activity_ppm
+        for gpu in np.unique(rows.gpu[rate < 0]).tolist():
+            mine = np.flatnonzero(rows.gpu == gpu)
+            busy_us = int(window.busy_us[gpu]) if gpu < len(window.busy_us) else -1
+            if busy_us >= 0 and len({rows.key(row) for row in mine.tolist()}) == 1:
+                rate = rate.copy() if rate is rows.activity_ppm else rate
+                rate[mine] = min(busy_us * 1_000_000 // max(window.end_us - window.start_us, 1), 1_000_000)
+        return rate
+
+    def _limited(self, window: Window) -> NDArray[np.int64]:
+        """Return 1 for each GPU that was held back by its power limit."""
+        found = np.zeros(len(self._jobs), np.int64)
+        limit_w, held_s = window.gauges.get("limit_enforced_w"), window.gauges.get("throttle_power_cap_s")
+        at = window.readings.offsets.tolist()
+        for gpu, device in enumerate(window.devices):
+            own_w = float(limit_w[gpu]) if limit_w is not None and limit_w[gpu] > 0 else device.limit_mw / 1e3
+            power_mw = window.readings.power_mw[at[gpu] : at[gpu + 1]] if gpu + 1 < len(at) else ()
+            near = own_w > 0 and len(power_mw) > 0 and int(np.max(power_mw)) > NEAR_LIMIT * own_w * 1e3
+            if held_s is not None:
+                longer_s = float(held_s[gpu]) - self._held_s[gpu]
+                near = near or longer_s > HELD_BACK * (window.end_us - window.start_us) / 1e6
+                self._held_s[gpu] = float(held_s[gpu])
+            found[gpu] = near
+        return found
+
+
+def _no_slots(gpus: int, n: int) -> Slots:
+    flags = np.zeros((gpus, RING), np.int64)
+    return Slots(np.full((gpus, RING), -1, np.int64), flags, flags.copy(), np.zeros((gpus, RING, n), np.int64))
+
+
+def _no_beliefs(gpus: int, n: int) -> kernel.Beliefs:
+    return kernel.Beliefs(
+        np.zeros((gpus, n)), np.zeros((gpus, n, n)), np.ones(gpus), np.zeros((gpus, n)), np.zeros(gpus)
+    )
+
+
+def _no_weights(gpus: int, n: int) -> kernel.Weights:
+    one = np.full((gpus, 2, n), COMMON, np.int64)
+    return kernel.Weights(np.full((gpus, 2), -1, np.int64), one, one.copy(), np.zeros((gpus, 2, n, n)))
