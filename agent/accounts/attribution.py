@@ -372,6 +372,8 @@ class Accounts:
                 silence.end(account, state, window.start_us, forgotten=not same_boot)
                 silence.begin(account, window.start_us)
             host.restart(window.start_us, same_boot=same_boot)
+            if host.watts is not None:
+                host.watts.restart()
 
 
 _ZERO = np.zeros(1, np.int64)

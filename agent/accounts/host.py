@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -32,13 +32,17 @@ if TYPE_CHECKING:
 
 
 class GpuBooks(NamedTuple):
-    """What outlives a restart of one GPU's accounts: ``waiting`` is usage whose energy is not booked."""
+    """What outlives a restart of one GPU's accounts: ``waiting`` is usage whose energy is not booked.
+
+    ``watts`` is what was learned of its jobs' watts, as `agent.accounts.watts.HostWatts.plain` lays it out.
+    """
 
     account: GpuAccount
     state: GpuState
     hole: Hole
     late: LateHole | None
     waiting: PendingUsage
+    watts: tuple[dict[str, Any], list[list[int]]] | None = None
 
 
 @dataclass(slots=True)
@@ -101,6 +105,7 @@ class HostAccounts:
                 self.holding.of(i),
                 self.late.of(key),
                 waiting.keep(slice(bounds[i], bounds[i + 1])),
+                self.watts.plain(i) if self.watts is not None else None,
             )
             for i, (key, state) in enumerate(zip(self.keys, objects(self.state, GpuState), strict=True))
         ]
@@ -110,6 +115,8 @@ class HostAccounts:
         self.holding.restore(len(self.keys), books.hole)
         if books.late is not None:
             self.late.restore(key, books.late)
+        if books.watts is not None and self.watts is not None:
+            self.watts.restore(len(self.keys), *books.watts)
         self.keys.append(key)
         self.state = np.concatenate([self.state, of_objects([books.state], GpuState)])
         self.waiting = self.waiting.followed_by(books.waiting)

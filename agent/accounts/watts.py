@@ -7,15 +7,18 @@ later than that, by the newest that is known: nothing is revised.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from wattshed.agent.accounts.watts_arrays import WattsArrays
+from wattshed.agent.window import JobKey
 from wattshed.kernels.billing import watts as kernel
 from wattshed.kernels.billing.learned_doubt import doubt
 from wattshed.kernels.billing.shares import BY_ACTIVITY, LEARNED
-from wattshed.kernels.billing.slots import RING, SLOT_US, Slots, book, see
+from wattshed.kernels.billing.slots import SLOT_US, book, see
 from wattshed.kernels.billing.usage import COMMON
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wattshed.agent.accounts.pending_usage import PendingUsage
-    from wattshed.agent.window import Device, JobKey, Window
+    from wattshed.agent.window import Device, Window
     from wattshed.kernels.billing.layout import EnergyIntervals
     from wattshed.kernels.billing.split import Split
 
@@ -96,6 +99,17 @@ def ends_of_slots(window: Window) -> Sequence[int]:
     return range((window.start_us // SLOT_US + 1) * SLOT_US, window.end_us, SLOT_US)
 
 
+@dataclass(slots=True)
+class _Gpu:
+    """Who has a place on a GPU, when each was seen last, and by what its readings are judged."""
+
+    jobs: dict[JobKey, int] = field(default_factory=dict)
+    seen_us: dict[JobKey, int] = field(default_factory=dict)
+    idle_mw: int = -1
+    held_s: float = math.nan  # by its power limit, as the driver counts it
+    laid_out: tuple[Any, dict[str, Any]] | None = None
+
+
 class HostWatts:
     """What is learned on one host's GPUs.
 
@@ -107,56 +121,37 @@ class HostWatts:
     def __init__(self, rule: SplitRule) -> None:
         self.rule = rule
         self._kept = max(1.0 - SLOT_US / rule.remember_us, 0.0)
-        self._jobs: list[dict[JobKey, int]] = []  # place by job, of each GPU
-        self._seen_us: list[dict[JobKey, int]] = []
-        self._idle_mw: list[int] = []
-        self._held_s: list[float] = []
-        self._slots = _no_slots(0, FEATURES)
-        self._beliefs = _no_beliefs(0, FEATURES)
-        self._weights = _no_weights(0, FEATURES)
-        self.uses = np.zeros((0, len(kernel.USES)), np.int64)
+        self._gpus: list[_Gpu] = []
+        self._arrays = WattsArrays.of(0, 0)
 
     def arrange(self, moved: Mapping[int, int], count: int) -> None:
         """Renumber the GPUs by ``moved`` (old to new), of which there are ``count`` now."""
-        old = [-1] * count
+        old, self._gpus = self._gpus, [_Gpu() for _ in range(count)]
         for before, now in moved.items():
-            if before < len(self._jobs):
-                old[now] = before
-        fresh, at = HostWatts(self.rule), np.array(old, np.int64)
-        fresh._make_room(count, self._places)
-        there = at >= 0
-        for mine, theirs in zip(self._arrays(), fresh._arrays(), strict=True):
-            theirs[there] = mine[at[there]]
-        for now, before in enumerate(old):
-            if before >= 0:
-                fresh._jobs[now], fresh._seen_us[now] = self._jobs[before], self._seen_us[before]
-                fresh._idle_mw[now], fresh._held_s[now] = self._idle_mw[before], self._held_s[before]
-        self.__dict__.update(fresh.__dict__)
+            if before < len(old):
+                self._gpus[now] = old[before]
+        self._arrays = self._arrays.moved(moved, count)
 
     def meet(self, devices: Sequence[Device]) -> None:
         """Take note of the GPUs that are here: what is believed before anything is known depends on their limits."""
-        self._make_room(len(devices), self._places)
+        self._make_room(len(devices))
         for gpu, device in enumerate(devices):
-            idle_mw = max(device.idle_mw, 0)
-            if self._idle_mw[gpu] == idle_mw:
+            idle_mw, known = max(device.idle_mw, 0), self._gpus[gpu].idle_mw
+            if known == idle_mw:
                 continue
             prior_w = (device.limit_mw - idle_mw) / 2e3 if device.limit_mw > idle_mw else UNKNOWN_PRIOR_W
-            if self._idle_mw[gpu] < 0:
-                self._beliefs.prior_w[gpu] = self._beliefs.mean[gpu, 0] = prior_w
-            self._beliefs.covariance[gpu, 0, 0] = prior_w * prior_w  # dynamic power begins elsewhere now
-            self._idle_mw[gpu] = idle_mw
+            self._arrays.meet(gpu, prior_w if known < 0 else None)  # dynamic power begins elsewhere now
+            self._gpus[gpu].idle_mw = idle_mw
 
     def forget(self, gpu: int) -> None:
         """Begin anew with a GPU: its driver was reloaded, or it was divided anew."""
-        self._jobs[gpu], self._seen_us[gpu], idle_mw = {}, {}, self._idle_mw[gpu]
-        for column in (self._beliefs.mean, self._beliefs.covariance, self._beliefs.before):
-            column[gpu] = 0
-        self._beliefs.inflation[gpu] = 1.0
-        self._weights.slot[gpu], self._weights.cut[gpu], self._weights.bare[gpu] = -1, COMMON, COMMON
-        self._slots.number[gpu] = -1
-        prior_w = float(self._beliefs.prior_w[gpu])
-        self._beliefs.mean[gpu, 0], self._beliefs.covariance[gpu, 0, 0] = prior_w, prior_w * prior_w
-        self._idle_mw[gpu] = idle_mw
+        self._gpus[gpu] = _Gpu(idle_mw=self._gpus[gpu].idle_mw)
+        self._arrays.forget(gpu)
+
+    def restart(self) -> None:
+        """Go on after the agent was down: what the driver counted meanwhile says nothing of a window."""
+        for one in self._gpus:
+            one.held_s = math.nan
 
     def see(self, window: Window, rows: PendingUsage) -> None:
         """Take note of a window's usage."""
@@ -168,7 +163,7 @@ class HostWatts:
         place = self._placed(rows, window.end_us)
         see(
             rows.gpu, place, rows.start_us, rows.end_us, self._rates(window, rows), np.zeros((2, len(live)), np.int64),
-            limited, max(window.end_us - window.start_us, 1), *self._slots,
+            limited, max(window.end_us - window.start_us, 1), *self._arrays.slots,
         )  # fmt: skip
 
     def cut(self, rows: PendingUsage) -> PendingUsage:
@@ -187,17 +182,17 @@ class HostWatts:
         """Return by what weights these rows' energy is split."""
         place = np.array(
             [
-                self._jobs[gpu].get(rows.owners[owner].key, -1) if gpu < len(self._jobs) else -1
+                self._gpus[gpu].jobs.get(rows.owners[owner].key, -1)
                 for gpu, owner in zip(rows.gpu.tolist(), rows.owner.tolist(), strict=True)
             ],
             np.int64,
         )
         if not len(place):
             return Told(place, place, place, place)
-        which = (self._weights.slot[rows.gpu, 1] == rows.start_us // SLOT_US - 2).astype(np.int64)
+        which = (self._arrays.weights.slot[rows.gpu, 1] == rows.start_us // SLOT_US - 2).astype(np.int64)
         cut, bare = (
             np.where(place < 0, COMMON, column[rows.gpu, which, place])
-            for column in (self._weights.cut, self._weights.bare)
+            for column in (self._arrays.weights.cut, self._arrays.weights.bare)
         )
         return Told(place, which, cut, bare)
 
@@ -209,7 +204,7 @@ class HostWatts:
         book(
             rows.gpu, rows.start_us, rows.end_us, parts.dynamic_hnj,
             of[real].astype(np.int64), intervals.t0_us[holes[real]], intervals.t1_us[holes[real]],
-            parts.unattributed_hnj, *self._slots,
+            parts.unattributed_hnj, *self._arrays.slots,
         )  # fmt: skip
         if told is None or not len(rows.gpu):
             return
@@ -217,7 +212,7 @@ class HostWatts:
         sigma = np.zeros(len(rows.gpu), np.int64)
         doubt(
             rows.gpu, told.place, told.which, rows.start_us, rows.end_us, parts.dynamic_hnj, parts.method,
-            rows.activity_ppm, told.cut, told.bare, self._weights.unlike, self.rule.spread, sigma,
+            rows.activity_ppm, told.cut, told.bare, self._arrays.weights.unlike, self.rule.spread, sigma,
             np.empty(len(sigma)),
         )  # fmt: skip
         parts.unlike_hnj[shared] = 0
@@ -226,93 +221,96 @@ class HostWatts:
 
     def close(self, known_us: NDArray[np.int64]) -> None:
         """Learn from every slot that ends before the energy of a GPU is known until (``known_us``, us)."""
-        if not len(self._jobs):
+        if not len(self._gpus):
             return
+        rule, arrays = self.rule, self._arrays
         kernel.close(
-            known_us[: len(self._jobs)].astype(np.int64), self._kept, self.rule.spread, self.rule.bound, *self._slots,
-            *self._beliefs, *self._weights, self.uses, np.empty((2, FEATURES + self._places)),
+            known_us.astype(np.int64), self._kept, rule.spread, rule.bound, *arrays.slots, *arrays.beliefs,
+            *arrays.weights, arrays.uses, np.empty((2, FEATURES + arrays.places)),
         )  # fmt: skip
 
     def jobs(self) -> Iterator[JobWatts]:
         """Return what is believed of each job, W."""
-        mean, covariance = self._beliefs.mean, self._beliefs.covariance
-        for gpu, jobs in enumerate(self._jobs):
-            for job, place in jobs.items():
+        mean, covariance = self._arrays.beliefs.mean, self._arrays.beliefs.covariance
+        for gpu, one in enumerate(self._gpus):
+            for job, place in one.jobs.items():
                 variance = covariance[gpu, 0, 0] + 2 * covariance[gpu, 0, place] + covariance[gpu, place, place]
-                sigma = (max(float(variance), 0.0) * float(self._beliefs.inflation[gpu])) ** 0.5
+                sigma = (max(float(variance), 0.0) * float(self._arrays.beliefs.inflation[gpu])) ** 0.5
                 yield JobWatts(job, gpu, float(mean[gpu, 0] + mean[gpu, place]), sigma)
 
     def common_w(self, gpu: int) -> float:
         """Return what a job of whom nothing is known is taken to draw at full activity on a GPU, W."""
-        return float(self._beliefs.mean[gpu, 0])
+        return float(self._arrays.beliefs.mean[gpu, 0])
 
     def renamed(self, keys: Mapping[JobKey, JobKey]) -> None:
         """Give jobs their new keys (old to new)."""
-        for table in (*self._jobs, *self._seen_us):
+        for table in (table for one in self._gpus for table in (one.jobs, one.seen_us)):
             for old, new in keys.items():
                 if old in table and new not in table:
                     table[new] = table.pop(old)
 
     @property
-    def _places(self) -> int:
-        return int(self._beliefs.mean.shape[1]) - FEATURES
+    def uses(self) -> NDArray[np.int64]:
+        """How many slots of each GPU were good for what (int64[g, 6]); see `kernels.billing.watts.USES`."""
+        return self._arrays.uses
 
-    def _arrays(self) -> tuple[NDArray[Any], ...]:
-        return (*self._slots, *self._beliefs, *self._weights, self.uses)
+    def plain(self, gpu: int) -> tuple[dict[str, Any], list[list[int]]] | None:
+        """Lay out what was learned on a GPU as plain values: what changes once a slot, and what with every window."""
+        one = self._gpus[gpu] if gpu < len(self._gpus) else _Gpu()
+        if not one.jobs:
+            return None
+        places, slot = list(one.jobs.values()), int(self._arrays.weights.slot[gpu, 0])
+        if one.laid_out is None or one.laid_out[0] != (slot, list(one.jobs)):
+            values = {"jobs": dict(one.jobs), "idle_mw": one.idle_mw, **self._arrays.plain(gpu, places)}
+            one.laid_out = (slot, list(one.jobs)), values
+        return one.laid_out[1], [[*one.seen_us.values()], *self._arrays.open_slots(gpu, places)]
 
-    def _make_room(self, gpus: int, places: int) -> None:
-        """Have arrays for so many GPUs, and so many jobs on each."""
-        have, width = len(self._jobs), self._places
-        gpus, places = max(gpus, have), max(places, width)
-        if (gpus, places) == (have, width):
-            return
-        n = FEATURES + places
-        slots, beliefs, weights = _no_slots(gpus, n), _no_beliefs(gpus, n), _no_weights(gpus, n)
-        uses = np.zeros((gpus, len(kernel.USES)), np.int64)
-        for old, new in zip(self._arrays(), (*slots, *beliefs, *weights, uses), strict=True):
-            new[tuple(slice(0, size) for size in old.shape)] = old
-        self._slots, self._beliefs, self._weights, self.uses = slots, beliefs, weights, uses
-        for _ in range(gpus - have):
-            self._jobs.append({})
-            self._seen_us.append({})
-            self._idle_mw.append(-1)
-            self._held_s.append(np.nan)
+    def restore(self, gpu: int, values: Mapping[str, Any], open_slots: Sequence[Sequence[int]]) -> None:
+        """Take over what `plain` laid out.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            It is not that.
+        """
+        jobs = {JobKey(str(key)): int(place) for key, place in values["jobs"].items()}
+        if not all(FEATURES <= place < FEATURES + MOST_JOBS for place in jobs.values()):
+            raise ValueError(f"places {sorted(jobs.values())} of jobs")
+        self._make_room(gpu + 1, max(jobs.values(), default=FEATURES) - FEATURES + 1)
+        seen_us = dict(zip(jobs, map(int, open_slots[0]), strict=True))
+        self._gpus[gpu] = _Gpu(jobs, seen_us, int(values["idle_mw"]))
+        self._arrays.restore(gpu, list(jobs.values()), values, open_slots[1:])
+
+    def _make_room(self, gpus: int, places: int = 0) -> None:
+        """Have room for so many GPUs, and so many jobs on each."""
+        self._arrays = self._arrays.with_room(gpus, places)
+        while len(self._gpus) < gpus:
+            self._gpus.append(_Gpu())
 
     def _placed(self, rows: PendingUsage, now_us: int) -> NDArray[np.int64]:
         """Return each row's owner's place; one that is used for the first time gets one, if there is room."""
         found = np.full(len(rows.gpu), -1, np.int64)
         for row, (gpu, owner) in enumerate(zip(rows.gpu.tolist(), rows.owner.tolist(), strict=True)):
             key = rows.owners[owner].key
-            place = self._jobs[gpu].get(key)
-            if place is None and (place := self._free(gpu, now_us)) is not None:
-                self._jobs[gpu][key] = place
-                self._begin(gpu, place)
+            one = self._gpus[gpu]
+            place = one.jobs.get(key)
+            if place is None and (place := self._free(one, now_us)) is not None:
+                one.jobs[key] = place
+                self._arrays.begin(gpu, place, self.rule.spread)
             if place is not None:
-                self._seen_us[gpu][key], found[row] = now_us, place
+                one.seen_us[key], found[row] = now_us, place
         return found
 
-    def _free(self, gpu: int, now_us: int) -> int | None:
+    def _free(self, one: _Gpu, now_us: int) -> int | None:
         """Return a place on a GPU for one more job; None if there is none."""
-        jobs, seen = self._jobs[gpu], self._seen_us[gpu]
-        for key in [key for key in jobs if seen[key] < now_us - KEPT_US]:
-            del jobs[key], seen[key]
-        taken = set(jobs.values())
+        for key in [key for key in one.jobs if one.seen_us[key] < now_us - KEPT_US]:
+            del one.jobs[key], one.seen_us[key]
+        taken = set(one.jobs.values())
         if len(taken) == MOST_JOBS:
             return None
-        if len(taken) == self._places:
-            self._make_room(0, max(2, min(2 * self._places, MOST_JOBS)))
+        if len(taken) == self._arrays.places:
+            self._make_room(0, max(2, min(2 * self._arrays.places, MOST_JOBS)))
         return next(place for place in range(FEATURES, FEATURES + MOST_JOBS) if place not in taken)
-
-    def _begin(self, gpu: int, place: int) -> None:
-        """Believe of a job what is believed of strangers."""
-        mean, covariance, _, before, prior_w = self._beliefs
-        mean[gpu, place] = before[gpu, place] = 0.0
-        covariance[gpu, place] = covariance[gpu, :, place] = 0.0
-        covariance[gpu, place, place] = (self.rule.spread * prior_w[gpu]) ** 2
-        self._weights.cut[gpu, :, place] = self._weights.bare[gpu, :, place] = COMMON
-        self._weights.unlike[gpu, :, place] = self._weights.unlike[gpu, :, :, place] = 0.0
-        self._weights.unlike[gpu, :, place, place] = self.rule.spread**2
-        self._slots.active[gpu, :, place] = 0
 
     @staticmethod
     def _rates(window: Window, rows: PendingUsage) -> NDArray[np.int64]:
@@ -328,7 +326,7 @@ class HostWatts:
 
     def _limited(self, window: Window) -> NDArray[np.int64]:
         """Return 1 for each GPU that was held back by its power limit."""
-        found = np.zeros(len(self._jobs), np.int64)
+        found = np.zeros(len(self._gpus), np.int64)
         limit_w, held_s = window.gauges.get("limit_enforced_w"), window.gauges.get("throttle_power_cap_s")
         at = window.readings.offsets.tolist()
         for gpu, device in enumerate(window.devices):
@@ -336,24 +334,8 @@ class HostWatts:
             power_mw = window.readings.power_mw[at[gpu] : at[gpu + 1]] if gpu + 1 < len(at) else ()
             near = own_w > 0 and len(power_mw) > 0 and int(np.max(power_mw)) > NEAR_LIMIT * own_w * 1e3
             if held_s is not None:
-                longer_s = float(held_s[gpu]) - self._held_s[gpu]
+                longer_s = float(held_s[gpu]) - self._gpus[gpu].held_s
                 near = near or longer_s > HELD_BACK * (window.end_us - window.start_us) / 1e6
-                self._held_s[gpu] = float(held_s[gpu])
+                self._gpus[gpu].held_s = float(held_s[gpu])
             found[gpu] = near
         return found
-
-
-def _no_slots(gpus: int, n: int) -> Slots:
-    flags = np.zeros((gpus, RING), np.int64)
-    return Slots(np.full((gpus, RING), -1, np.int64), flags, flags.copy(), np.zeros((gpus, RING, n), np.int64))
-
-
-def _no_beliefs(gpus: int, n: int) -> kernel.Beliefs:
-    return kernel.Beliefs(
-        np.zeros((gpus, n)), np.zeros((gpus, n, n)), np.ones(gpus), np.zeros((gpus, n)), np.zeros(gpus)
-    )
-
-
-def _no_weights(gpus: int, n: int) -> kernel.Weights:
-    one = np.full((gpus, 2, n), COMMON, np.int64)
-    return kernel.Weights(np.full((gpus, 2), -1, np.int64), one, one.copy(), np.zeros((gpus, 2, n, n)))
