@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping  # noqa: TC003  (the tree's types are read at run time)
 from dataclasses import dataclass
 
 from wattshed.agent.inputs.keys import key
+
+HOST_METER = r"[a-z0-9_.-]{1,64}/[a-z0-9_.-]{1,64}"
+
+
+def _wrong_host_meter(name: str) -> str:
+    good = name == "auto" or re.fullmatch(HOST_METER, name)
+    return "" if good else f"{name!r} is neither auto nor a meter of the host; write SOURCE/DOMAIN, such as ipmi/node"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,11 @@ class NodeSettings:
         "auto",
         "auto reads what there is: RAPL, hwmon, Grace, Cray, and the files in drop_dir; off reads none.",
         choices=("auto", "off"),
+    )
+    node_meter: str = key(
+        "auto",
+        "The meter that has the whole node, as SOURCE/DOMAIN; auto: Cray's, else a drop file's, IPMI's, Redfish's.",
+        check=_wrong_host_meter,
     )
     drop_dir: str = key(
         "/run/wattshed-meters",

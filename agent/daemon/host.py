@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,10 +67,13 @@ def open_host(
 
 def corrections(node: NodeSettings) -> dict[str, Correction]:
     """Return what is configured of single meters, by name."""
-    return {
+    known = {
         name: Correction(round(1e6 * (one.gain - 1)), round(1e6 * one.sigma) if one.sigma else None, one.boundary)
         for name, one in node.meter.items()
     }
+    if node.node_meter != "auto":
+        known[node.node_meter] = replace(known.get(node.node_meter, Correction()), node=True)
+    return known
 
 
 def boot_of(proc_root: Path) -> str:

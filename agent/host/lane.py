@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PART = "host"
 """What faults of meters of the host are counted as."""
+NODE_METER = "node-meter"
+"""Flag of the meter that was chosen for the whole node."""
 TELLS_AFTER = 3
 """Failures in a row of a meter that has answered before."""
 HANGS_US = 10_000_000
@@ -42,12 +44,15 @@ class Correction:
     gain_ppm: int | None = None
     sigma_ppm: int | None = None
     boundary: str = ""
+    node: bool = False  # it was named as the meter of the whole node
 
     def of(self, meter: HostMeter) -> HostMeter:
         """Return the meter as it is known."""
         flags = meter.flags
         if self.sigma_ppm is not None:
             flags = tuple(flag for flag in flags if flag != "sigma-assumed")
+        if self.node:
+            flags += (NODE_METER,)
         return replace(
             meter,
             gain_ppm=meter.gain_ppm if self.gain_ppm is None else self.gain_ppm,
@@ -164,7 +169,8 @@ class SourceLane:
         next_us = self.clock.now_us() + self.source.look_us
         with self.faults.noting(PART):
             next_us = self.step()
-        return next_us  # noqa: RET504 - it is the other one after a fault
+        self.reading = ""
+        return next_us
 
     def _look(self, now_us: int) -> None:
         """Take up meters that came, and let go of those that went."""

@@ -30,7 +30,7 @@ FOLDER = "class/powercap"
 _ZONE = re.compile(r"intel-rapl:(\d{1,6})(?::(\d{1,6}))?")  # intel-rapl-mmio:0 shows the same package once more
 _AMD_UJ = 65_532_610_987
 """Where AMD's counters begin anew: 2^32 of 15.3 uJ. Intel counts packages in other units, memory in the same."""
-_PACKAGE_MW, _MEMORY_MW, _PLATFORM_MW = 1_000_000, 400_000, 20_000_000
+_PACKAGE_MW, _MEMORY_MW, _PLATFORM_MW = 1_000_000, 400_000, 4_000_000
 _MEMORY_MW_PER_GIB = 1500
 """No memory takes more; some domains of memory show 200 W beside 6 (icl-utk-edu/papi#635)."""
 
