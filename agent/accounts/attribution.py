@@ -20,6 +20,7 @@ from wattshed.agent.accounts.beside import BesideBooks
 from wattshed.agent.accounts.entering import enter_time
 from wattshed.agent.accounts.former_names import FormerNames
 from wattshed.agent.accounts.host import HostAccounts
+from wattshed.agent.accounts.learned import LearnedWatts
 from wattshed.agent.accounts.ledger import GpuKey, Ledger
 from wattshed.agent.accounts.limits import DeviceLimits, in_parts
 from wattshed.agent.accounts.modules import Module, leave_counter, without
@@ -29,7 +30,7 @@ from wattshed.agent.accounts.power_books import PowerBooks
 from wattshed.agent.accounts.restart import go_on
 from wattshed.agent.accounts.runs import WindowRun
 from wattshed.agent.accounts.splitting import enter_split
-from wattshed.agent.accounts.watts import HostWatts, ends_of_slots
+from wattshed.agent.accounts.watts import ends_of_slots
 from wattshed.agent.cutting import cut
 from wattshed.agent.inputs.boards import likely_limit_mw
 from wattshed.kernels.billing.layout import GpuState
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.host import GpuBooks
     from wattshed.agent.accounts.ledger import JobAccount
     from wattshed.agent.accounts.runs import Whose
-    from wattshed.agent.accounts.watts import SplitRule
+    from wattshed.agent.accounts.split_rule import SplitRule
     from wattshed.agent.window import Device, Event, Readings, Window, WindowBatch
     from wattshed.kernels.billing.layout import EnergyIntervals
     from wattshed.kernels.billing.power_runs import BookPowers
@@ -83,7 +84,7 @@ class Accounts:
         self.ledger = ledger or Ledger()
         self.gpus: dict[GpuKey, GpuAccount] = {}
         self.live = live
-        self.split = split
+        self.watts = LearnedWatts(split, self.keys_of)
         self.since_us: int | None = None  # start of the first window of these accounts, before any restart
         self.beside: dict[str, BesideBooks] = {}  # by host, of those that have other meters too
         self._hosts: dict[str, HostAccounts] = {}
@@ -92,7 +93,7 @@ class Accounts:
 
     def add(self, window: Window) -> None:
         """Attribute one window. Windows of one host come in order; hosts may be mixed."""
-        slots = () if self.split is None else ends_of_slots(window)
+        slots = ends_of_slots(window) if self.watts.bills else ()
         for part in cut(window, slots):
             self._add(part)
 
@@ -253,12 +254,15 @@ class Accounts:
         for host, beside in other.beside.items():
             self.beside.setdefault(host, BesideBooks()).merge(beside)
         self.ledger.merge(other.ledger)
+        self.watts.merge(other.watts)
 
     def retire(self, now_us: int, keep_us: int) -> list[JobAccount]:
         """Close the accounts of jobs that ended, see `Ledger.retire`; not before all their energy is booked."""
         waiting = {owner.key for host in self._hosts.values() for owner in host.waiting.owners}
         waiting.update(self.ledger.work.owners(), *(host.holding.keys() for host in self._hosts.values()))
-        return self.ledger.retire(now_us, keep_us, waiting)
+        retired = self.ledger.retire(now_us, keep_us, waiting)
+        self.watts.retire(retired)
+        return retired
 
     def account(self, device: Device) -> GpuAccount:
         """Return the account of one GPU that was in a window."""
@@ -299,7 +303,7 @@ class Accounts:
 
     def restore(self, host: str, books: Iterable[GpuBooks]) -> None:
         """Take over one host's accounts from before a restart, as `books_of` returned them."""
-        mine = self._hosts[host] = HostAccounts(watts=self._watts())
+        mine = self._hosts[host] = HostAccounts(watts=self.watts.open(host))
         for one in books:
             key = _key(one.account.device)
             self.gpus[key] = one.account
@@ -310,7 +314,7 @@ class Accounts:
         if self.since_us is None:
             self.since_us = start_us
         if name not in self._hosts:
-            self._hosts[name] = HostAccounts(watts=self._watts())
+            self._hosts[name] = HostAccounts(watts=self.watts.open(name))
         host = self._hosts[name]
         if host.devices is devices and len(host.limits.ceiling_mw) == len(host.keys):
             return host
@@ -336,9 +340,6 @@ class Accounts:
         if host.watts is not None:
             host.watts.meet([self.gpus[key].device for key in host.keys])
         return host
-
-    def _watts(self) -> HostWatts | None:
-        return None if self.split is None else HostWatts(self.split)
 
     def _book(self, host: HostAccounts, intervals: EnergyIntervals, rows: PendingUsage) -> None:
         """Split the intervals among the rows and enter the result; holes wait for what comes after them."""

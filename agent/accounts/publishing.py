@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from wattshed.agent.accounts.publishing_split import split_facts
 from wattshed.agent.accounts.uncertainty import gpu_flags, gpu_sigma_j, job_sigma_j
 from wattshed.agent.window import HISTORY_LABELS, IDLE, UNATTRIBUTED
 from wattshed.agent.wire.parts import method_name
@@ -118,6 +119,7 @@ class Publisher:
             kernels=kernels,
             tenancy=tenancy,
             work=work,
+            split=split_facts(accounts, window),
         )
 
 

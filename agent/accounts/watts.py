@@ -22,11 +22,12 @@ from wattshed.kernels.billing.slots import SLOT_US, book, see
 from wattshed.kernels.billing.usage import COMMON
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from wattshed.agent.accounts.pending_usage import PendingUsage
+    from wattshed.agent.accounts.split_rule import SplitRule
     from wattshed.agent.window import Device, Window
     from wattshed.kernels.billing.layout import EnergyIntervals
     from wattshed.kernels.billing.split import Split
@@ -42,35 +43,18 @@ HELD_BACK = 0.02
 FEATURES = kernel.FEATURES
 
 
-@dataclass(frozen=True, slots=True)
-class SplitRule:
-    """By what watts per activity a shared GPU's dynamic energy is split.
-
-    Attributes
-    ----------
-    learned : bool
-        By those that were learned of each job; else all draw the same, and what is learned is only shown.
-    bound : float
-        A job's weight per activity is within 1/bound..bound of the common line's.
-    spread : float
-        One sigma of watts per activity between jobs of whom nothing is known, relative.
-    remember_us : int, us
-        Of a job that is not seen, a delta falls to 1/e in so long.
-    """
-
-    learned: bool = False
-    bound: float = 2.0
-    spread: float = 0.6
-    remember_us: int = 1_800_000_000
-
-
 class JobWatts(NamedTuple):
-    """What one job draws on one GPU at full activity above idle, W, and one sigma of that."""
+    """What one job draws on one GPU at full activity above idle, W, one sigma of that, and what it was learned from.
+
+    ``alone_us`` and ``shared_us`` are the slots in which the job used the GPU.
+    """
 
     job: JobKey
     gpu: int
     watts: float
-    sigma: float
+    sigma_w: float
+    alone_us: int
+    shared_us: int
 
 
 class Told(NamedTuple):
@@ -105,6 +89,7 @@ class _Gpu:
 
     jobs: dict[JobKey, int] = field(default_factory=dict)
     seen_us: dict[JobKey, int] = field(default_factory=dict)
+    past: dict[JobKey, JobWatts] = field(default_factory=dict)  # what was believed of those that have none any more
     idle_mw: int = -1
     held_s: float = math.nan  # by its power limit, as the driver counts it
     laid_out: tuple[Any, dict[str, Any]] | None = None
@@ -226,17 +211,28 @@ class HostWatts:
         rule, arrays = self.rule, self._arrays
         kernel.close(
             known_us.astype(np.int64), self._kept, rule.spread, rule.bound, *arrays.slots, *arrays.beliefs,
-            *arrays.weights, arrays.uses, np.empty((2, FEATURES + arrays.places)),
+            *arrays.weights, arrays.uses, arrays.spent, np.empty((2, FEATURES + arrays.places)),
         )  # fmt: skip
 
     def jobs(self) -> Iterator[JobWatts]:
         """Return what is believed of each job, W."""
-        mean, covariance = self._arrays.beliefs.mean, self._arrays.beliefs.covariance
         for gpu, one in enumerate(self._gpus):
             for job, place in one.jobs.items():
-                variance = covariance[gpu, 0, 0] + 2 * covariance[gpu, 0, place] + covariance[gpu, place, place]
-                sigma = (max(float(variance), 0.0) * float(self._arrays.beliefs.inflation[gpu])) ** 0.5
-                yield JobWatts(job, gpu, float(mean[gpu, 0] + mean[gpu, place]), sigma)
+                yield self._watts(job, gpu, place)
+            yield from (past._replace(gpu=gpu) for past in one.past.values())
+
+    def retire(self, jobs: Collection[JobKey]) -> None:
+        """Forget what was learned of jobs whose accounts are closed, and that are not seen any more."""
+        for one in self._gpus:
+            for job in jobs:
+                one.past.pop(job, None)
+
+    def _watts(self, job: JobKey, gpu: int, place: int) -> JobWatts:
+        mean, covariance = self._arrays.beliefs.mean[gpu], self._arrays.beliefs.covariance[gpu]
+        variance = covariance[0, 0] + 2 * covariance[0, place] + covariance[place, place]
+        sigma = (max(float(variance), 0.0) * float(self._arrays.beliefs.inflation[gpu])) ** 0.5
+        alone, shared = (self._arrays.spent[gpu, place] * SLOT_US).tolist()
+        return JobWatts(job, gpu, float(mean[0] + mean[place]), sigma, alone, shared)
 
     def common_w(self, gpu: int) -> float:
         """Return what a job of whom nothing is known is taken to draw at full activity on a GPU, W."""
@@ -278,7 +274,7 @@ class HostWatts:
             raise ValueError(f"places {sorted(jobs.values())} of jobs")
         self._make_room(gpu + 1, max(jobs.values(), default=FEATURES) - FEATURES + 1)
         seen_us = dict(zip(jobs, map(int, open_slots[0]), strict=True))
-        self._gpus[gpu] = _Gpu(jobs, seen_us, int(values["idle_mw"]))
+        self._gpus[gpu] = _Gpu(jobs, seen_us, idle_mw=int(values["idle_mw"]))
         self._arrays.restore(gpu, list(jobs.values()), values, open_slots[1:])
 
     def _make_room(self, gpus: int, places: int = 0) -> None:
@@ -294,16 +290,18 @@ class HostWatts:
             key = rows.owners[owner].key
             one = self._gpus[gpu]
             place = one.jobs.get(key)
-            if place is None and (place := self._free(one, now_us)) is not None:
+            if place is None and (place := self._free(gpu, now_us)) is not None:
                 one.jobs[key] = place
                 self._arrays.begin(gpu, place, self.rule.spread)
             if place is not None:
                 one.seen_us[key], found[row] = now_us, place
         return found
 
-    def _free(self, one: _Gpu, now_us: int) -> int | None:
+    def _free(self, gpu: int, now_us: int) -> int | None:
         """Return a place on a GPU for one more job; None if there is none."""
+        one = self._gpus[gpu]
         for key in [key for key in one.jobs if one.seen_us[key] < now_us - KEPT_US]:
+            one.past[key] = self._watts(key, gpu, one.jobs[key])
             del one.jobs[key], one.seen_us[key]
         taken = set(one.jobs.values())
         if len(taken) == MOST_JOBS:

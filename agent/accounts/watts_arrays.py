@@ -25,6 +25,7 @@ class WattsArrays:
     beliefs: Beliefs
     weights: Weights
     uses: NDArray[np.int64]
+    spent: NDArray[np.int64]
 
     @classmethod
     def of(cls, gpus: int, places: int) -> WattsArrays:
@@ -36,6 +37,7 @@ class WattsArrays:
             Beliefs(np.zeros((gpus, n)), np.zeros((gpus, n, n)), np.ones(gpus), np.zeros((gpus, n)), np.zeros(gpus)),
             Weights(np.full((gpus, 2), -1, np.int64), one, one.copy(), np.zeros((gpus, 2, n, n))),
             np.zeros((gpus, len(USES)), np.int64),
+            np.zeros((gpus, n, 2), np.int64),
         )
 
     @property
@@ -50,7 +52,7 @@ class WattsArrays:
 
     def all(self) -> tuple[NDArray[Any], ...]:
         """Return every array."""
-        return (*self.slots, *self.beliefs, *self.weights, self.uses)
+        return (*self.slots, *self.beliefs, *self.weights, self.uses, self.spent)
 
     def with_room(self, gpus: int, places: int) -> WattsArrays:
         """Return them with room for at least so many GPUs and jobs."""
@@ -82,6 +84,7 @@ class WattsArrays:
         self.weights.unlike[gpu, :, place] = self.weights.unlike[gpu, :, :, place] = 0.0
         self.weights.unlike[gpu, :, place, place] = spread**2
         self.slots.active[gpu, :, place] = 0
+        self.spent[gpu, place] = 0
 
     def meet(self, gpu: int, prior_w: float | None) -> None:
         """Believe of a GPU's common line what its limits say; None: keep it, and be as unsure of it as at first."""
@@ -94,7 +97,7 @@ class WattsArrays:
         """Begin anew with a GPU."""
         prior_w = float(self.beliefs.prior_w[gpu])
         fresh = WattsArrays.of(1, self.places)
-        for mine, blank in zip(self.all()[:-1], fresh.all()[:-1], strict=True):
+        for mine, blank in zip(self.all()[:-2], fresh.all()[:-2], strict=True):
             mine[gpu] = blank[0]
         self.meet(gpu, prior_w)
 
@@ -114,6 +117,7 @@ class WattsArrays:
             "bare": weights.bare[gpu][:, at].tolist(),
             "unlike": [one[square].tolist() for one in weights.unlike[gpu]],
             "uses": self.uses[gpu].tolist(),
+            "spent": self.spent[gpu, at].tolist(),
         }
 
     def open_slots(self, gpu: int, places: Sequence[int]) -> list[list[int]]:
@@ -148,6 +152,7 @@ class WattsArrays:
         for which, one in enumerate(values["unlike"]):
             self.weights.unlike[gpu, which][square] = one
         self.uses[gpu] = values["uses"]
+        self.spent[gpu, at] = values["spent"]
         for number, flags, energy, *active in open_slots:
             row = int(number) % RING
             self.slots.number[gpu, row], self.slots.flags[gpu, row] = number, flags

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from wattshed.exporters.formats.exposition import Family, label_name
 from wattshed.exporters.formats.readings import READINGS
 from wattshed.exporters.formats.self_metrics import SELF
+from wattshed.exporters.formats.split_metrics import SPLIT
 from wattshed.exporters.formats.work_metrics import WORK
 from wattshed.exporters.units import HNJ_PER_JOULE, MICRO
 
@@ -285,6 +286,7 @@ TABLE: tuple[Family, ...] = (
         pairs=_job_seconds,
     ),
     *WORK,
+    *SPLIT,
     Family(
         "wattshed_host_energy_joules_total",
         "counter",

@@ -162,15 +162,16 @@ def _tell(beliefs: Beliefs, weights: Weights, gpu: int, slot: int, bound: float)
     i64[:], f64, f64, f64, written(i64[:, :]), written(i64[:, :]), written(i64[:, :]), written(i64[:, :, :]),
     written(f64[:, :]), written(f64[:, :, :]), written(f64[:]), written(f64[:, :]), f64[:],
     written(i64[:, :]), written(i64[:, :, :]), written(i64[:, :, :]), written(f64[:, :, :, :]),
-    written(i64[:, :]), written(f64[:, :]),
+    written(i64[:, :]), written(i64[:, :, :]), written(f64[:, :]),
 )  # fmt: skip
 def close(  # type: ignore[no-untyped-def]
     known_us, kept, spread, bound, number, flags, energy, active, mean, covariance, inflation, before, prior_w,
-    slot_of, cut, bare, unlike, uses, room,
+    slot_of, cut, bare, unlike, uses, spent, room,
 ) -> None:  # fmt: skip
     """Close every slot of each GPU that ends before its energy is known until then (``known_us``, int64[g]).
 
-    ``kept`` is what a slot leaves of a delta; ``uses`` (int64[g, len(USES)]) counts slots; ``room`` is float64[2, n].
+    ``kept`` is what a slot leaves of a delta; ``uses`` (int64[g, len(USES)]) counts slots, ``spent``
+    (int64[g, n, 2]) those that each job was alone in, and shared; ``room`` is float64[2, n].
     A GPU whose ``slot_of`` is -1 begins with the slot that its energy is known in: of that one only a part was seen.
     """
     slots = Slots(number, flags, energy, active)
@@ -197,7 +198,11 @@ def close(  # type: ignore[no-untyped-def]
             if why == 0 and users > 0 and not late:
                 _learn(beliefs, gpu, slots.energy_hnj[gpu, at] / (2e3 * SLOT_US), room[0], room[1])
             if users > 0 and not why & GAP:
-                uses[gpu, _use(why, users)] += 1
+                use = _use(why, users)
+                uses[gpu, use] += 1
+                for i in range(FEATURES, n):
+                    if room[0, i] > 0.0:
+                        spent[gpu, i, min(use, SHARED_SLOTS)] += 1
             for i in range(n):
                 before[gpu, i] = room[0, i]
             _tell(beliefs, weights, gpu, slot, bound)

@@ -14,7 +14,7 @@ from wattshed.exporters.units import HNJ_PER_JOULE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wattshed.agent.accounts.watts import SplitRule
+    from wattshed.agent.accounts.split_rule import SplitRule
     from wattshed.agent.bench.split.patterns import Told
 
 SECOND_US = 1_000_000
