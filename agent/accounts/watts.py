@@ -19,7 +19,6 @@ from wattshed.kernels.billing import watts as kernel
 from wattshed.kernels.billing.learned_doubt import doubt
 from wattshed.kernels.billing.shares import BY_ACTIVITY, LEARNED
 from wattshed.kernels.billing.slots import SLOT_US, book, see
-from wattshed.kernels.billing.usage import COMMON
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -66,12 +65,15 @@ class Told(NamedTuple):
         Of the owner among the GPU's; -1: it has none.
     which : int64[m]
         Which of the two states that are kept counts for the row.
+    feature : int64[2, m]
+        Tensor cores and memory, in the unit of the activities; -1 unknown.
     cut, bare : int64[m], 1024ths
         Weight per activity within the bound, and as estimated.
     """
 
     place: NDArray[np.int64]
     which: NDArray[np.int64]
+    feature: NDArray[np.int64]
     cut: NDArray[np.int64]
     bare: NDArray[np.int64]
 
@@ -147,7 +149,7 @@ class HostWatts:
         rows = rows.keep(live[np.argsort(rows.gpu[live], kind="stable")])
         place = self._placed(rows, window.end_us)
         see(
-            rows.gpu, place, rows.start_us, rows.end_us, self._rates(window, rows), np.zeros((2, len(live)), np.int64),
+            rows.gpu, place, rows.start_us, rows.end_us, self._rates(window, rows), rows.features(),
             limited, max(window.end_us - window.start_us, 1), *self._arrays.slots,
         )  # fmt: skip
 
@@ -172,14 +174,14 @@ class HostWatts:
             ],
             np.int64,
         )
-        if not len(place):
-            return Told(place, place, place, place)
-        which = (self._arrays.weights.slot[rows.gpu, 1] == rows.start_us // SLOT_US - 2).astype(np.int64)
-        cut, bare = (
-            np.where(place < 0, COMMON, column[rows.gpu, which, place])
-            for column in (self._arrays.weights.cut, self._arrays.weights.bare)
-        )
-        return Told(place, which, cut, bare)
+        slot, states = rows.start_us // SLOT_US, self._arrays.states
+        which = (states.slot[rows.gpu, 1] == slot - 2).astype(np.int64)
+        told = Told(place, which, rows.features(), np.empty_like(place), np.empty_like(place))
+        kernel.weigh(
+            rows.gpu, place, which, slot, rows.activity_ppm, told.feature, states.mean, self._arrays.beliefs.prior_w,
+            self.rule.bound, told.cut, told.bare,
+        )  # fmt: skip
+        return told
 
     def book(self, rows: PendingUsage, parts: Split, intervals: EnergyIntervals, told: Told | None) -> None:
         """Take note of what rows got; where they got it by learned weights (``told``), write down one sigma of that."""
@@ -197,7 +199,8 @@ class HostWatts:
         sigma = np.zeros(len(rows.gpu), np.int64)
         doubt(
             rows.gpu, told.place, told.which, rows.start_us, rows.end_us, parts.dynamic_hnj, parts.method,
-            rows.activity_ppm, told.cut, told.bare, self._arrays.weights.unlike, self.rule.spread, sigma,
+            rows.activity_ppm, told.feature, told.cut, told.bare, self._arrays.states.mean,
+            self._arrays.states.covariance, self._arrays.beliefs.prior_w, self.rule.spread, sigma,
             np.empty(len(sigma)),
         )  # fmt: skip
         parts.unlike_hnj[shared] = 0
@@ -210,8 +213,8 @@ class HostWatts:
             return
         rule, arrays = self.rule, self._arrays
         kernel.close(
-            known_us.astype(np.int64), self._kept, rule.spread, rule.bound, *arrays.slots, *arrays.beliefs,
-            *arrays.weights, arrays.uses, arrays.spent, np.empty((2, FEATURES + arrays.places)),
+            known_us.astype(np.int64), self._kept, rule.spread, *arrays.slots, *arrays.beliefs, *arrays.states,
+            arrays.uses, arrays.spent, np.empty((2, FEATURES + arrays.places)),
         )  # fmt: skip
 
     def jobs(self) -> Iterator[JobWatts]:
@@ -255,7 +258,7 @@ class HostWatts:
         one = self._gpus[gpu] if gpu < len(self._gpus) else _Gpu()
         if not one.jobs:
             return None
-        places, slot = list(one.jobs.values()), int(self._arrays.weights.slot[gpu, 0])
+        places, slot = list(one.jobs.values()), int(self._arrays.states.slot[gpu, 0])
         if one.laid_out is None or one.laid_out[0] != (slot, list(one.jobs)):
             values = {"jobs": dict(one.jobs), "idle_mw": one.idle_mw, **self._arrays.plain(gpu, places)}
             one.laid_out = (slot, list(one.jobs)), values

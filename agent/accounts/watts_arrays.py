@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wattshed.kernels.billing.slots import RING, Slots
-from wattshed.kernels.billing.usage import COMMON
-from wattshed.kernels.billing.watts import FEATURES, USES, Beliefs, Weights
+from wattshed.kernels.billing.watts import FEATURES, USES, Beliefs, States
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ class WattsArrays:
 
     slots: Slots
     beliefs: Beliefs
-    weights: Weights
+    states: States
     uses: NDArray[np.int64]
     spent: NDArray[np.int64]
 
@@ -31,11 +30,10 @@ class WattsArrays:
     def of(cls, gpus: int, places: int) -> WattsArrays:
         """Make them for so many GPUs, with so many places for jobs."""
         n, zeros = FEATURES + places, np.zeros((gpus, RING), np.int64)
-        one = np.full((gpus, 2, n), COMMON, np.int64)
         return cls(
             Slots(np.full((gpus, RING), -1, np.int64), zeros, zeros.copy(), np.zeros((gpus, RING, n), np.int64)),
             Beliefs(np.zeros((gpus, n)), np.zeros((gpus, n, n)), np.ones(gpus), np.zeros((gpus, n)), np.zeros(gpus)),
-            Weights(np.full((gpus, 2), -1, np.int64), one, one.copy(), np.zeros((gpus, 2, n, n))),
+            States(np.full((gpus, 2), -1, np.int64), np.zeros((gpus, 2, n)), np.zeros((gpus, 2, n, n))),
             np.zeros((gpus, len(USES)), np.int64),
             np.zeros((gpus, n, 2), np.int64),
         )
@@ -52,7 +50,7 @@ class WattsArrays:
 
     def all(self) -> tuple[NDArray[Any], ...]:
         """Return every array."""
-        return (*self.slots, *self.beliefs, *self.weights, self.uses, self.spent)
+        return (*self.slots, *self.beliefs, *self.states, self.uses, self.spent)
 
     def with_room(self, gpus: int, places: int) -> WattsArrays:
         """Return them with room for at least so many GPUs and jobs."""
@@ -80,9 +78,10 @@ class WattsArrays:
         mean[gpu, place] = before[gpu, place] = 0.0
         covariance[gpu, place] = covariance[gpu, :, place] = 0.0
         covariance[gpu, place, place] = (spread * prior_w[gpu]) ** 2
-        self.weights.cut[gpu, :, place] = self.weights.bare[gpu, :, place] = COMMON
-        self.weights.unlike[gpu, :, place] = self.weights.unlike[gpu, :, :, place] = 0.0
-        self.weights.unlike[gpu, :, place, place] = spread**2
+        _, states, doubts = self.states
+        states[gpu, :, place] = 0.0
+        doubts[gpu, :, place] = doubts[gpu, :, :, place] = 0.0
+        doubts[gpu, :, place, place] = covariance[gpu, place, place]
         self.slots.active[gpu, :, place] = 0
         self.spent[gpu, place] = 0
 
@@ -92,6 +91,8 @@ class WattsArrays:
             self.beliefs.prior_w[gpu] = self.beliefs.mean[gpu, 0] = prior_w
         self.beliefs.covariance[gpu, 0] = self.beliefs.covariance[gpu, :, 0] = 0.0
         self.beliefs.covariance[gpu, 0, 0] = self.beliefs.prior_w[gpu] ** 2
+        if prior_w is not None:  # what is split before any slot is closed
+            self.states.mean[gpu, :, 0], self.states.covariance[gpu, :, 0, 0] = prior_w, prior_w * prior_w
 
     def forget(self, gpu: int) -> None:
         """Begin anew with a GPU."""
@@ -105,17 +106,16 @@ class WattsArrays:
         """Lay out what was learned on a GPU of the jobs at some places, as plain values; see `open_slots`."""
         at = np.array([*range(FEATURES), *places], np.int64)
         square = np.ix_(at, at)
-        beliefs, weights = self.beliefs, self.weights
+        beliefs, states = self.beliefs, self.states
         return {
             "mean": beliefs.mean[gpu, at].tolist(),
             "covariance": beliefs.covariance[gpu][square].tolist(),
             "inflation": float(beliefs.inflation[gpu]),
             "before": beliefs.before[gpu, at].tolist(),
             "prior_w": float(beliefs.prior_w[gpu]),
-            "slot": weights.slot[gpu].tolist(),
-            "cut": weights.cut[gpu][:, at].tolist(),
-            "bare": weights.bare[gpu][:, at].tolist(),
-            "unlike": [one[square].tolist() for one in weights.unlike[gpu]],
+            "slot": states.slot[gpu].tolist(),
+            "mean_of": states.mean[gpu][:, at].tolist(),
+            "covariance_of": [one[square].tolist() for one in states.covariance[gpu]],
             "uses": self.uses[gpu].tolist(),
             "spent": self.spent[gpu, at].tolist(),
         }
@@ -124,7 +124,7 @@ class WattsArrays:
         """Lay out the slots of a GPU that are not closed yet, and the one before them."""
         at = [*range(FEATURES), *places]
         number, flags, energy, active = self.slots
-        rows = np.flatnonzero(number[gpu] >= max(int(self.weights.slot[gpu, 0]), 0)).tolist()
+        rows = np.flatnonzero(number[gpu] >= max(int(self.states.slot[gpu, 0]), 0)).tolist()
         return [
             [int(number[gpu, r]), int(flags[gpu, r]), int(energy[gpu, r]), *active[gpu, r, at].tolist()] for r in rows
         ]
@@ -146,11 +146,10 @@ class WattsArrays:
         self.beliefs.inflation[gpu] = float(values["inflation"])
         self.beliefs.before[gpu, at] = values["before"]
         self.beliefs.prior_w[gpu] = float(values["prior_w"])
-        self.weights.slot[gpu] = values["slot"]
-        self.weights.cut[gpu][:, at] = values["cut"]
-        self.weights.bare[gpu][:, at] = values["bare"]
-        for which, one in enumerate(values["unlike"]):
-            self.weights.unlike[gpu, which][square] = one
+        self.states.slot[gpu] = values["slot"]
+        self.states.mean[gpu][:, at] = values["mean_of"]
+        for which, one in enumerate(values["covariance_of"]):
+            self.states.covariance[gpu, which][square] = one
         self.uses[gpu] = values["uses"]
         self.spent[gpu, at] = values["spent"]
         for number, flags, energy, *active in open_slots:

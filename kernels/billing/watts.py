@@ -66,23 +66,21 @@ class Beliefs(NamedTuple):
     prior_w: NDArray[np.float64]
 
 
-class Weights(NamedTuple):
-    """What a state says of its places: the newest closed one (0), and the one before (1).
+class States(NamedTuple):
+    """The state after the newest closed slot (0), and after the one before (1), by which energy is split.
 
     Attributes
     ----------
     slot : int64[g, 2]
         After which slot; -1 none.
-    cut, bare : int64[g, 2, n], 1024ths of the common line
-        Within the bound, and as estimated.
-    unlike : float64[g, 2, n, n]
-        Covariance of the watts, relative to them.
+    mean : float64[g, 2, n], W
+    covariance : float64[g, 2, n, n], W^2
+        With the inflation.
     """
 
     slot: NDArray[np.int64]
-    cut: NDArray[np.int64]
-    bare: NDArray[np.int64]
-    unlike: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
 
 
 @jit
@@ -139,34 +137,69 @@ def _learn(beliefs: Beliefs, gpu: int, power_w: float, h, gain) -> None:  # type
 
 
 @jit
-def _tell(beliefs: Beliefs, weights: Weights, gpu: int, slot: int, bound: float) -> None:
-    """Write down what the state after a slot says; what the newest one said is what the one before it does."""
+def _tell(beliefs: Beliefs, states: States, gpu: int, slot: int) -> None:
+    """Keep the state after a slot; what was the newest one is the one before."""
     n = beliefs.mean.shape[1]
-    weights.slot[gpu, 1] = weights.slot[gpu, 0]
-    weights.slot[gpu, 0] = slot
-    common = max(beliefs.mean[gpu, 0], LEAST_PART * beliefs.prior_w[gpu])
-    for i in range(FEATURES, n):
-        weights.cut[gpu, 1, i], weights.bare[gpu, 1, i] = weights.cut[gpu, 0, i], weights.bare[gpu, 0, i]
-        bare = max((beliefs.mean[gpu, 0] + beliefs.mean[gpu, i]) / common, 1.0 / ONE)
-        weights.bare[gpu, 0, i] = int(min(bare, MOST_BARE) * ONE + 0.5)
-        weights.cut[gpu, 0, i] = int(min(max(bare, 1.0 / bound), bound) * ONE + 0.5)
-    for i in range(FEATURES, n):
-        for j in range(FEATURES, n):
-            weights.unlike[gpu, 1, i, j] = weights.unlike[gpu, 0, i, j]
-            both = beliefs.covariance[gpu, 0, 0] + beliefs.covariance[gpu, 0, i] + beliefs.covariance[gpu, 0, j]
-            scale = common * common * (weights.cut[gpu, 0, i] / ONE) * (weights.cut[gpu, 0, j] / ONE)
-            weights.unlike[gpu, 0, i, j] = beliefs.inflation[gpu] * (both + beliefs.covariance[gpu, i, j]) / scale
+    states.slot[gpu, 1] = states.slot[gpu, 0]
+    states.slot[gpu, 0] = slot
+    for i in range(n):
+        states.mean[gpu, 1, i] = states.mean[gpu, 0, i]
+        states.mean[gpu, 0, i] = beliefs.mean[gpu, i]
+        for j in range(n):
+            states.covariance[gpu, 1, i, j] = states.covariance[gpu, 0, i, j]
+            states.covariance[gpu, 0, i, j] = beliefs.inflation[gpu] * beliefs.covariance[gpu, i, j]
+
+
+@jit
+def _watts(mean, place: int, activity: int, tensor: int, memory: int) -> float:  # type: ignore[no-untyped-def]
+    """Return what a row draws per activity, by a state; of whom nothing is known, by the common line."""
+    watts = mean[0] + (mean[1] * max(tensor, 0) + mean[2] * max(memory, 0)) / activity
+    return float(watts + mean[place] if place >= 0 else watts)
 
 
 @kernel(
-    i64[:], f64, f64, f64, written(i64[:, :]), written(i64[:, :]), written(i64[:, :]), written(i64[:, :, :]),
+    i64[:], i64[:], i64[:], i64[:], i64[:], i64[:, :], f64[:, :, :], f64[:], f64, written(i64[:]), written(i64[:]),
+)  # fmt: skip
+def weigh(  # type: ignore[no-untyped-def]
+    gpu, place, which, slot, activity, feature, mean, prior_w, bound, cut, bare
+) -> None:
+    """Give each row its weight per activity, in 1024ths of the common line: within the bound, and as estimated.
+
+    Rows lie GPU by GPU. The common line of a slot is what strangers as busy as its rows would draw. ``feature``
+    (int64[2, m], -1 unknown) are the rows' other features, in the unit of ``activity``.
+    """
+    first = 0
+    while first < len(gpu):
+        g, stop = gpu[first], first + 1
+        while stop < len(gpu) and gpu[stop] == g:
+            stop += 1
+        for i in range(first, stop):
+            cut[i] = bare[i] = ONE
+            if activity[i] <= 0:
+                continue
+            drawn, active = 0.0, 0.0
+            for j in range(first, stop):
+                if slot[j] == slot[i] and activity[j] > 0:
+                    state = mean[g, which[j]]
+                    drawn += activity[j] * _watts(state, -1, activity[j], feature[0, j], feature[1, j])
+                    active += activity[j]
+            least = LEAST_PART * prior_w[g]
+            watts = _watts(mean[g, which[i]], place[i], activity[i], feature[0, i], feature[1, i])
+            ratio = min(max(watts, least) / max(drawn / active, least), MOST_BARE)
+            bare[i] = max(int(ratio * ONE + 0.5), 1)
+            cut[i] = int(min(max(ratio, 1.0 / bound), bound) * ONE + 0.5)
+        first = stop
+
+
+@kernel(
+    i64[:], f64, f64, written(i64[:, :]), written(i64[:, :]), written(i64[:, :]), written(i64[:, :, :]),
     written(f64[:, :]), written(f64[:, :, :]), written(f64[:]), written(f64[:, :]), f64[:],
-    written(i64[:, :]), written(i64[:, :, :]), written(i64[:, :, :]), written(f64[:, :, :, :]),
-    written(i64[:, :]), written(i64[:, :, :]), written(f64[:, :]),
+    written(i64[:, :]), written(f64[:, :, :]), written(f64[:, :, :, :]), written(i64[:, :]), written(i64[:, :, :]),
+    written(f64[:, :]),
 )  # fmt: skip
 def close(  # type: ignore[no-untyped-def]
-    known_us, kept, spread, bound, number, flags, energy, active, mean, covariance, inflation, before, prior_w,
-    slot_of, cut, bare, unlike, uses, spent, room,
+    known_us, kept, spread, number, flags, energy, active, mean, covariance, inflation, before, prior_w,
+    slot_of, mean_of, covariance_of, uses, spent, room,
 ) -> None:  # fmt: skip
     """Close every slot of each GPU that ends before its energy is known until then (``known_us``, int64[g]).
 
@@ -175,12 +208,12 @@ def close(  # type: ignore[no-untyped-def]
     A GPU whose ``slot_of`` is -1 begins with the slot that its energy is known in: of that one only a part was seen.
     """
     slots = Slots(number, flags, energy, active)
-    beliefs, weights = Beliefs(mean, covariance, inflation, before, prior_w), Weights(slot_of, cut, bare, unlike)
+    beliefs, states = Beliefs(mean, covariance, inflation, before, prior_w), States(slot_of, mean_of, covariance_of)
     n = mean.shape[1]
     for gpu in range(len(known_us)):
         last, newest = known_us[gpu] // SLOT_US - 1, slot_of[gpu, 0]
         if newest < 0:
-            _tell(beliefs, weights, gpu, last + 1, bound)
+            _tell(beliefs, states, gpu, last + 1)
             continue
         if last - newest > RING:
             _fade(beliefs, gpu, _power_of(kept, last - newest - RING), spread)
@@ -194,6 +227,8 @@ def close(  # type: ignore[no-untyped-def]
                 room[0, i] = slots.active[gpu, at, i] / (1e6 * SLOT_US) if seen else 0.0
                 users += i >= FEATURES and room[0, i] > 0.0
             before_it = (slot - 1) % RING
+            if room[0, 1] + room[0, 2] > 0.0 and covariance[gpu, 1, 1] + covariance[gpu, 2, 2] == 0.0:
+                covariance[gpu, 1, 1] = covariance[gpu, 2, 2] = prior_w[gpu] ** 2  # features that are seen at first
             late = slots.number[gpu, before_it] == slot - 1 and slots.flags[gpu, before_it] & (CONCURRENT | LIMITED)
             if why == 0 and users > 0 and not late:
                 _learn(beliefs, gpu, slots.energy_hnj[gpu, at] / (2e3 * SLOT_US), room[0], room[1])
@@ -205,7 +240,7 @@ def close(  # type: ignore[no-untyped-def]
                         spent[gpu, i, min(use, SHARED_SLOTS)] += 1
             for i in range(n):
                 before[gpu, i] = room[0, i]
-            _tell(beliefs, weights, gpu, slot, bound)
+            _tell(beliefs, states, gpu, slot)
 
 
 @jit

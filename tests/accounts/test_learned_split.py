@@ -190,7 +190,7 @@ def test_a_reloaded_driver_begins_anew_and_the_common_line_with_it():
 
 def test_nothing_is_learned_from_kernels_that_ran_at_once():
     accounts = booked(recorded("MPS at the limit", seconds=80), SHOWS)
-    alone, shared, concurrent, limited, unknown, coarse = accounts.watts.of("simulated").uses[0].tolist()
+    _, shared, concurrent, limited, unknown, coarse = accounts.watts.of("simulated").uses[0].tolist()
     assert concurrent + limited >= 5
     assert unknown == coarse == 0
     assert shared <= 2

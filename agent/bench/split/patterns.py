@@ -32,11 +32,15 @@ class Told(NamedTuple):
         What the board's meter says.
     activity : float64[jobs, seconds]
         What the driver's rows say, 0 to 1; a second's row may hold up to a second before it.
+    tensor, dram : float64[jobs, seconds], optional
+        Of MIG instances: how busy they kept tensor cores and memory, as parts of the whole GPU's.
     """
 
     drawn_w: NDArray[np.float64]
     board_w: NDArray[np.float64]
     activity: NDArray[np.float64]
+    tensor: NDArray[np.float64] | None = None
+    dram: NDArray[np.float64] | None = None
 
 
 def told(name: str, ratio: float, seed: int, seconds: int) -> Told:
@@ -71,6 +75,42 @@ def told(name: str, ratio: float, seed: int, seconds: int) -> Told:
         shifted[: round(late * STEPS)] = 0
         rows[job] = np.round(_seconds(shifted) / ROW) * ROW
     return Told(_seconds(drawn), np.maximum(board_w, 0), rows)
+
+
+KERNELS = {
+    "scalar": (0.0, 0.1), "tensor": (0.8, 0.3), "stream": (0.0, 0.9), "attention": (0.5, 0.6), "sparse": (0.1, 0.4),
+}  # fmt: skip
+"""Kinds of kernel: tensor cores and memory at full activity."""
+BETA_W = (150.0, 350.0, 150.0)
+"""What SMs, tensor cores and memory draw of the simulated board when all of each is busy."""
+RESIDUAL = 0.15
+"""One sigma of what of a job's watts its features do not tell, relative."""
+SLICES = {"3g+4g": (3 / 7, 4 / 7), "seven 1g": (1 / 7,) * 7, "1g+2g+4g": (1 / 7, 2 / 7, 4 / 7)}
+
+
+def told_of_instances(name: str, seed: int, seconds: int) -> Told:
+    """Make one recording of jobs on MIG instances, each with a kind of kernel of its own.
+
+    Parameters
+    ----------
+    name : str
+        A key of `SLICES`.
+    seed : int
+    seconds : int, s
+    """
+    rng = np.random.default_rng([seed, 77])
+    shares = np.array(SLICES[name])[:, None]
+    jobs, steps = len(shares), seconds * STEPS
+    kinds = [tuple(KERNELS.values())[k] for k in rng.integers(0, len(KERNELS), jobs)]
+    level = rng.uniform(0.5, 1.0, (jobs, 1))
+    use = np.array([_on_off(rng, steps, 10 + 3 * j, 8) for j in range(jobs)]) * level
+    active = shares * use
+    tensor, dram = (active * np.array([kind[f] for kind in kinds])[:, None] for f in (0, 1))
+    drawn = BETA_W[0] * active + BETA_W[1] * tensor + BETA_W[2] * dram
+    drawn *= 1 + rng.normal(0, RESIDUAL, (jobs, 1))
+    board = IDLE_W + rng.normal(0, IDLE_SIGMA_W) + drawn.sum(axis=0)
+    board_w = _seconds(board) * (1 + rng.normal(0, GAIN)) + rng.normal(0, READING_W, seconds)
+    return Told(_seconds(drawn), np.maximum(board_w, 0), *(_seconds(one) for one in (active, tensor, dram)))
 
 
 def _seconds(steps: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -47,6 +47,11 @@ def windows(recording: Told) -> Iterator[Window]:
     power_mw = np.round(recording.board_w * 1e3).astype(np.int32)
     counter_mj = np.round(np.concatenate([[0.0], np.cumsum(recording.board_w)]) * 1e3).astype(np.int64)
     active_us = np.asfortranarray(np.round(recording.activity * SECOND_US).astype(np.int64))
+    features = [
+        np.asfortranarray(np.round(one * SECOND_US).astype(np.int64))
+        for one in (recording.tensor, recording.dram)
+        if one is not None
+    ]
     offsets, begun = np.array([0, 1]), np.array([0, 2])
     for second in range(seconds):
         start_us = BEGIN_US + second * SECOND_US
@@ -60,7 +65,7 @@ def windows(recording: Told) -> Iterator[Window]:
         there = np.arange(jobs, dtype=np.int32)
         usage = Usage(
             np.zeros(jobs, np.int32), there, np.full(jobs, start_us), np.full(jobs, end_us), active_us[:, second],
-            np.full(jobs, -1, np.int32), np.ones(jobs, np.int8),
+            np.full(jobs, -1, np.int32), np.ones(jobs, np.int8), *(one[:, second] for one in features),
         )  # fmt: skip
         yield Window("simulated", second, start_us, end_us, (DEVICE,), readings, busy_us, owners, usage)
 
@@ -71,7 +76,12 @@ def bills(pattern: str, ratio: float, seed: int, seconds: int, rule: SplitRule) 
     Shares are compared: what the jobs drew is scaled to what was billed to them all, since a meter's gain, and energy
     above idle that no job drew, are no faults of a split.
     """
-    recording, accounts = told(pattern, ratio, seed, seconds), Accounts(split=rule)
+    return billed(pattern, told(pattern, ratio, seed, seconds), rule)
+
+
+def billed(pattern: str, recording: Told, rule: SplitRule) -> list[Bill]:
+    """Bill one recording, see `bills`."""
+    accounts = Accounts(split=rule)
     for window in windows(recording):
         accounts.add(window)
     accounts.finish()

@@ -22,7 +22,18 @@ from wattshed.agent.traces.native.host_rows import (
     text_of_readings,
 )
 from wattshed.agent.traces.native.work_rows import text_of_work, work_from_text
-from wattshed.agent.window import MISSING, Device, Event, JobKey, Owner, Readings, Usage, Window
+from wattshed.agent.window import (
+    FEATURES_OF_USAGE,
+    MISSING,
+    USAGE,
+    Device,
+    Event,
+    JobKey,
+    Owner,
+    Readings,
+    Usage,
+    Window,
+)
 from wattshed.agent.window.host_meters import NO_HOST_METERS
 
 if TYPE_CHECKING:
@@ -51,6 +62,8 @@ _LISTS: Mapping[str, Any] = {
     "usage_activity_us": pa.int64(),
     "usage_share_ppm": pa.int32(),
     "usage_live": pa.int8(),
+    "usage_tensor_us": pa.int64(),
+    "usage_dram_us": pa.int64(),
     "gauge_names": pa.utf8(),
     "gauge_values": pa.float64(),
 }
@@ -203,6 +216,8 @@ def batch_of_window(
         "usage_activity_us": usage.activity_us,
         "usage_share_ppm": usage.share_ppm,
         "usage_live": usage.live,
+        "usage_tensor_us": _unless_missing(usage.tensor_us),
+        "usage_dram_us": _unless_missing(usage.dram_us),
         "gauge_names": list(gauges),
         "gauge_values": np.concatenate(list(gauges.values())) if gauges else np.empty(0),
     }
@@ -308,8 +323,9 @@ class Decoder:
 
         sizes = {"power_mw": n, "counter_mj": n, "instant_mw": n, "gauge_values": g * len(gauge_names)}
         bad = [name for name, size in sizes.items() if lists[name].size not in (0, size)]
-        usage = Usage(*(lists[f"usage_{name}"] for name in Usage.__slots__))
-        bad += [name for name in Usage.__slots__ if getattr(usage, name).size != usage.gpu.size]
+        usage = Usage(*(lists[f"usage_{name}"] for name in (*USAGE, *FEATURES_OF_USAGE)))
+        bad += [name for name in USAGE if getattr(usage, name).size != usage.gpu.size]
+        bad += [name for name in FEATURES_OF_USAGE if getattr(usage, name).size not in {0, usage.gpu.size}]
         bad += [name for name, places in (("gpu", g), ("owner", len(owners))) if _outside(getattr(usage, name), places)]
         bad += ["busy_us"] if lists["busy_us"].size != g else []
         if offsets.size != g + 1 or offsets[0] != 0 or offsets[-1] != n or (offsets[1:] < offsets[:-1]).any():
