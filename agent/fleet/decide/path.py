@@ -137,9 +137,8 @@ def orders(plan: GrowthPlan, draws: Draws) -> list[Order]:
         in_time = order_by = median = None
         if needed is not None and supply.since is None:
             if supply.ordered is None:
-                # There at the end of the month before the one in which GPUs need it.
-                order_by = needed - float(np.quantile(lead, 1.0 - LATE))
-                median = needed - float(np.quantile(lead, 0.5))
+                # There at the end of the month in which GPUs need it, as for supplies that are ordered.
+                order_by, median = (needed + 1.0 - float(np.quantile(lead, p)) for p in (1.0 - LATE, 0.5))
             else:
                 in_time = float(np.mean(supply.ordered + lead <= needed + 1))
         found.append(Order(supply.name, supply.watts, needed, in_time, order_by, median))

@@ -32,6 +32,7 @@ class Load:
     ----------
     step_s : float, s
     start_us : int, us
+        Middle of the first step.
     power_w : float64[n], W
         Mean power of each step over what is known of it; NaN in a hole of the recording.
     kind : str
