@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import GMT, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
