@@ -176,6 +176,7 @@ _COMMANDS: dict[str, Callable[[Subparsers], None]] = {
     "config": _of("config"),
     "dashboards": _of("dashboards"),
     "work": _of("work"),
+    "meters": _of("meters"),
     "top": _of("top"),
     "completion": _add_completion,
 }
