@@ -48,8 +48,9 @@ class BesideTruth:
         Parameters
         ----------
         domain : str
-            ``node``; its parts ``gpu``, ``cpu``, ``memory`` and ``rest``; of package N, ``package-N`` (alone:
-            ``cpu-N``), ``core-N``, ``dram-N`` and ``sysio-N``; of a superchip ``grace-N`` and ``module-N``; ``accelN``.
+            ``node``, also as ``power_meter``; its parts ``gpu``, ``cpu``, ``memory`` and ``rest``; ``accelN``; of
+            package N, ``package-N`` (alone: ``cpu-N``), ``core-N``, ``dram-N`` and ``sysio-N``; of a superchip
+            ``grace-N`` and ``module-N``.
         """
         return self.counted_nj(domain, end_us) - self.counted_nj(domain, start_us)
 
@@ -69,7 +70,7 @@ class BesideTruth:
             return sum(self._of_package("dram", n, time_us) for n in each)
         if domain == "rest":
             return sum(self._of_package("sysio", n, time_us) for n in each) + self._rest(time_us)
-        if domain == "node":
+        if domain in {"node", "power_meter"}:
             return sum(self.counted_nj(part, time_us) for part in ("gpu", "cpu", "memory", "rest"))
         raise ValueError(f"no domain {domain!r}")
 

@@ -103,7 +103,7 @@ class HostMeterScript:
 PLAIN = {
     "rapl": HostMeterScript("rapl", "", "", INTEL_WRAP_UJ, 1_000, 0, quantum=RAPL_QUANTUM_UJ),
     "hwmon": HostMeterScript("hwmon", "", period_us=1_000_000, window_us=1_000_000, quantum=1_000),
-    "grace": HostMeterScript("grace", "", period_us=50_000, window_us=50_000, quantum=1_000),
+    "grace": HostMeterScript("grace", "", period_us=50_000, window_us=50_000, quantum=100),
     "cray": HostMeterScript("cray", "", period_us=100_000, window_us=0, quantum=1_000_000),
     "ipmi": HostMeterScript("ipmi", "", period_us=1_000_000, window_us=1_000_000, lag_us=1_000_000, quantum=1_000),
     "redfish": HostMeterScript("redfish", "", period_us=10_000_000, window_us=1_000_000, lag_us=2_000_000, quantum=100),
@@ -121,7 +121,7 @@ def domains(source: str, packages: int, gpus: int) -> list[tuple[str, str]]:
         return [(f"module-{n}", "") for n in each] + [(f"grace-{n}", f"module-{n}") for n in each] + inner
     if source == "cray":
         return [("node", ""), ("cpu", "node"), ("memory", "node"), *((f"accel{n}", "node") for n in range(gpus))]
-    return [("node", "")]
+    return [("power_meter" if source == "hwmon" else "node", "")]
 
 
 def plain_watts(gpus: Sequence[str], modules: Sequence[int]) -> HostWatts:
@@ -184,7 +184,7 @@ def measurable(packages: int, gpus: int) -> list[str]:
     """Return every domain that some meter can have on a node."""
     each = ("package", "core", "dram", "module", "grace", "cpu", "sysio")
     return [
-        "node", "cpu", "memory", *(f"{part}-{n}" for n in range(packages) for part in each),
+        "node", "power_meter", "cpu", "memory", *(f"{part}-{n}" for n in range(packages) for part in each),
         *(f"accel{n}" for n in range(gpus)),
     ]  # fmt: skip
 
