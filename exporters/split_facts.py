@@ -19,7 +19,7 @@ def mean_watts(of_gpus: Iterable[tuple[float, float]]) -> dict[str, float]:
 
 
 @dataclass(frozen=True, slots=True)
-class JobWatts:
+class WattsOfJob:
     """What one job draws on one GPU at full activity, above idle, and one sigma of that."""
 
     job: str
@@ -44,7 +44,7 @@ class SplitFacts:
 
     watts: str = "common"  # or "learned": what is billed by
     gpus: tuple[SplitOfGpu, ...] = ()
-    jobs: tuple[JobWatts, ...] = ()
+    jobs: tuple[WattsOfJob, ...] = ()
 
     def of_jobs(self) -> dict[str, dict[str, float]]:
         """Return ``watts`` and ``watts_sigma`` of each job, see `mean_watts`."""

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.hole import Hole
     from wattshed.agent.accounts.late_holes import LateHole
     from wattshed.agent.accounts.ledger import GpuKey
-    from wattshed.agent.accounts.watts import HostWatts
+    from wattshed.agent.accounts.watts import HostLearning
     from wattshed.agent.window import Device
 
 
 class GpuBooks(NamedTuple):
     """What outlives a restart of one GPU's accounts: ``waiting`` is usage whose energy is not booked.
 
-    ``watts`` is what was learned of its jobs' watts, as `agent.accounts.watts.HostWatts.plain` lays it out.
+    ``watts`` is what was learned of its jobs' watts, as `agent.accounts.watts.HostLearning.plain` lays it out.
     """
 
     account: GpuAccount
@@ -64,7 +64,7 @@ class HostAccounts:
     holding : Holding
     late : LateHoles
         Booked, and not split yet.
-    watts : HostWatts or None
+    watts : HostLearning or None
         What each job draws, if that is learned.
     end_us : int, us
         Of the last window.
@@ -78,7 +78,7 @@ class HostAccounts:
     activity_share: ActivityShare = field(default_factory=ActivityShare)
     holding: Holding = field(default_factory=Holding)
     late: LateHoles = field(default_factory=LateHoles)
-    watts: HostWatts | None = None
+    watts: HostLearning | None = None
     end_us: int = 0
 
     @property

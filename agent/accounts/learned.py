@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wattshed.agent.accounts.watts import HostWatts
+from wattshed.agent.accounts.watts import HostLearning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ class LearnedWatts:
 
     def __init__(self, rule: SplitRule | None, keys_of: Callable[[str], Sequence[GpuKey]]) -> None:
         self._rule, self._keys_of = rule, keys_of
-        self._hosts: dict[str, HostWatts] = {}
+        self._hosts: dict[str, HostLearning] = {}
         self._finished: dict[tuple[JobKey, GpuKey], JobWatts] = {}
 
     @property
@@ -36,13 +36,13 @@ class LearnedWatts:
         """Whether energy is split by what is learned."""
         return self._rule is not None and self._rule.learned
 
-    def open(self, host: str) -> HostWatts | None:
+    def open(self, host: str) -> HostLearning | None:
         """Begin with a host; None if nothing is learned."""
         if self._rule is not None:
-            self._hosts[host] = HostWatts(self._rule)
+            self._hosts[host] = HostLearning(self._rule)
         return self.of(host)
 
-    def of(self, host: str) -> HostWatts | None:
+    def of(self, host: str) -> HostLearning | None:
         """Return what is learned on a host; None where nothing is."""
         return self._hosts.get(host)
 

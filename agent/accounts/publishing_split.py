@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wattshed.agent.accounts.split_rule import COMMON, LEARNED
-from wattshed.exporters.split_facts import JobWatts, SplitFacts, SplitOfGpu
+from wattshed.exporters.split_facts import SplitFacts, SplitOfGpu, WattsOfJob
 from wattshed.kernels.billing.slots import SLOT_US
 from wattshed.kernels.billing.watts import USES
 
@@ -33,5 +33,5 @@ def split_facts(accounts: Accounts, window: Window) -> SplitFacts:
         if job is None or job.folded or keys[one.gpu] not in job.lines or not one.alone_us + one.shared_us:
             continue
         doubt_hnj = job.lines[keys[one.gpu]].split_hnj
-        jobs.append(JobWatts(one.job, keys[one.gpu].gpu, one.watts, one.sigma_w, doubt_hnj))
+        jobs.append(WattsOfJob(one.job, keys[one.gpu].gpu, one.watts, one.sigma_w, doubt_hnj))
     return SplitFacts(LEARNED if watts.rule.learned else COMMON, tuple(gpus), tuple(jobs))

@@ -56,7 +56,7 @@ class JobWatts(NamedTuple):
     shared_us: int
 
 
-class Told(NamedTuple):
+class WeightedRows(NamedTuple):
     """What is known of usage rows when their energy is split.
 
     Attributes
@@ -97,7 +97,7 @@ class _Gpu:
     laid_out: tuple[Any, dict[str, Any]] | None = None
 
 
-class HostWatts:
+class HostLearning:
     """What is learned on one host's GPUs.
 
     Parameters
@@ -165,7 +165,7 @@ class HostWatts:
         end = np.minimum(rows.end_us[at], (first[at] + nth + 1) * SLOT_US)
         return rows.keep(at).at(np.where(nth == 0, rows.start_us[at], begin), end)
 
-    def told(self, rows: PendingUsage) -> Told:
+    def told(self, rows: PendingUsage) -> WeightedRows:
         """Return by what weights these rows' energy is split."""
         place = np.array(
             [
@@ -176,14 +176,14 @@ class HostWatts:
         )
         slot, states = rows.start_us // SLOT_US, self._arrays.states
         which = (states.slot[rows.gpu, 1] == slot - 2).astype(np.int64)
-        told = Told(place, which, rows.features(), np.empty_like(place), np.empty_like(place))
+        told = WeightedRows(place, which, rows.features(), np.empty_like(place), np.empty_like(place))
         kernel.weigh(
             rows.gpu, place, which, slot, rows.activity_ppm, told.feature, states.mean, self._arrays.beliefs.prior_w,
             self.rule.bound, told.cut, told.bare,
         )  # fmt: skip
         return told
 
-    def book(self, rows: PendingUsage, parts: Split, intervals: EnergyIntervals, told: Told | None) -> None:
+    def book(self, rows: PendingUsage, parts: Split, intervals: EnergyIntervals, told: WeightedRows | None) -> None:
         """Take note of what rows got; where they got it by learned weights (``told``), write down one sigma of that."""
         holes = np.flatnonzero(intervals.hole)
         of = np.searchsorted(intervals.starts, holes, "right") - 1

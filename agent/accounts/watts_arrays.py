@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wattshed.kernels.billing.slots import RING, Slots
-from wattshed.kernels.billing.watts import FEATURES, USES, Beliefs, States
+from wattshed.kernels.billing.watts import FEATURES, USES, Beliefs, KeptStates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ class WattsArrays:
 
     slots: Slots
     beliefs: Beliefs
-    states: States
+    states: KeptStates
     uses: NDArray[np.int64]
     spent: NDArray[np.int64]
 
@@ -33,7 +33,7 @@ class WattsArrays:
         return cls(
             Slots(np.full((gpus, RING), -1, np.int64), zeros, zeros.copy(), np.zeros((gpus, RING, n), np.int64)),
             Beliefs(np.zeros((gpus, n)), np.zeros((gpus, n, n)), np.ones(gpus), np.zeros((gpus, n)), np.zeros(gpus)),
-            States(np.full((gpus, 2), -1, np.int64), np.zeros((gpus, 2, n)), np.zeros((gpus, 2, n, n))),
+            KeptStates(np.full((gpus, 2), -1, np.int64), np.zeros((gpus, 2, n)), np.zeros((gpus, 2, n, n))),
             np.zeros((gpus, len(USES)), np.int64),
             np.zeros((gpus, n, 2), np.int64),
         )

@@ -146,19 +146,12 @@ def replay(
     >>> round(report.total_j, 1)
     22530.9
     """
-    traces = texts_of(paths)
-    options = options_from(
-        columns=columns, where=where, period=period, timezone=timezone, max_gap=max_gap, max_power=max_power
-    )
+    traces, read = texts_of(paths), {"period": period, "max_gap": max_gap, "max_power": max_power}
+    options = options_from(columns=columns, where=where, timezone=timezone, **read)
     settings = settings_from(
-        options,
-        jobs=jobs,
-        job_columns=job_columns,
-        idle_watts=idle_watts,
-        work=work,
-        work_columns=work_columns,
+        options, jobs=jobs, job_columns=job_columns, idle_watts=idle_watts, work=work, work_columns=work_columns,
         split=watts,
-    )
+    )  # fmt: skip
     asked: dict[str, object] = {"jobs": jobs, "work": work, "openmetrics": openmetrics, "remote_write": remote_write}
     asked |= {"history": history, "device": device, "workers": workers, "scheduler": scheduler}
     asks = any(one is not None for one in (by, html, price, carbon, pue, currency, tariff_columns))

@@ -66,7 +66,7 @@ class Beliefs(NamedTuple):
     prior_w: NDArray[np.float64]
 
 
-class States(NamedTuple):
+class KeptStates(NamedTuple):
     """The state after the newest closed slot (0), and after the one before (1), by which energy is split.
 
     Attributes
@@ -137,7 +137,7 @@ def _learn(beliefs: Beliefs, gpu: int, power_w: float, h, gain) -> None:  # type
 
 
 @jit
-def _tell(beliefs: Beliefs, states: States, gpu: int, slot: int) -> None:
+def _tell(beliefs: Beliefs, states: KeptStates, gpu: int, slot: int) -> None:
     """Keep the state after a slot; what was the newest one is the one before."""
     n = beliefs.mean.shape[1]
     states.slot[gpu, 1] = states.slot[gpu, 0]
@@ -208,7 +208,7 @@ def close(  # type: ignore[no-untyped-def]
     A GPU whose ``slot_of`` is -1 begins with the slot that its energy is known in: of that one only a part was seen.
     """
     slots = Slots(number, flags, energy, active)
-    beliefs, states = Beliefs(mean, covariance, inflation, before, prior_w), States(slot_of, mean_of, covariance_of)
+    beliefs, states = Beliefs(mean, covariance, inflation, before, prior_w), KeptStates(slot_of, mean_of, covariance_of)
     n = mean.shape[1]
     for gpu in range(len(known_us)):
         last, newest = known_us[gpu] // SLOT_US - 1, slot_of[gpu, 0]

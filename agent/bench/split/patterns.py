@@ -21,7 +21,7 @@ ROW = 0.01
 """A driver tells activities in whole percent."""
 
 
-class Told(NamedTuple):
+class SharedGpu(NamedTuple):
     """What happened on one GPU.
 
     Attributes
@@ -43,7 +43,7 @@ class Told(NamedTuple):
     dram: NDArray[np.float64] | None = None
 
 
-def told(name: str, ratio: float, seed: int, seconds: int) -> Told:
+def told(name: str, ratio: float, seed: int, seconds: int) -> SharedGpu:
     """Make one recording of a pattern; the heaviest job draws ``ratio`` times the watts of the lightest per activity.
 
     Parameters
@@ -74,7 +74,7 @@ def told(name: str, ratio: float, seed: int, seconds: int) -> Told:
         shifted = np.roll(demand[job], round(late * STEPS))
         shifted[: round(late * STEPS)] = 0
         rows[job] = np.round(_seconds(shifted) / ROW) * ROW
-    return Told(_seconds(drawn), np.maximum(board_w, 0), rows)
+    return SharedGpu(_seconds(drawn), np.maximum(board_w, 0), rows)
 
 
 KERNELS = {
@@ -88,7 +88,7 @@ RESIDUAL = 0.15
 SLICES = {"3g+4g": (3 / 7, 4 / 7), "seven 1g": (1 / 7,) * 7, "1g+2g+4g": (1 / 7, 2 / 7, 4 / 7)}
 
 
-def told_of_instances(name: str, seed: int, seconds: int) -> Told:
+def told_of_instances(name: str, seed: int, seconds: int) -> SharedGpu:
     """Make one recording of jobs on MIG instances, each with a kind of kernel of its own.
 
     Parameters
@@ -110,7 +110,7 @@ def told_of_instances(name: str, seed: int, seconds: int) -> Told:
     drawn *= 1 + rng.normal(0, RESIDUAL, (jobs, 1))
     board = IDLE_W + rng.normal(0, IDLE_SIGMA_W) + drawn.sum(axis=0)
     board_w = _seconds(board) * (1 + rng.normal(0, GAIN)) + rng.normal(0, READING_W, seconds)
-    return Told(_seconds(drawn), np.maximum(board_w, 0), *(_seconds(one) for one in (active, tensor, dram)))
+    return SharedGpu(_seconds(drawn), np.maximum(board_w, 0), *(_seconds(one) for one in (active, tensor, dram)))
 
 
 def _seconds(steps: NDArray[np.float64]) -> NDArray[np.float64]:

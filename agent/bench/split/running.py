@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from wattshed.agent.accounts.split_rule import SplitRule
-    from wattshed.agent.bench.split.patterns import Told
+    from wattshed.agent.bench.split.patterns import SharedGpu
 
 SECOND_US = 1_000_000
 BEGIN_US = 1_700_000_000_000_000
@@ -25,7 +25,7 @@ DEVICE = Device(
 )  # fmt: skip
 
 
-class Bill(NamedTuple):
+class SplitBill(NamedTuple):
     """One job's dynamic energy, J, one sigma of how it was split, and what it drew of what was billed."""
 
     pattern: str
@@ -40,7 +40,7 @@ class Bill(NamedTuple):
         return self.billed_j / self.drawn_j - 1
 
 
-def windows(recording: Told) -> Iterator[Window]:
+def windows(recording: SharedGpu) -> Iterator[Window]:
     """Return the windows of a second that an agent would have seen."""
     jobs, seconds = recording.activity.shape
     owners = tuple(Owner(JobKey(f"slurm:{job + 1}")) for job in range(jobs))
@@ -70,8 +70,8 @@ def windows(recording: Told) -> Iterator[Window]:
         yield Window("simulated", second, start_us, end_us, (DEVICE,), readings, busy_us, owners, usage)
 
 
-def bills(pattern: str, ratio: float, seed: int, seconds: int, rule: SplitRule) -> list[Bill]:
-    """Bill one recording of a pattern; who drew nothing to speak of is left out.
+def bills(pattern: str, ratio: float, seed: int, seconds: int, rule: SplitRule) -> list[SplitBill]:
+    """SplitBill one recording of a pattern; who drew nothing to speak of is left out.
 
     Shares are compared: what the jobs drew is scaled to what was billed to them all, since a meter's gain, and energy
     above idle that no job drew, are no faults of a split.
@@ -79,8 +79,8 @@ def bills(pattern: str, ratio: float, seed: int, seconds: int, rule: SplitRule) 
     return billed(pattern, told(pattern, ratio, seed, seconds), rule)
 
 
-def billed(pattern: str, recording: Told, rule: SplitRule) -> list[Bill]:
-    """Bill one recording, see `bills`."""
+def billed(pattern: str, recording: SharedGpu, rule: SplitRule) -> list[SplitBill]:
+    """SplitBill one recording, see `bills`."""
     accounts = Accounts(split=rule)
     for window in windows(recording):
         accounts.add(window)
@@ -91,7 +91,7 @@ def billed(pattern: str, recording: Told, rule: SplitRule) -> list[Bill]:
     billed = np.array([lines[key].dynamic_hnj / HNJ_PER_JOULE if key in lines else 0.0 for key in keys])
     drawn *= billed.sum() / drawn.sum()
     return [
-        Bill(pattern, key, float(billed[job]), lines[key].split_hnj / HNJ_PER_JOULE, float(drawn[job]))
+        SplitBill(pattern, key, float(billed[job]), lines[key].split_hnj / HNJ_PER_JOULE, float(drawn[job]))
         for job, key in enumerate(keys)
         if drawn[job] > 0.005 * drawn.sum()
     ]

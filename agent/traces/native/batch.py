@@ -189,6 +189,13 @@ def _read(what: str) -> Iterator[None]:
         raise Damaged(f"its {what} cannot be read ({error})") from error
 
 
+def _check_times(row: Mapping[str, Any]) -> None:
+    if row["seq"] is None or row["start_us"] is None or row["end_us"] is None:
+        raise Damaged("it has no number or no time")
+    if not -FAR_US < row["start_us"] <= row["end_us"] < FAR_US:
+        raise Damaged("it ends before it begins, or has no length")
+
+
 class Decoder:
     """Turns batches back into windows; keeps the definitions that batches refer to."""
 
@@ -243,10 +250,7 @@ class Decoder:
             (lists["usage_owner"].size or row["work"] or row.get("beside")) and not self.knows(row)
         ):
             raise Damaged("it refers to devices, owners or meters that are not in the segment")
-        if row["seq"] is None or row["start_us"] is None or row["end_us"] is None:
-            raise Damaged("it has no number or no time")
-        if not -FAR_US < row["start_us"] <= row["end_us"] < FAR_US:
-            raise Damaged("it ends before it begins, or has no length")
+        _check_times(row)
         devices, offsets = self._devices[row["devices_id"]], lists["offsets"]
         owners = self._owners.get(row["owners_id"], ())
         start_us, gauge_names = row["start_us"], texts["gauge_names"]
@@ -265,8 +269,10 @@ class Decoder:
         sizes = {"power_mw": n, "counter_mj": n, "instant_mw": n, "gauge_values": g * len(gauge_names)}
         bad = [name for name, size in sizes.items() if lists[name].size not in (0, size)]
         usage = Usage(*(lists[f"usage_{name}"] for name in (*USAGE, *FEATURES_OF_USAGE)))
-        bad += [name for name in USAGE if getattr(usage, name).size != usage.gpu.size]
-        bad += [name for name in FEATURES_OF_USAGE if getattr(usage, name).size not in {0, usage.gpu.size}]
+        may_lack = {name: {0, usage.gpu.size} for name in FEATURES_OF_USAGE} | {
+            name: {usage.gpu.size} for name in USAGE
+        }
+        bad += [name for name, good in may_lack.items() if getattr(usage, name).size not in good]
         bad += [name for name, places in (("gpu", g), ("owner", len(owners))) if _outside(getattr(usage, name), places)]
         bad += ["busy_us"] if lists["busy_us"].size != g else []
         if offsets.size != g + 1 or offsets[0] != 0 or offsets[-1] != n or (offsets[1:] < offsets[:-1]).any():
