@@ -56,7 +56,7 @@ def simulate(name, fleets=FLEETS, samples=SAMPLES, seed=1):
                 continue
             inside = found.lower <= truth <= found.upper
             # Below: the whole interval lies under the truth.
-            half = (found.upper - found.lower) / 2 / abs(truth)
+            half = (found.upper - found.lower) / 2 / abs(getattr(found, "before", truth))
             rows.append((1, inside, found.upper < truth, found.lower > truth, half, warned))
     given, inside, below, above, half, warned = np.array(rows, float).T
     had, quiet = given > 0, (given > 0) & (warned == 0)
