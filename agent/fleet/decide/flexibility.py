@@ -68,10 +68,10 @@ def flexibility(args: argparse.Namespace, open_trace: OpenTrace) -> int:
     """``fleet flexibility``."""
     ready(args)
     event = None if args.event is None else event_of(args.event)
-    if (args.event is None) != (args.measured is None) or (args.grid is None) != (args.curtail is None):
-        raise InputError("--event and --measured, and --grid and --curtail, are given together")
     classes = read_classes(args.classes, open_trace)
     found = flexible(classes, args.duration, args.within)
+    if args.recover is not None and found.rebound_j is None:
+        raise InputError("--recover would be ignored: a class has neither speed nor rebound", args.classes)
     more: dict[str, Any] = {"event": None, "grid": None}
     if event is not None:
         load = on_grid(read_series(open_trace([args.measured])))
