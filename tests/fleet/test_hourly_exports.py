@@ -210,7 +210,7 @@ def test_watttime_is_marginal(read, tmp_path):
 
 
 def test_documents_are_read_as_elsewhere(read):
-    """What the interfaces of ENTSO-E and WattTime answer: quarters are averaged, and a step of hours is each of them."""
+    """What the interfaces of ENTSO-E and WattTime answer: quarters are averaged, a step of hours is each of them."""
     a44 = (
         '<?xml version="1.0"?><Publication_MarketDocument xmlns="urn:iec62325.351:tc57wg16:451-3:publicationdocument:'
         '7:3">'
