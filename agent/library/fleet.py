@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wattshed.agent.library.paths import Path
 
     Method = Literal["stratified", "ratio", "cluster", "two-stage", "regression", "pps", "pi"]
-    IntervalKind = Literal["auto", "t", "hall", "bounded"]
+    IntervalKind = Literal["auto", "t", "johnson", "hall", "bounded"]
 
 
 def estimate(
@@ -45,8 +45,9 @@ def estimate(
         Of the interval.
     meter_sigma : float
         One sigma of the gain error that all meters share, as a fraction; it does not shrink with more hosts.
-    interval : {"auto", "t", "hall", "bounded"}
-        ``auto`` is Student's t, or Hall's transform of it for a skewed sample; ``bounded`` needs a column ``limit``.
+    interval : {"auto", "t", "johnson", "hall", "bounded"}
+        ``auto`` is Student's t, or ``johnson``, which extends it if the sample is skewed; ``bounded`` needs a column
+        ``limit``.
     by : str
         Column of the sample; ``domains`` has a total for each of its values.
     calibrate : path
