@@ -59,6 +59,13 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def seed(text: str) -> int:
+    """Read a random seed: a whole number, 0 or above it."""
+    if not (text.isascii() and text.isdecimal()):
+        raise ArgumentTypeError(f"{text} is not a whole number, 0 or above it")
+    return int(text)
+
+
 class _Noted(argparse.Action):
     """Stores a value, and that it was given: a default cannot be told from the same value otherwise."""
 

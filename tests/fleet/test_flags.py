@@ -34,7 +34,7 @@ def test_what_looks_like_percent_is_refused_with_what_was_meant(read, percent):
         read(str(percent))
 
 
-@pytest.mark.parametrize("read", [*READERS, flags.positive, flags.whole])
+@pytest.mark.parametrize("read", [*READERS, flags.positive, flags.whole, flags.seed])
 @pytest.mark.parametrize("text", ["-1", "nan", "inf", "x", "", "%", "1e9", "-3%", "900%"])
 def test_what_is_no_such_number_is_refused_without_a_suggestion(read, text):
     if (read, text) == (flags.positive, "1e9"):

@@ -96,7 +96,18 @@ def test_a_simulated_node_is_no_part_of_the_fleet(inventory):
     with server({POWER_RULE: vector(*powers)}) as (url, _):
         found = ask(Prometheus(url), inventory)
     assert found.powers == {"train": {"t0": 4000.0}}
-    assert found.warnings == ("1 hosts are simulated and left out (such as 's0')",)
+    assert found.warnings == ("hosts that are simulated, left out: 1 (such as 's0')",)
+
+
+def test_a_host_far_from_what_its_boards_draw_is_named(inventory):
+    watts = {"t0": 4000.0, "t1": -5.0, "t2": 1e9, "t3": 20_000.0}
+    with server({POWER_RULE: vector(*((host("train", name), w) for name, w in watts.items()))}) as (url, _):
+        found = ask(Prometheus(url), inventory)
+    assert found.powers == {"train": {"t0": 4000.0, "t3": 20_000.0}}
+    left_out, large = found.warnings
+    assert left_out == "hosts with a power below 0 W or above 20 kW a GPU, left out: 2 (such as 't1')"
+    assert large.startswith("hosts that draw more than 3 times the design power of their boards")
+    assert large.endswith(": 1 (such as 't3')")
 
 
 @pytest.mark.parametrize(
