@@ -547,4 +547,4 @@ def test_ask_counts_doubled_hosts(inventory):
     powers = [(host("train", "t0", job="a"), 5000.0), (host("train", "t0", job="b"), 5100.0)]
     with server({POWER_RULE: vector(*powers)}) as (url, _):
         found = ask(Prometheus(url), inventory)
-    assert "more than one series" in found.warnings[0]
+    assert "several series" in found.warnings[0]
