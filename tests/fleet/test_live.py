@@ -15,7 +15,7 @@ from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.boundary.hourly import Hours, bill, read_hours
 from wattshed.agent.fleet.boundary.pue import ConstantPue, HourlyPue, LoadPue
 from wattshed.agent.fleet.boundary.ranges import Range
-from wattshed.agent.fleet.estimate.node_model import fit
+from wattshed.agent.fleet.estimate.node_model import doubts, fit
 from wattshed.agent.fleet.live.inventory import read_inventory
 from wattshed.agent.fleet.live.ladder import Draw, climb
 from wattshed.agent.fleet.live.rules import GPUS_RULE, POWER_RULE, Measured, ask, measure_one
@@ -418,6 +418,19 @@ def test_node_model_is_found_again_with_its_error():
     assert model.slope.high - model.slope.low < 0.2
     gpu_w = sum(p.mean() for _, p in gpus)
     assert model.gpu_share == pytest.approx(gpu_w / (900 + 1.25 * gpu_w), rel=0.02)
+
+
+def test_what_makes_a_node_model_doubtful():
+    gpus, bmc = node_recording()
+    assert doubts(fit(gpus, bmc), bmc, average_s=10.0) == ()
+    slow = bmc[0][::4], bmc[1][::4]
+    (said,) = doubts(fit(gpus, slow), slow, average_s=10.0)
+    assert said.startswith("the node's meter is read every 8 s")
+    assert said.endswith("give --average 32 or more")
+    other = bmc[0], bmc[1] / 1.5
+    assert "of different nodes, times or units" in doubts(fit(gpus, other), other, average_s=10.0)[0]
+    with pytest.raises(InputError, match="does not change although its GPUs do"):
+        fit(gpus, (bmc[0], np.full(bmc[0].size, 3000.0)))
 
 
 def test_node_model_needs_load_and_time():
