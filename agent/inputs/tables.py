@@ -278,6 +278,6 @@ def _header(
     if used is not None:
         for name, position in columns.items():
             if names[position - 1] and name not in used:
-                use = f"leave it out (used: {', '.join(used)})"
+                use = f"leave it out (used: {', '.join(dict.fromkeys(used))})"
                 raise InputError(f"column {name!r} is not used here{meant(name, used)}; {use}", path, line, position)
     return columns

@@ -161,3 +161,11 @@ def test_many_known_totals_for_few_hosts_are_said(n, classes, warned):
     found = estimate(one, "stratified", margins=Margins({"class": counts}, {}))
     told = f"{classes - 1} known totals beside the strata fitted to {n} hosts"
     assert any(told.replace("1 known totals", "1 known total") in w for w in found.warnings) == warned
+
+
+@pytest.mark.parametrize("method", ["stratified", "regression"])
+def test_counts_of_another_fleet_are_said(method):
+    one = labelled(range(30), 1000, **{"class": ("x", "y") * 15})
+    for counts, said in (({"x": 600.0, "y": 400.0}, False), ({"x": 60.0, "y": 40.0}, True)):
+        found = estimate(one, method, margins=Margins({"class": counts}, {}))
+        assert ("known counts of class: 100 hosts, and the population has 1,000" in " ".join(found.warnings)) == said

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 METHODS = ("stratified", "ratio", "cluster")
 
+_ROUNDED = 1e-12
+"""Of two variances, what their difference may be by rounding alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -86,8 +89,9 @@ def change(
     variance = variances[0] + variances[1] - 2.0 * _covariance(first, second, common)
     n = np.minimum(old.design.open, new.design.open)
     matched = np.bincount(first.stratum[common[:, 0]], minlength=n.size)
-    # A rounding error below 0 is no variance; neither are hosts of which none varies.
-    spread = Spread(np.maximum(variance, 0.0), np.zeros(n.size), np.maximum(n - 1.0, 0.0))
+    # What rounding leaves of hosts that did not change, on either side of 0, is no variance.
+    variance[variance < _ROUNDED * (variances[0] + variances[1])] = 0.0
+    spread = Spread(variance, np.zeros(n.size), np.maximum(n - 1.0, 0.0))
     totals = [float(found.weight @ found.design.sample.value) for found in (old, new)]
     moved = totals[1] - totals[0]
     unknown = old.unmeasured or new.unmeasured

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wattshed.agent.errors import InputError, counted
-from wattshed.agent.fleet.estimate.calibration import by_raking, by_ratio, by_regression, by_strata, nothing_known
+from wattshed.agent.fleet.estimate.calibration import (
+    ALL,
+    CLOSE,
+    by_raking,
+    by_ratio,
+    by_regression,
+    by_strata,
+    nothing_known,
+)
 from wattshed.agent.fleet.estimate.design import drawn
 from wattshed.agent.fleet.estimate.jobs import by_job
 
@@ -80,8 +88,21 @@ def fitted(
     if (below := int((weight * calibration.g < 0.0).sum())) > 0:
         many = f"{below} of {calibration.g.size} measured values"
         said = (*said, f"the known totals give {many} a weight below 0: they lie far from the sample; check them")
+    if margins is not None and method in ("stratified", "regression") and sample.primary == "host":
+        said = (*said, *_other_hosts(sample, margins))
     # A ratio takes the place of the mean, and costs nothing beside it.
     return Fitted(design, calibration, said if method == "ratio" else (*said, *_hardly_left(design, calibration)))
+
+
+def _other_hosts(sample: Sample, margins: Margins) -> Iterator[str]:
+    """Say where the known counts are not of as many hosts as the population has: the total follows the counts."""
+    hosts = int(sample.population.hosts.sum())
+    counts = {name: sum(theirs.values()) for name, theirs in margins.counts.items()} | {
+        name: total for name, total in margins.totals.items() if name == ALL
+    }
+    for name, count in counts.items():
+        if abs(count - hosts) > CLOSE * hosts:
+            yield f"known counts of {name}: {count:,.10g} hosts, and the population has {hosts:,}; correct either file"
 
 
 def _hardly_left(design: Design, calibration: Calibrated) -> Iterator[str]:
