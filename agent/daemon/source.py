@@ -74,8 +74,8 @@ def open_source(config: Config, host: str, faults: Faults) -> Source:
             return _driver(config, host, faults)
         except NoMeter as error:
             why = f"no NVIDIA driver: {str(error).partition(';')[0]}"
-            return replace(_simulated(config, host, "", why), look=lambda: LOG.warning("%s", STAYS_SIMULATED))
-    return _simulated(config, host, script) if kind == "simulated" else _played_back(config)
+            return replace(_simulated(config, host, "", faults, why), look=lambda: LOG.warning("%s", STAYS_SIMULATED))
+    return _simulated(config, host, script, faults) if kind == "simulated" else _played_back(config)
 
 
 def _driver(config: Config, host: str, faults: Faults) -> Source:
@@ -96,7 +96,7 @@ def _driver(config: Config, host: str, faults: Faults) -> Source:
         return _metered(config, host, meter, clock, proc_root, opened, slurm, pods, beside)
 
 
-def _simulated(config: Config, host: str, script: str, why: str = "") -> Source:
+def _simulated(config: Config, host: str, script: str, faults: Faults, why: str = "") -> Source:
     """Meter a node that exists in this process only, and say so, with the reason if it was not asked for."""
     from wattshed.agent.clock import RealClock  # noqa: PLC0415
     from wattshed.agent.jobs.slurm import Slurm  # noqa: PLC0415
@@ -115,7 +115,9 @@ def _simulated(config: Config, host: str, script: str, why: str = "") -> Source:
             _open(meter, opened)
             slurm = Slurm(clock.now_us, host, node.mapping_dir, squeue=())
             opened.callback(slurm.close)
-            source = _metered(config, host, meter, clock, node.proc_root, opened, slurm)
+            shown = node.sys, node.drop_dir
+            beside = _beside(config, clock, faults, node.proc_root, opened=opened, simulated=shown)
+            source = _metered(config, host, meter, clock, node.proc_root, opened, slurm, beside=beside)
         around.callback(source.close)
         LOG.warning("SIMULATED DATA: %sthese numbers are invented", f"{why}; " if why else "")
         node.keep_time()
