@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.commands import fleet_estimate
 from wattshed.agent.commands.fleet_decisions import add_decisions
 from wattshed.agent.commands.fleet_estimate import add_json, add_server
-from wattshed.agent.fleet.flags import fraction_or_whole, note_given, positive, runs, seed, whole
+from wattshed.agent.fleet.flags import fraction_or_whole, note_given, positive, runs, seed, share, whole
 from wattshed.agent.replay.reading_flags import add_reading_flags, options_of
 from wattshed.agent.wire.cluster import add_cluster_flags
 
@@ -202,7 +202,7 @@ def _simulate(commands: Any) -> None:
     for name, which in (("idle", "run no job"), ("off", "are powered down, and silent")):
         p.add_argument(
             f"--{name}",
-            type=fraction_or_whole,
+            type=share,
             default=0.0,
             metavar="F",
             help=f"share of the hosts that {which} (default %(default)s)",

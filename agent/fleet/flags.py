@@ -34,6 +34,11 @@ def fraction_or_whole(text: str) -> float:
     return 1.0 if _ratio(text) == 1.0 else fraction(text)
 
 
+def share(text: str) -> float:
+    """Read a number from 0 to 1, both included."""
+    return 0.0 if _ratio(text) == 0.0 else fraction_or_whole(text)
+
+
 def variation(text: str) -> float:
     """Read a standard deviation over a mean: ``0.4`` or ``40%``."""
     value = _ratio(text)

@@ -11,7 +11,7 @@ from wattshed.agent.commands import fleet as command
 from wattshed.agent.fleet import flags
 from wattshed.agent.traces.opening import OpenedTrace
 
-READERS = [flags.fraction, flags.fraction_or_zero, flags.fraction_or_whole, flags.variation]
+READERS = [flags.fraction, flags.fraction_or_zero, flags.fraction_or_whole, flags.share, flags.variation]
 
 
 @pytest.mark.parametrize("read", READERS)
@@ -20,7 +20,7 @@ def test_percent_are_hundredths(read, percent):
     assert read(f"{percent}%") == read(str(percent / 100)) == percent / 100
 
 
-@pytest.mark.parametrize(("read", "ends"), list(zip(READERS, [(), (0,), (1,), (0, 1, 5)], strict=True)))
+@pytest.mark.parametrize(("read", "ends"), list(zip(READERS, [(), (0,), (1,), (0, 1), (0, 1, 5)], strict=True)))
 def test_ends_that_are_taken(read, ends):
     for value in (0, 1, 5):
         if value in ends:
