@@ -37,7 +37,7 @@ def siting(args: argparse.Namespace) -> int:
 def _decision(found: list[SiteYear], hours: NDArray[np.int64], said: tuple[str, ...]) -> Decision:
     if len(found) == 1:
         takes = [
-            f"a cost of {_shown(found[0], n)}" if n == "cost" else f"{_shown(found[0], n)} of {noun}"
+            _shown(found[0], n) + ("" if n == "cost" and found[0].currency else f" of {noun}")
             for n, noun in TOTALS.items()
             if found[0].totals[n]
         ]
