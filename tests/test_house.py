@@ -74,6 +74,10 @@ def test_tests_follow_the_rooms():
     assert folders >= ACROSS
 
 
+PUBLIC = {"_replace", "_fields_"}
+"""What every NamedTuple, and every structure of ctypes, has in public."""
+
+
 def private_names(tree, *, defined):
     """Names with one leading underscore that a module defines, or uses of another object than ``self``."""
     for node in ast.walk(tree):
@@ -88,7 +92,7 @@ def private_names(tree, *, defined):
         elif not defined and isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "setattr":
             text = next((a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)), "")
             name = text.rpartition(".")[2]  # a patch names what it replaces
-        if re.fullmatch(r"_[A-Za-z]\w*", name) and name != "_replace":  # which every NamedTuple has in public
+        if re.fullmatch(r"_[A-Za-z]\w*", name) and name not in PUBLIC:
             yield name
 
 
