@@ -91,6 +91,14 @@ def followed(node, clock):
     return mapping
 
 
+def opened(node, clock, host, *, marked=True):
+    """A meter of the node, with a driver session; one that is not ``marked`` passes for real."""
+    roots = {"proc_root": node.proc_root, "dev_root": node.dev_root}
+    meter = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=marked, **roots)
+    meter.open()
+    return meter
+
+
 def agent(
     node,
     clock,
@@ -109,16 +117,18 @@ def agent(
     version="test",
     callers=None,
     inbox=False,
+    desk=None,
 ):
     """Put an agent together as the assembly does, on a node that exists already.
 
     ``slurm`` stands in place of the node's mapping; a node that is not ``marked`` passes for real. With ``history``, a
     path, parts of jobs go there; with ``inbox``, work of jobs is heard of.
     """
-    meter = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=marked, proc_root=node.proc_root)
-    meter.open()
+    meter = opened(node, clock, host, marked=marked)
     processes = Processes(node.proc_root, clock.now_us)
-    sampler = Sampler(meter, clock, host, rates or Rates(), alive=partial(exists, node.proc_root), meet=processes.meet)
+    sampler = Sampler(
+        meter, clock, host, rates or Rates(), alive=partial(exists, node.proc_root), meet=processes.meet, desk=desk
+    )
     slurm = slurm or Slurm(clock.now_us, host, followed(node, clock), squeue=())
     resolver = JobResolver(processes, slurm)
     accounts = Accounts(ledger=Ledger(cap), live=True)
