@@ -135,7 +135,6 @@ def agent(
     publisher = Publisher(host, version, "simulated" if marked else "nvml", "simulated", clock.now_us())
     board = Board(publisher.empty(clock.now_us()))
     faults, seen = Faults(), []
-    kept = StateFile(state, host, boot) if state else None
     writer = HistoryWriter(history, host, faults) if history else None
     feed = HistoryFeed(writer, 3_600_000_000, simulated=marked) if writer else None
 
@@ -155,7 +154,7 @@ def agent(
         publisher=publisher,
         board=board,
         recorder=Seen(),
-        state=kept,
+        state=(kept := StateFile(state, host, boot) if state else None),
         notifier=Notifier({}),
         faults=faults,
         limits=LoopLimits(keep_us, round(seconds * 1e6)),
