@@ -16,7 +16,7 @@ from wattshed.agent.errors import InputError, counted
 from wattshed.exporters.snapshot import Tenancy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.config.settings import Config, Sampling
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from wattshed.agent.jobs.kubernetes import Pods
     from wattshed.agent.jobs.slurm import Slurm
     from wattshed.agent.meters.meter import NvmlMeter
+    from wattshed.agent.meters.release import ReleaseDesk
     from wattshed.agent.meters.schedule import Rates
+    from wattshed.agent.window import Device
 
 LOG = logging.getLogger("wattshed")
 STAYS_SIMULATED = "still simulated; restart to use a driver that has appeared"
@@ -47,10 +49,19 @@ class Source:
     clock: Clock | None = None  # the windows' time line, where it goes on with this machine's
     proc_root: Path = Path("/proc")
     refresh: Callable[[], None] = lambda: None  # look who is on the GPUs, soon; any thread may call it
+    devices: Callable[[], Sequence[Device]] = tuple
+    dev_root: Path = Path("/dev")  # where the driver's device nodes are
 
 
-def open_source(config: Config, host: str) -> Source:
+def open_source(config: Config, host: str, desk: ReleaseDesk | None = None) -> Source:
     """Find what to measure with: ``auto`` is the driver if it answers, else the simulated node, for good.
+
+    Parameters
+    ----------
+    config : Config
+    host : str
+    desk : ReleaseDesk, optional
+        Where others ask for GPUs to be let go of.
 
     Raises
     ------
@@ -65,17 +76,17 @@ def open_source(config: Config, host: str) -> Source:
 
     kind, _, script = config.meter.partition(":")
     if kind == "nvml":
-        return _driver(config, host)
+        return _driver(config, host, desk)
     if kind == "auto":
         try:
-            return _driver(config, host)
+            return _driver(config, host, desk)
         except NoMeter as error:
             why = f"no NVIDIA driver: {str(error).partition(';')[0]}"
-            return replace(_simulated(config, host, "", why), look=lambda: LOG.warning("%s", STAYS_SIMULATED))
-    return _simulated(config, host, script) if kind == "simulated" else _played_back(config)
+            return replace(_simulated(config, host, desk, "", why), look=lambda: LOG.warning("%s", STAYS_SIMULATED))
+    return _simulated(config, host, desk, script) if kind == "simulated" else _played_back(config)
 
 
-def _driver(config: Config, host: str) -> Source:
+def _driver(config: Config, host: str, desk: ReleaseDesk | None) -> Source:
     """Meter this machine's GPUs."""
     from wattshed.agent.clock import RealClock  # noqa: PLC0415
     from wattshed.agent.meters.meter import NvmlMeter  # noqa: PLC0415
@@ -88,10 +99,10 @@ def _driver(config: Config, host: str) -> Source:
         _open(meter, opened)
         # Slurm and the kubelet are asked in threads of their own: only once there is something to own.
         slurm = _slurm(config, host, clock, meter, opened)
-        return _metered(config, host, meter, clock, proc_root, opened, slurm, _pods(config, meter, opened))
+        return _metered(config, host, desk, meter, clock, proc_root, opened, slurm, _pods(config, meter, opened))
 
 
-def _simulated(config: Config, host: str, script: str, why: str = "") -> Source:
+def _simulated(config: Config, host: str, desk: ReleaseDesk | None, script: str, why: str = "") -> Source:
     """Meter a node that exists in this process only, and say so, with the reason if it was not asked for."""
     from wattshed.agent.clock import RealClock  # noqa: PLC0415
     from wattshed.agent.jobs.slurm import Slurm  # noqa: PLC0415
@@ -105,16 +116,17 @@ def _simulated(config: Config, host: str, script: str, why: str = "") -> Source:
         kept = Path(config.state_dir) if config.state_dir else None
         node = SimulatedNode(clock, folder, script, kept=kept)
         around.callback(node.close)
-        meter = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=True, proc_root=node.proc_root)
+        nvml, proc_root = Nvml(clock, node.library), node.proc_root
+        meter = NvmlMeter(nvml, clock, host, simulated=True, proc_root=proc_root, dev_root=node.dev_root)
         with ExitStack() as opened:
             _open(meter, opened)
             slurm = Slurm(clock.now_us, host, node.mapping_dir, squeue=())
             opened.callback(slurm.close)
-            source = _metered(config, host, meter, clock, node.proc_root, opened, slurm)
+            source = _metered(config, host, desk, meter, clock, proc_root, opened, slurm)
         around.callback(source.close)
         LOG.warning("SIMULATED DATA: %sthese numbers are invented", f"{why}; " if why else "")
         node.keep_time()
-        return replace(source, close=around.pop_all().close, notes=(SIMULATED_NOTE,))
+        return replace(source, close=around.pop_all().close, notes=(SIMULATED_NOTE,), dev_root=node.dev_root)
 
 
 def _open(meter: NvmlMeter, opened: ExitStack) -> None:
@@ -143,6 +155,7 @@ def _open(meter: NvmlMeter, opened: ExitStack) -> None:
 def _metered(  # noqa: PLR0917 - called twice, just above
     config: Config,
     host: str,
+    desk: ReleaseDesk | None,
     meter: NvmlMeter,
     clock: Clock,
     proc_root: Path,
@@ -158,7 +171,8 @@ def _metered(  # noqa: PLR0917 - called twice, just above
 
     rates, wake = _rates(config.sampling), config.sampling.wake_sleeping_gpus
     processes = Processes(proc_root, clock.now_us)
-    sampler = Sampler(meter, clock, host, rates, alive=partial(exists, proc_root), meet=processes.meet, wake=wake)
+    alive = partial(exists, proc_root)
+    sampler = Sampler(meter, clock, host, rates, alive=alive, meet=processes.meet, wake=wake, desk=desk)
     LOG.info("found %s; the first window takes %g s", _listed(meter), config.sampling.window_s)
     if slurm is not None:
         slurm.on_change = sampler.refresh_processes
@@ -188,6 +202,7 @@ def _metered(  # noqa: PLR0917 - called twice, just above
         clock=clock,
         proc_root=proc_root,
         refresh=sampler.refresh_processes,
+        devices=lambda: sampler.devices,
     )
 
 

@@ -110,6 +110,11 @@ class ReleaseDesk:
                 self._set(None)
             return self._wanted
 
+    def left_s(self) -> float:
+        """Return how long it is to be let go of still, s."""
+        wanted = self.wanted()
+        return max(0.0, (wanted.until_us - self._now_us()) / 1e6) if wanted is not None else 0.0
+
     def _set(self, wanted: Release | None) -> None:
         if wanted != self._wanted:
             self._wanted = wanted
