@@ -16,6 +16,7 @@ import numpy as np
 from wattshed.agent.accounts import silence
 from wattshed.agent.accounts.account import GpuAccount
 from wattshed.agent.accounts.batches import parts_of, until_one_is_read
+from wattshed.agent.accounts.beside import BesideBooks
 from wattshed.agent.accounts.entering import enter_time
 from wattshed.agent.accounts.former_names import FormerNames
 from wattshed.agent.accounts.host import HostAccounts
@@ -76,6 +77,7 @@ class Accounts:
         self.gpus: dict[GpuKey, GpuAccount] = {}
         self.live = live
         self.since_us: int | None = None  # start of the first window of these accounts, before any restart
+        self.beside: dict[str, BesideBooks] = {}  # by host, of those that have other meters too
         self._hosts: dict[str, HostAccounts] = {}
         self._names = FormerNames()
         self._powers = PowerBooks(self.gpus, self.ledger, book_powers, live=live)
@@ -120,6 +122,9 @@ class Accounts:
         if self.ledger.work:
             self.ledger.work.settle(self.ledger.jobs, self.known_us(window.end_us), window.end_us)
         self._follow_silence(host, before, window.end_us)
+        if window.beside.meters or window.host in self.beside:
+            beside = self.beside.setdefault(window.host, BesideBooks())
+            beside.take(window, (self.gpus[key] for key in host.keys))
         if any(event.kind == "shutdown" for event in window.events):
             self.finish(window.host)
 
@@ -225,6 +230,8 @@ class Accounts:
                 self.gpus[key] = theirs
             else:
                 mine.merge(theirs)
+        for host, beside in other.beside.items():
+            self.beside.setdefault(host, BesideBooks()).merge(beside)
         self.ledger.merge(other.ledger)
 
     def retire(self, now_us: int, keep_us: int) -> list[JobAccount]:
@@ -345,6 +352,8 @@ class Accounts:
                 silence.end(account, state, window.start_us, forgotten=not same_boot)
                 silence.begin(account, window.start_us)
             host.restart(window.start_us, same_boot=same_boot)
+            if window.host in self.beside:
+                self.beside[window.host].restart(window.start_us, same_boot=same_boot)
 
 
 _ZERO = np.zeros(1, np.int64)

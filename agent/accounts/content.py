@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.accounts.account import GpuAccount
+from wattshed.agent.accounts.beside import BesideBooks
 from wattshed.agent.accounts.by_name import named, of_names
 from wattshed.agent.accounts.hole import Hole
 from wattshed.agent.accounts.host import GpuBooks
@@ -77,6 +78,11 @@ def plain_rest(accounts: Accounts, calibrator: Calibrator) -> dict[str, Any]:
     }
 
 
+def plain_node(accounts: Accounts, host: str) -> dict[str, Any]:
+    """Lay out the book of one host's node, if it has any meter beside its GPUs'."""
+    return {"node": accounts.beside[host].node.plain()} if host in accounts.beside else {}
+
+
 def _plain_module(module: Module | None) -> dict[str, Any] | None:
     if module is None:
         return None
@@ -111,12 +117,15 @@ def restore(accounts: Accounts, calibrator: Calibrator, host: str, state: dict[s
     work = PendingWork()
     if "work" in state:
         work.restore(state["work"])
+    beside = BesideBooks.of_plain(state.get("beside", ()), state.get("node"))
     # All of it can be believed: from here on nothing fails.
     accounts.restore(host, found)
     accounts.since_us = since_us
     ledger: Ledger = accounts.ledger
     ledger.jobs, ledger.ended_hnj, ledger.other, ledger.folded, ledger.shown_us = jobs, ended, other, folded, shown_us
     ledger.work = work
+    if beside.meters:
+        accounts.beside[host] = beside
     calibrator.learned_mw.update(learned_mw)
 
 

@@ -159,7 +159,7 @@ def _assemble(about: _About, opened: ExitStack) -> tuple[Daemon, Callable[[], No
     config, faults = about.config, Faults()
     calibrator = Calibrator(config.idle_watts, corrections(config), config.default_sigma)
     reread = Reload(config, about.reload, calibrator, about.notifier) if about.reload else lambda: None
-    source = _found(about, reread)
+    source = _found(about, reread, faults)
     about.control.devices, about.control.dev_root = source.devices, source.dev_root
     where = about.server.addresses if about.server is not None else ("recording",)
     close_source = once(source.close)
@@ -260,16 +260,17 @@ def _daemon(  # noqa: PLR0917 - called once, just above
         tenancy=source.tenancy,
         callers=callers,
         work=work,
+        beside=source.beside,
     )
 
 
-def _found(about: _About, reread: Callable[[], None]) -> Source:
+def _found(about: _About, reread: Callable[[], None], faults: Faults) -> Source:
     """Open what is metered; a driver that is not there yet is waited for, unless nobody would learn of it."""
     config = about.config
     if (about.server is None or config.meter != "nvml") and about.desk.wanted() is None:
-        return open_source(config, about.host, about.desk)
+        return open_source(config, about.host, faults, about.desk)
     waiting = Wait(
-        lambda: open_source(config, about.host, about.desk),
+        lambda: open_source(config, about.host, faults, about.desk),
         about.board,
         about.notifier,
         Path(config.proc_root),

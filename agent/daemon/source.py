@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.config.settings import Config, Sampling
-    from wattshed.agent.daemon.loop_parts import Resolver, WindowStream
+    from wattshed.agent.daemon.loop_parts import Beside, Resolver, WindowStream
+    from wattshed.agent.errors import Faults
+    from wattshed.agent.host.files import HostFiles
     from wattshed.agent.jobs.kubernetes import Pods
     from wattshed.agent.jobs.slurm import Slurm
     from wattshed.agent.meters.meter import NvmlMeter
@@ -51,15 +53,17 @@ class Source:
     refresh: Callable[[], None] = lambda: None  # look who is on the GPUs, soon; any thread may call it
     devices: Callable[[], Sequence[Device]] = tuple
     dev_root: Path = Path("/dev")  # where the driver's device nodes are
+    beside: Beside | None = None  # meters of the host beside the GPUs' own; None: windows have them already, if any
 
 
-def open_source(config: Config, host: str, desk: ReleaseDesk | None = None) -> Source:
+def open_source(config: Config, host: str, faults: Faults, desk: ReleaseDesk | None = None) -> Source:
     """Find what to measure with: ``auto`` is the driver if it answers, else the simulated node, for good.
 
     Parameters
     ----------
     config : Config
     host : str
+    faults : Faults
     desk : ReleaseDesk, optional
         Where others ask for GPUs to be let go of.
 
@@ -76,17 +80,17 @@ def open_source(config: Config, host: str, desk: ReleaseDesk | None = None) -> S
 
     kind, _, script = config.meter.partition(":")
     if kind == "nvml":
-        return _driver(config, host, desk)
+        return _driver(config, host, faults, desk)
     if kind == "auto":
         try:
-            return _driver(config, host, desk)
+            return _driver(config, host, faults, desk)
         except NoMeter as error:
             why = f"no NVIDIA driver: {str(error).partition(';')[0]}"
             return replace(_simulated(config, host, desk, "", why), look=lambda: LOG.warning("%s", STAYS_SIMULATED))
     return _simulated(config, host, desk, script) if kind == "simulated" else _played_back(config)
 
 
-def _driver(config: Config, host: str, desk: ReleaseDesk | None) -> Source:
+def _driver(config: Config, host: str, faults: Faults, desk: ReleaseDesk | None) -> Source:
     """Meter this machine's GPUs."""
     from wattshed.agent.clock import RealClock  # noqa: PLC0415
     from wattshed.agent.meters.meter import NvmlMeter  # noqa: PLC0415
@@ -99,7 +103,9 @@ def _driver(config: Config, host: str, desk: ReleaseDesk | None) -> Source:
         _open(meter, opened)
         # Slurm and the kubelet are asked in threads of their own: only once there is something to own.
         slurm = _slurm(config, host, clock, meter, opened)
-        return _metered(config, host, desk, meter, clock, proc_root, opened, slurm, _pods(config, meter, opened))
+        pods = _pods(config, meter, opened)
+        beside = _beside(config, clock, faults, proc_root, opened=opened)
+        return _metered(config, host, desk, meter, clock, proc_root, opened, slurm, pods, beside)
 
 
 def _simulated(config: Config, host: str, desk: ReleaseDesk | None, script: str, why: str = "") -> Source:
@@ -162,6 +168,7 @@ def _metered(  # noqa: PLR0917 - called twice, just above
     opened: ExitStack,
     slurm: Slurm | None,
     pods: Pods | None = None,
+    beside: Beside | None = None,
 ) -> Source:
     """Wire an open driver session: sampler and resolver, which close from then on what was ``opened`` for them."""
     from wattshed.agent.jobs.processes import Processes  # noqa: PLC0415
@@ -187,6 +194,8 @@ def _metered(  # noqa: PLR0917 - called twice, just above
 
     opened.pop_all()
     closing = ExitStack()
+    if beside is not None:
+        closing.callback(beside.close)
     closing.callback(resolver.close)
     closing.callback(sampler.close)
     sampler.start()  # what books the first window is loaded while it lasts
@@ -203,7 +212,26 @@ def _metered(  # noqa: PLR0917 - called twice, just above
         proc_root=proc_root,
         refresh=sampler.refresh_processes,
         devices=lambda: sampler.devices,
+        beside=beside,
     )
+
+
+def _beside(
+    config: Config,
+    clock: Clock,
+    faults: Faults,
+    proc_root: Path,
+    *,
+    opened: ExitStack,
+    simulated: tuple[HostFiles, Path] | None = None,
+) -> Beside | None:
+    """Begin to read the meters of the host, or what a simulated one has in their place."""
+    from wattshed.agent.daemon.host import open_host  # noqa: PLC0415
+
+    beside = open_host(config.node, clock, faults, proc_root, simulated=simulated)
+    if beside is not None:
+        opened.callback(beside.close)
+    return beside
 
 
 def _listed(meter: NvmlMeter) -> str:

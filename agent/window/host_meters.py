@@ -107,5 +107,22 @@ class HostReadings:
         offsets = np.searchsorted(np.asarray(places, np.int64), np.arange(len(meters) + 1))
         return cls(meters, offsets, np.asarray(times, np.int64), np.asarray(values, np.int64), rejected)
 
+    @property
+    def rows(self) -> list[tuple[int, int, int]]:
+        """All readings as (meter's place, us, value)."""
+        places = np.repeat(np.arange(len(self.meters)), np.diff(self.offsets))
+        return list(zip(places.tolist(), self.time_us.tolist(), self.value.tolist(), strict=True))
+
 
 NO_HOST_METERS = HostReadings()
+
+
+def joined(one: HostReadings, two: HostReadings) -> HostReadings:
+    """Put together what different meters said in the same window, those of ``one`` first.
+
+    The order of the meters changes when ``one`` grows; books go by their names.
+    """
+    if not two.meters or not one.meters:
+        return one if not two.meters else two
+    behind = [(place + len(one.meters), time_us, value) for place, time_us, value in two.rows]
+    return HostReadings.of(one.meters + two.meters, [*one.rows, *behind], one.rejected + two.rejected)

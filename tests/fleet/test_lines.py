@@ -15,9 +15,9 @@ from wattshed.agent.fleet.demand.series import LoadRecording
 SPAN_S, LEVEL_W, SWING_W, GPUS = 120.0, 400.0, 60.0, 4
 
 
-def energy_j(t, hz):
-    """Of one GPU whose power is LEVEL_W + SWING_W cos(2 pi hz t), since 0."""
-    return LEVEL_W * t + SWING_W * np.sin(2 * np.pi * hz * t) / (2 * np.pi * hz)
+def energy_j(t, hz, swing_w=SWING_W):
+    """Of one GPU whose power is LEVEL_W + swing_w cos(2 pi hz t), since 0."""
+    return LEVEL_W * t + swing_w * np.sin(2 * np.pi * hz * t) / (2 * np.pi * hz)
 
 
 def polls(random, period_s, jitter):
@@ -89,6 +89,49 @@ def test_a_beat_of_a_counter_is_not_in_step():
     lines = {round(line.hz, 2): line for line in find_lines(on_grid(recorded), recorded)}
     assert lines[1.0].in_step > 0.99
     assert lines[1.13].in_step < 0.9
+
+
+def published(seed, hz, every_s, read_s, swing_w, gpus=1):
+    """GPUs whose counters are published every ``every_s``, with 2 ms of jitter, and read together."""
+    random = np.random.default_rng(seed)
+    t = polls(random, read_s, 0.02)
+    series = []
+    for _ in range(gpus):
+        moments = np.arange(2.0, 8.0 + SPAN_S, every_s * (1.0 + random.normal(0, 1e-4)))
+        moments += random.uniform(0, every_s) + random.uniform(0, 0.002, moments.size)
+        joules = energy_j(moments, hz, swing_w)[np.searchsorted(moments, t, side="right") - 1]
+        moved = np.diff(joules, prepend=-1) > 0
+        series.append((t[moved], joules[moved]))
+    return recording([(t, np.full(t.size, LEVEL_W))] * gpus, series)
+
+
+@pytest.mark.parametrize("swing_w", [60.0, 300.0])
+@pytest.mark.parametrize(("every_s", "read_s"), [(0.1, 0.09), (0.053, 0.05), (0.1, 0.02)])
+def test_a_counter_of_which_each_value_is_read_shows_the_line_and_no_beat(every_s, read_s, swing_w):
+    """It beats with the readings at 1.11 or 1.13 Hz; at its moments of publication it does not."""
+    recorded = published(1, 2.2, every_s, read_s, swing_w, 2)
+    (line,) = find_lines(on_grid(recorded), recorded)
+    assert line.hz == pytest.approx(2.2, abs=0.1 / SPAN_S)
+    assert line.rms_w == pytest.approx(2 * swing_w / math.sqrt(2), rel=0.01)
+    assert line.upper_w - line.lower_w < 0.15 * line.rms_w
+    assert line.in_step > 0.99
+    assert line.moments_known
+
+
+PUBLISHED = st.sampled_from([0.02, 0.053, 0.057, 0.07, 0.1])
+
+
+@settings(max_examples=12, deadline=None)
+@given(PUBLISHED, st.sampled_from([0.05, 0.0997, 0.1003, 0.1, 0.12]), st.sampled_from([1, 3]), st.integers(0, 1000))
+def test_the_interval_of_a_line_holds_whenever_its_counter_was_published(every_s, read_s, gpus, seed):
+    """Between readings come none, one or several publications, which nobody saw: what that may change is in it."""
+    random = np.random.default_rng(seed)
+    swing_w, hz = random.uniform(50, 300), random.uniform(0.4, 0.45 / max(every_s, read_s))
+    recorded = published(seed, hz, every_s, read_s, swing_w, gpus)
+    near = [one for one in find_lines(on_grid(recorded), recorded) if abs(one.hz - hz) < 2 / SPAN_S]
+    truth_w = gpus * swing_w / math.sqrt(2)
+    assert any(one.lower_w <= truth_w <= one.upper_w for one in near)
+    assert max(one.upper_w - one.lower_w for one in near) < 1.2 * truth_w
 
 
 @pytest.mark.parametrize("gpus", [3, 70])  # each at its stamps, and their sum on its grid

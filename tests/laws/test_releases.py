@@ -1,4 +1,4 @@
-"""What a job is billed over a time in which the agent let go of its GPUs: whole agents in virtual time, and the truth."""
+"""What jobs are billed over a time in which the agent let go of their GPUs: whole agents in virtual time, and truth."""
 
 import pytest
 

@@ -238,6 +238,7 @@ def _lines(hosts: HostPowers, count: int | None) -> list[dict[str, Any]]:
         {
             "hz": line.hz, "or_hz": line.mirror_hz, "rms_w": line.rms_w * times, "lower_w": line.lower_w * times,
             "upper_w": line.upper_w * times, "in_step": line.in_step,
+            "moments_known": line.moments_known,
         }
         for line in hosts.lines
     ]  # fmt: skip

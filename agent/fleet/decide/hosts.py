@@ -12,7 +12,7 @@ import numpy as np
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.fleet.demand.grid import on_grid
 from wattshed.agent.fleet.demand.kept import KeptSeries
-from wattshed.agent.fleet.demand.lines import find_lines
+from wattshed.agent.fleet.demand.lines import find_lines, said_of
 from wattshed.agent.fleet.demand.series import read_series
 from wattshed.agent.fleet.estimate.node_model import assumed, read_node
 from wattshed.agent.inputs.toml import Document
@@ -175,7 +175,7 @@ def _read(
     table = np.array(list(load.units.values())) if load.units else load.power_w[None, :]
     first, last = _longest(table, paths[0])
     names, of_host, gpus = _hosts_of(recording, table.shape[0])
-    said = [*recording.notes]
+    said = [*recording.notes, *said_of(swings)]
     left_out = table.shape[1] - (last - first)
     if left_out:
         said.append(

@@ -17,7 +17,7 @@ from wattshed.agent.fleet.demand.findings import Findings
 from wattshed.agent.fleet.demand.fleets import drawing_on
 from wattshed.agent.fleet.demand.grid import Load, on_grid
 from wattshed.agent.fleet.demand.kept import KeptSeries
-from wattshed.agent.fleet.demand.lines import find_lines
+from wattshed.agent.fleet.demand.lines import find_lines, said_of
 from wattshed.agent.fleet.demand.series import read_series
 from wattshed.agent.fleet.demand.transformer import Transformer, read_transformer
 from wattshed.agent.fleet.estimate.bootstrap import check_unit
@@ -152,7 +152,7 @@ class _Demand:
             self._fine.step_s,
             transformer,
             ensemble,
-            tuple(dict.fromkeys(self._said(recorded, figures))),
+            tuple(dict.fromkeys([*self._said(recorded, figures), *said_of(lines)])),
             self._drawing.told(),
         )
 

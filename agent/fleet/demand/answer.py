@@ -104,6 +104,7 @@ def _line_json(line: SpectralLine) -> dict[str, Any]:
         "lower_w": line.lower_w,
         "upper_w": line.upper_w,
         "in_step": line.in_step,
+        "moments_known": line.moments_known,
     }
 
 

@@ -2,20 +2,22 @@
 
 A line is found in the periodogram of the load, and measured by least squares at the true stamps of each series: the
 meter's own averaging is part of the model, and stamps that are not even tell a frequency from its mirror image at half
-the sampling rate. A counter that is published in steps is late by up to a step; readings then miss a little of a line,
-which the scatter of its steps gives back. Publication and polling that are both even also beat: that makes a line of
-its own, which is not in step on different GPUs.
+the sampling rate. A counter's values are published before they are read. Where each publication was read, its moment
+is known; else readings miss some of a line, of which the scatter of the steps gives back what is likely, and the
+interval goes to what is possible. Publication and reading that are both even also beat: that makes lines of the meter's
+own, which vanish at the moments of publication, and are not in step on different GPUs.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wattshed.agent.fleet.demand.fitted import HANN, Amplitude, FittedSeries
 from wattshed.agent.fleet.demand.held import HeldSeries
 
 if TYPE_CHECKING:
@@ -36,8 +38,11 @@ CHANCE = 1e-3
 ALIAS_RATIO = 1.3
 """A frequency that explains so many times its mirror's swing is the right one of the two."""
 _NEAR, _OWN = 32, 3  # lines: the neighbours that are the background, and those that the window spreads a line to
-_LEVEL = 21  # readings whose mean is the level about which a counter is early or late
-_HANN = 1.5  # how much wider than a line the window makes it, in noise
+_AS_EVEN = 1.02  # scatter at the moments of publication, over that at the readings
+_MENDED = 0.7  # below which the moments are proved
+_TELLING = 0.1  # how wide what is unknown of the publication makes an interval, over the line, where it is told
+_JITTER = 0.01  # how wrong the jitter of publication may make a line
+_BEAT = 0.5  # a line of whose swing less is left at the moments of publication is the meter's
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,9 @@ class SpectralLine:
     in_step : float or None
         The sum's swing over the sum of the series' swings: 1 where all move together, about one over the root of their
         number where each has a phase of its own; None for a single series.
+    moments_known : bool
+        Whether it is known well enough when counters' values were published, which is before they were read: not if it
+        may change the swing by more than a tenth, from end to end.
     """
 
     hz: float
@@ -62,6 +70,7 @@ class SpectralLine:
     lower_w: float
     upper_w: float
     in_step: float | None = None
+    moments_known: bool = True
 
     @property
     def frequency(self) -> str:
@@ -86,13 +95,29 @@ def find_lines(
     if power.size < 8 * LEAST_PERIODS:
         return ()
     start_us = load.start_us + (begin - 0.5) * load.step_s * 1e6
-    parts = _parts(load, recording, start_us, start_us + power.size * load.step_s * 1e6, max_gap_s)
+    candidates = _candidates(power, load.step_s)
+    read = _parts(load, recording, start_us, start_us + power.size * load.step_s * 1e6, max_gap_s)
+    strongest = [hz for hz, _ in candidates[:MOST_LINES]]
+    parts = [_as_published(part, strongest) for part in read]
     found: list[SpectralLine] = []
     width_hz = 1.0 / (power.size * load.step_s)
-    for hz, noise in _candidates(power, load.step_s):
-        if len(found) < MOST_LINES and all(abs(hz - other.hz) > _OWN * width_hz for other in found):
+    for hz, noise in candidates:
+        if len(found) == MOST_LINES:
+            break
+        new = all(abs(hz - other.hz) > _OWN * width_hz for other in found)
+        if new and _total(parts, hz) > _BEAT * _total(read, hz):
             found.append(_measured(parts, hz, width_hz, noise, meter_window_s))
     return tuple(found)
+
+
+def said_of(lines: Sequence[SpectralLine]) -> list[str]:
+    """Say of which lines the interval is wide because nobody knows when a counter's values were published."""
+    wide = [f"{line.hz:.4g} Hz" for line in lines if not line.moments_known]
+    if not wide:
+        return []
+    *others, last = wide
+    of = f"the intervals of {', '.join(others)} and {last} include" if others else f"the interval of {last} includes"
+    return [f"when the energy counters' values were published is not known; {of} this"]
 
 
 def _candidates(power: NDArray[np.float64], step_s: float) -> list[tuple[float, float]]:
@@ -112,64 +137,19 @@ def _candidates(power: NDArray[np.float64], step_s: float) -> list[tuple[float, 
         # Of noise a line is distributed exponentially: its median is ln 2 of its mean.
         noise = float(np.median(around)) / math.log(2.0)
         if lines[k] > threshold * max(noise, 1e-12 * float(lines.sum())):
-            found.append((k / (n * step_s), noise))
+            found.append(((k + _between(lines[k - 1 : k + 2])) / (n * step_s), noise))
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Readings of one series: power over the time from ``begin_s`` to ``end_s`` each (the same moment: at it).
-
-    ``held_s``: they are means of readings of moments, each of which is held for so long; of a step as long as that it
-    is the reading itself.
-    """
-
-    begin_s: NDArray[np.float64]
-    end_s: NDArray[np.float64]
-    power_w: NDArray[np.float64]
-    weight: NDArray[np.float64]
-    held_s: float = 0.0
-
-    def fit(self, hz: float) -> tuple[complex, float]:
-        """Amplitude (as cosine and sine, W) of a frequency, and how much of the swing it explains (W^2)."""
-        w = 2.0 * math.pi * hz
-        half = w * (self.end_s - self.begin_s) / 2.0
-        passed, at = (
-            np.sinc(half / math.pi) / max(float(np.sinc(hz * self.held_s)), 0.1),
-            w * (self.begin_s + self.end_s) / 2.0,
-        )
-        basis = np.column_stack((passed * np.cos(at), passed * np.sin(at), np.ones(at.size)))
-        weighted = basis * self.weight[:, None]
-        solved = np.linalg.solve(weighted.T @ basis, weighted.T @ self.power_w)
-        swing = basis[:, :2] @ solved[:2]
-        return complex(solved[0], solved[1]), float(self.weight @ np.square(swing) / self.weight.sum())
-
-    def lateness_s(self, hz: float, amplitude: complex) -> float:
-        """Length of the steps in which the counter is published, from how far its energies are early and late, s.
-
-        A delay that is anywhere in a step makes what is too much in one reading too little in the next: the covariance
-        of successive ones is minus a twelfth of the step's square. Where publication and reading beat there are two
-        numbers of steps between readings, and their distance is the step: it follows from variance and skewness.
-        """
-        apart = self.end_s - self.begin_s
-        if self.power_w.size < 8 * _LEVEL or self.held_s > 0.0 or not (apart > 0.0).all():
-            return 0.0  # no counter
-        at = math.pi * hz * (self.begin_s + self.end_s)
-        line = np.sinc(hz * apart) * (amplitude.real * np.cos(2.0 * at) + amplitude.imag * np.sin(2.0 * at))
-        inner = slice(_LEVEL // 2, -(_LEVEL // 2))
-        level = np.convolve(self.power_w, np.full(_LEVEL, 1.0 / _LEVEL), "same")[inner]
-        late = ((self.power_w - line)[inner] / np.where(level > 0.0, level, 1.0) - 1.0) * apart[inner]
-        by_neighbours = math.sqrt(12.0 * max(-float(np.mean(late[1:] * late[:-1])), 0.0))
-        variance = float(late.var())
-        skew = float(np.mean((late - late.mean()) ** 3)) / variance**1.5 if variance > 0.0 else 0.0
-        # Two values, p apart, of shares q and 1 - q: variance p^2 q (1 - q), skewness (1 - 2q) / sqrt(q (1 - q)).
-        by_values = math.sqrt(variance * (4.0 + skew**2))
-        return min(max(by_neighbours, by_values), float(np.median(apart)))
+def _between(top: NDArray[np.float64]) -> float:
+    """Tell how far from the middle one of three lines the swing is that shows in all of them, in lines."""
+    low, middle, high = np.log(np.maximum(top, 1e-12 * top[1])).tolist()
+    return float(0.5 * (low - high) / (low - 2.0 * middle + high))
 
 
 def _parts(
     load: Load, recording: LoadRecording, start_us: float, end_us: float, max_gap_s: float | None
-) -> list[_Part]:
+) -> list[FittedSeries]:
     """Return the readings of each series in a stretch; of very many series, and of jobs that come and go, their sum."""
     step_us = load.step_s * 1e6
     several = [HeldSeries(recording, name, max_gap_s) for name in islice(recording.series, MOST_SERIES)]
@@ -188,44 +168,80 @@ def _parts(
             begin = end = recording.series.between(held.name, int(start_us), int(end_us) + 1)[0].astype(np.float64)
         if begin.size > 3:
             at = (begin - start_us) / 1e6
-            parts.append(_Part(at, at + (end - begin) / 1e6, stairs.power_w[known], _hann(at)))
+            parts.append(FittedSeries(at, at + (end - begin) / 1e6, stairs.power_w[known], held.by_counter))
     return parts
 
 
-def _sum(load: Load, several: Sequence[HeldSeries]) -> _Part:
-    """Take the sum on its grid, in means over its steps."""
+def _sum(load: Load, several: Sequence[HeldSeries]) -> FittedSeries:
+    """Take the sum on its grid, in means over its steps; counters in it may be as late as a step."""
     power = load.steps_w[slice(*load.longest)][:MOST_READINGS]
     at = np.asarray(np.arange(power.size) * load.step_s, np.float64)
-    period_s = 0.0 if load.counted else max((held.period_us or 0.0) / 1e6 for held in several)
-    return _Part(at, at + load.step_s, power, _hann(at), min(period_s, load.step_s))
+    period_s = max((held.period_us or 0.0) / 1e6 for held in several)
+    held_s, latest_s = (0.0, min(period_s, load.step_s)) if load.counted else (min(period_s, load.step_s), 0.0)
+    return FittedSeries(at, at + load.step_s, power, held_s=held_s, latest_s=latest_s)
 
 
-def _hann(at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights that fade towards both ends, so that a slow swing does not pass for a fast one."""
-    place = (at - at[0]) / (at[-1] - at[0])
-    return np.asarray(0.5 - 0.5 * np.cos(2.0 * np.pi * (place * 0.998 + 0.001)))
-
-
-def _explained(parts: Sequence[_Part], hz: float) -> float:
+def _explained(parts: Sequence[FittedSeries], hz: float) -> float:
     return sum(part.fit(hz)[1] for part in parts)
 
 
-def _measured(parts: Sequence[_Part], hz: float, width_hz: float, noise: float, meter_window_s: float) -> SpectralLine:
+def _total(parts: Sequence[FittedSeries], hz: float) -> float:
+    """Amplitude of the sum of all series as it is fitted, W."""
+    return abs(sum(part.fit(hz)[0] for part in parts))
+
+
+def _measured(
+    parts: Sequence[FittedSeries], hz: float, width_hz: float, noise: float, meter_window_s: float
+) -> SpectralLine:
     """Measure a line near a frequency."""
     reach = width_hz
     for _ in range(4):
         tried = hz + reach * np.linspace(-1.0, 1.0, 9)
         hz = float(tried[np.argmax([_explained(parts, f) for f in tried.tolist()])])
         reach /= 4.0
-    amplitudes = []
-    for part in parts:
-        amplitude = part.fit(hz)[0]
-        amplitudes.append(amplitude / max(float(np.sinc(hz * part.lateness_s(hz, amplitude))), 0.5))
-    total, apart = abs(sum(amplitudes)), sum(map(abs, amplitudes))
-    rms = total / math.sqrt(2.0) / max(abs(float(np.sinc(hz * meter_window_s))), 0.05)
-    error = 1.96 * math.sqrt(_HANN * noise / 2.0)
-    rate_hz = 1.0 / float(np.median(np.diff(parts[0].begin_s)))
-    mirror = rate_hz - hz
+    each = [part.amplitude(hz) for part in parts]
+    total, apart = abs(sum(one.likely for one in each)), sum(abs(one.likely) for one in each)
+    least, most = _bounds(each, hz)
+    scale = 1.0 / math.sqrt(2.0) / max(abs(float(np.sinc(hz * meter_window_s))), 0.05)
+    error = 1.96 * math.sqrt(HANN * noise / 2.0)
+    mirror = 1.0 / parts[0].every_s - hz
     told = _explained(parts, hz) > ALIAS_RATIO**2 * _explained(parts, mirror)
     in_step = total / apart if len(parts) > 1 and apart > 0.0 else None
-    return SpectralLine(hz, None if told else mirror, rms, max(rms - error, 0.0), rms + error, in_step)
+    if any(part.counted for part in parts):
+        error = math.hypot(error, _JITTER * total * scale, *(1.96 * scale * one.beats_w for one in each))
+    least, most = min(least, total), max(most, total)
+    lower, upper = max(least * scale - error, 0.0), most * scale + error
+    known = most - least <= _TELLING * total
+    return SpectralLine(hz, None if told else mirror, total * scale, lower, upper, in_step, known)
+
+
+def _bounds(each: Sequence[Amplitude], hz: float) -> tuple[float, float]:
+    """Least and largest amplitude of the sum, W, that what is unknown of the publication allows.
+
+    Each series may be smeared, and series that were published at different times before their readings may look less
+    in step than they are: at most as two halves that are as far apart as can be.
+    """
+    found, apart = abs(sum(one.fitted for one in each)), sum(one.most for one in each)
+    smeared = max((one.most / abs(one.fitted) for one in each if one.fitted), default=1.0)
+    turn = math.pi * hz * max(one.late_s for one in each) if len(each) > 1 else 0.0
+    together = found * smeared / math.cos(turn) if turn < 0.499 * math.pi else apart
+    return found, min(apart, together)
+
+
+def _as_published(part: FittedSeries, strongest: Sequence[float]) -> FittedSeries:
+    """Put readings where they were published, if that is known and lets the energies be as even as at the readings.
+
+    Parameters
+    ----------
+    part : FittedSeries
+    strongest : sequence of float, Hz
+        Swings that are no errors of the meter, or its own beats.
+    """
+    there = part.at_publication()
+    if there is None:
+        return part
+    own = [hz for hz, _ in _candidates(there.power_w, there.every_s)[:MOST_LINES]]
+    left, before = there.scatter_s(own).std(), min(part.scatter_s(lines).std() for lines in (own, strongest))
+    if left < _MENDED * before:
+        return there
+    return replace(part, offset_s=part.every_s) if left <= _AS_EVEN * before else part

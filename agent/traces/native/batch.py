@@ -15,13 +15,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from wattshed.agent.traces.native.host_rows import (
+    id_in_readings,
+    meters_from_text,
+    readings_from_text,
+    text_of_readings,
+)
 from wattshed.agent.traces.native.work_rows import text_of_work, work_from_text
 from wattshed.agent.window import MISSING, Device, Event, JobKey, Owner, Readings, Usage, Window
+from wattshed.agent.window.host_meters import NO_HOST_METERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
+
+    from wattshed.agent.window.host_meters import HostMeter, HostReadings
 
 VERSION = 1
 FAR_US = 1 << 62
@@ -65,6 +74,8 @@ SCHEMA = pa.schema(
         pa.field("owners", pa.utf8()),
         pa.field("events", pa.utf8()),
         pa.field("work", pa.utf8()),
+        pa.field("meters", pa.utf8()),
+        pa.field("beside", pa.utf8()),
         *(pa.field(name, pa.list_(pa.field("item", item))) for name, item in _LISTS.items()),
     ],
     metadata={"wattshed.format": "trace", "wattshed.version": str(VERSION)},
@@ -147,17 +158,23 @@ def _unless_missing(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def batch_of_window(
-    window: Window, devices: str | None, owners: str | None, ids: tuple[int, int], *, packed: bool = True
+    window: Window,
+    devices: str | None,
+    owners: str | None,
+    ids: tuple[int, ...],
+    *,
+    meters: str | None = None,
+    packed: bool = True,
 ) -> Any:
     """Lay a window out as one row.
 
     Parameters
     ----------
     window : Window
-    devices, owners : str or None
-        Their definitions, or None to refer to an earlier batch.
-    ids : (int, int)
-        `identity` of the two definitions.
+    devices, owners, meters : str or None
+        Their definitions, or None to refer to an earlier batch; of the host's meters, see `host_rows`.
+    ids : (int, int[, int])
+        `identity` of these definitions.
     packed : bool
         Keep time as ``dt_us`` (uint32, from ``start_us``) where it fits; a sample of power alone then takes 8 bytes.
 
@@ -199,6 +216,8 @@ def batch_of_window(
             pa.array([owners], pa.utf8()),
             pa.array([_text_of_events(window.events)], pa.utf8()),
             pa.array([text_of_work(window)], pa.utf8()),
+            pa.array([meters], pa.utf8()),
+            pa.array([text_of_readings(window, ids[-1])], pa.utf8()),
             *(_column(name, lists[name]) for name in _LISTS),
         ],
         schema=SCHEMA,
@@ -220,10 +239,11 @@ class Decoder:
     def __init__(self) -> None:
         self._devices: dict[int, tuple[Device, ...]] = {}
         self._owners: dict[int, tuple[Owner, ...]] = {identity("[]"): ()}
+        self._meters: dict[int, tuple[HostMeter, ...]] = {}
         self._nothing: dict[str, NDArray[Any]] = {}
 
     def learn(self, row: Mapping[str, Any]) -> None:
-        """Keep the definitions of one row (``devices``, ``owners`` and their ids).
+        """Keep the definitions of one row (``devices``, ``owners`` and their ids, ``meters``).
 
         Raises
         ------
@@ -238,6 +258,9 @@ class Decoder:
                 self._owners.clear()
             with _read("owners"):
                 self._owners[row["owners_id"]] = owners_from_text(row["owners"])
+        if row.get("meters") is not None and (name := identity(row["meters"])) not in self._meters:
+            with _read("meters"):
+                self._meters[name] = meters_from_text(row["meters"])
 
     def devices(self, name: int) -> tuple[Device, ...] | None:
         """Return the devices of this id, if they have been learned."""
@@ -245,7 +268,9 @@ class Decoder:
 
     def knows(self, row: Mapping[str, Any]) -> bool:
         """Return whether all definitions that the row refers to have been learned."""
-        return row["devices_id"] in self._devices and row["owners_id"] in self._owners
+        with _read("readings beside"):
+            beside = row.get("beside") is None or id_in_readings(row["beside"]) in self._meters
+        return beside and row["devices_id"] in self._devices and row["owners_id"] in self._owners
 
     def window(
         self, row: Mapping[str, Any], lists: Mapping[str, NDArray[Any]], texts: Mapping[str, list[str]]
@@ -259,9 +284,9 @@ class Decoder:
         """
         # An owner without references need not be known: a window without usage is read whatever became of its owners.
         if row["devices_id"] not in self._devices or (
-            (lists["usage_owner"].size or row["work"]) and not self.knows(row)
+            (lists["usage_owner"].size or row["work"] or row.get("beside")) and not self.knows(row)
         ):
-            raise Damaged("it refers to devices or owners that are not in the segment")
+            raise Damaged("it refers to devices, owners or meters that are not in the segment")
         if row["seq"] is None or row["start_us"] is None or row["end_us"] is None:
             raise Damaged("it has no number or no time")
         if not -FAR_US < row["start_us"] <= row["end_us"] < FAR_US:
@@ -312,7 +337,15 @@ class Decoder:
             events,
             gauges,
             work,
+            self._beside(row),
         )
+
+    def _beside(self, row: Mapping[str, Any]) -> HostReadings:
+        text = row.get("beside")
+        if text is None:
+            return NO_HOST_METERS
+        with _read("readings beside"):
+            return readings_from_text(text, self._meters[id_in_readings(text)], row["start_us"])
 
 
 def _outside(places: NDArray[Any], count: int) -> bool:
@@ -326,7 +359,8 @@ def in_our_types(batch: Any) -> Any:
     return pa.record_batch([batch.column(field.name).cast(field.type) for field in fields], schema=pa.schema(fields))
 
 
-_SCALARS = ("host", "seq", "start_us", "end_us", "devices_id", "devices", "owners_id", "owners", "events", "work")
+TEXTS = ("host", "devices", "owners", "events", "work", "meters", "beside")
+_SCALARS = (*TEXTS, "seq", "start_us", "end_us", "devices_id", "owners_id")
 
 
 def rows_of_batch(
