@@ -30,6 +30,7 @@ class GpuFacts:
     energy_source: str  # "counter" | "power" | "none": it never had a reading, and its energy is unknown, not 0
     energy_hnj: int
     sigma_j: float
+    released: bool = False  # let go of for somebody else who needs it: not up until it is taken back
     power_w: Mapping[str, float] = field(default_factory=dict)  # reading ("instant", "average") -> W
     limits_w: Mapping[str, float] = field(default_factory=dict)  # "enforced", "default", "min", "max", ... -> W
     counter_resets: int = 0

@@ -37,6 +37,7 @@ class GpuAccount:
     power: PowerHistogram = field(default_factory=PowerHistogram)
     moving: Moving = field(default_factory=Moving)
     up: bool = True
+    released: bool = False  # somebody else needs it: not read until it is taken back
     here_since_us: int = 0  # in this life of the agent
     likely_limit_mw: int = 0  # what it is unlikely to exceed, see `agent.inputs.boards`
     silent_us: int = 0  # how long it is not read by now, once that is a gap, see `agent.accounts.silence`

@@ -123,6 +123,8 @@ class Publisher:
 
 def why_unmetered(gpus: Sequence[GpuFacts]) -> str:
     """Say in one line why none of these GPUs is being metered, and what to do."""
+    if any(gpu.released for gpu in gpus) and not any(gpu.up for gpu in gpus):
+        return "the driver was let go of (`wattshed release`); `wattshed resume` takes it back"
     if not any(gpu.up for gpu in gpus):
         return "no GPU answers; see the log and `nvidia-smi`"
     if all(gpu.energy_source == "none" for gpu in gpus):
@@ -166,6 +168,7 @@ def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: GpuState, e
         architecture=device.architecture,
         simulated=device.simulated,
         up=account.up,
+        released=account.released,
         energy_source=_energy_source(account, state),
         energy_hnj=account.energy_hnj,
         sigma_j=gpu_sigma_j(account, state.longest_run_us),

@@ -179,8 +179,8 @@ def uid_of(text: str) -> int:
 class Event:
     """Something that happened to a GPU or to the agent, at a time: kept in traces, and passed to the accounts.
 
-    ``kind`` is one of ``lost`` (the GPU cannot be read), ``back``, ``driver-reload``, ``xid``, ``restart`` (the agent
-    was down since ``detail``), ``shutdown``.
+    ``kind`` is one of ``lost`` (the GPU cannot be read), ``released`` (it was let go of, for somebody else), ``back``
+    (from either), ``driver-reload``, ``xid``, ``restart`` (the agent was down since ``detail``), ``shutdown``.
     """
 
     time_us: int
