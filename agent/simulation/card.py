@@ -281,7 +281,7 @@ class Card(BoardUsage):
             return OK, UINT, self.celsius() + 6
         if number == RECOVERY and about.number >= 8:
             return OK, UINT, self.recovery
-        if number in {74, 269, 270, 271} and about.number >= 7:
+        if number in {74, 76, 269, 270, 271} and about.number >= 7:
             return OK, ULONGLONG, 0
         return UNSUPPORTED, UINT, 0
 
