@@ -124,8 +124,10 @@ def rich(seq=3600, seconds=3600):
     gpus[1] = gpu(1, total[UUIDS[1]] + ended, ended_hnj=ended, **known)
     gpus[7] = gpu(
         7, total[UUIDS[7]], flags=("frozen_sensor",), xids={31: 2, 79: 1}, power_w={"instant": 74.0}, up=True,
-        status="stale", why="no reading of its energy or power for 7 s", recovery_action="gpu_reset", **known
+        **known,
     )  # fmt: skip
+    advice = {"status": "stale", "why": "no reading of its energy or power for 7 s", "recovery_action": "gpu_reset"}
+    gpus[6] = gpu(6, total[UUIDS[6]], **advice, **known)
     calls = {
         "nvmlDeviceGetFieldValues": Histogram(
             (0.0005, 0.001, 0.01, float("inf")),
