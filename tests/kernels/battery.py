@@ -148,8 +148,11 @@ def learned():
         limited = np.array([second == 20, False], np.int64)
         dynamic = rate * np.array([200, 700, 400, 300, 500]) * 2_000
         hole = np.array([[0], [start[0]], [end[0]]])[:, : second == 12]
-        slots.book(gpu, start, end, dynamic, *hole, np.zeros(2, np.int64), *of_slots)
-        slots.see(gpu, place, start, end, rate, feature, limited, 1_000_000, *of_slots)
+        for one in range(2):  # whichever is first with a new slot opens it
+            if one == (second > 10):
+                slots.see(gpu, place, start, end, rate, feature, limited, 1_000_000, *of_slots)
+            else:
+                slots.book(gpu, start, end, dynamic, *hole, np.zeros(2, np.int64), *of_slots)
         which = (states.slot[gpu, 1] == start // slots.SLOT_US - 2).astype(np.int64)
         watts.weigh(gpu, place, which, start // slots.SLOT_US, rate, feature, states.mean, prior, 2.0, *told)
         method = np.full(5, shares.BY_ACTIVITY)
