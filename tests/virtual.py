@@ -126,6 +126,7 @@ def agent(
     inbox=False,
     beside=False,
     desk=None,
+    split=None,
 ):
     """Put an agent together as the assembly does, on a node that exists already.
 
@@ -138,7 +139,7 @@ def agent(
     sampler = Sampler(meter, clock, host, rates or Rates(), alive=alive, meet=met, desk=desk)
     slurm = slurm or Slurm(clock.now_us, host, followed(node, clock), squeue=())
     resolver = JobResolver(processes, slurm)
-    accounts = Accounts(ledger=Ledger(cap), live=True)
+    accounts = Accounts(ledger=Ledger(cap), live=True, split=split)
     publisher = Publisher(host, version, "simulated" if marked else "nvml", "simulated", clock.now_us())
     board, faults, seen = Board(publisher.empty(clock.now_us())), Faults(), []
     writer = HistoryWriter(history, host, faults) if history else None

@@ -309,6 +309,8 @@ def _job(table: Table, count: int, cycle_s: float) -> Job:
         uid=table.count("uid", 1000, low=0),
         cores=table.count("cores", 0, low=0, high=4096),
         pid_file=table.text("pid_file", "", empty=True),
+        tensor=table.number("tensor", 0.4, low=0, high=1),
+        dram=table.number("dram", 0.3, low=0, high=1),
         forever="start_s" not in table and "end_s" not in table,
         command=table.text("command", "python", empty=True),
         container=table.text("container", "main", empty=True),

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from wattshed.agent.simulation.faults import FaultPlan
     from wattshed.agent.simulation.proc import ProcessTree, Running
     from wattshed.agent.simulation.sensors import Architecture
-    from wattshed.agent.simulation.workload import Timeline
+    from wattshed.agent.simulation.workload import Job, Timeline
 
 OK, UNSUPPORTED, NOT_FOUND = 0, 3, 6
 NO_INSTANCE = 0xFFFFFFFF
 MIB = 1 << 20
 UTILISATION_US, UTILISATION_RING = 200_000, 71  # sampling period, and how many samples the driver keeps
 JITTER_US = 1_500  # by so much a sample comes late
+GPM_TENSOR, GPM_DRAM = 5, 10  # metric ids of nvml.h
 GOLDEN = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio: products with it spread evenly
 
 
@@ -209,15 +210,23 @@ class BoardUsage:
 
     def profile(self, metric: int, instance: int, from_us: int, to_us: int) -> float | None:
         """GPM metric of the board or of one GPU instance (its own SMs), in percent; None where it does not exist."""
-        busy = self._busy(from_us, to_us)
+        busy, running = self._busy(from_us, to_us), {r.pid: r.job for r in self._running()}
+        whole = 1.0
         if instance >= 0:
-            mine = {r.pid for r in self._running() if r.job.instance.startswith(f"{instance}/")}
             sms = sum(n for gi, _, n in self.instances if gi == instance)
-            percent = sum(v for pid, v in busy.items() if pid in mine) * self.architecture.sms / max(1, sms)
-        else:
-            percent = sum(busy.values())
-        scale = {1: 1.0, 2: 0.95 if instance < 0 else 1.0, 3: 0.5, 5: 0.4, 10: 0.3}.get(metric)
-        return None if scale is None else min(100.0, percent) * scale
+            whole = max(1, sms) / self.architecture.sms
+            busy = {pid: v for pid, v in busy.items() if _is_in(running.get(pid), instance)}
+        percent = sum(busy.values()) / whole
+        cut = min(100.0, percent) / percent if percent > 0 else 0.0
+        if metric in {GPM_TENSOR, GPM_DRAM}:
+            parts = {pid: job.tensor if metric == GPM_TENSOR else job.dram for pid, job in running.items()}
+            return cut * sum(v * parts.get(pid, 0.0) for pid, v in busy.items()) / whole
+        scale = {1: 1.0, 2: 0.95 if instance < 0 else 1.0, 3: 0.5}.get(metric)
+        return None if scale is None else cut * percent * scale
+
+
+def _is_in(job: Job | None, instance: int) -> bool:
+    return job is not None and job.instance.startswith(f"{instance}/")
 
 
 def _spread(nth: int, of: int) -> int:

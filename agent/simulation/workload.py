@@ -51,6 +51,8 @@ class Job:
         Holds the pid of the process of this machine that stands for the job's; empty: it is made up.
     cores : int
         Of the processors, kept busy from start to end.
+    tensor, dram : float
+        How busy it keeps tensor cores and memory, as parts of its activity.
     earlier : int
         Cycles of the node's earlier lives: Slurm ids go on after them.
     """
@@ -70,6 +72,8 @@ class Job:
     cores: int = 0
     forever: bool = False
     earlier: int = 0
+    tensor: float = 0.4
+    dram: float = 0.3
 
     def key(self, cycle: int) -> str:
         """Return the owner's key in the agent's output."""
