@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wattshed.agent.config.node_settings import NodeSettings
+from wattshed.agent.config.split_settings import SplitSettings
 from wattshed.agent.inputs.keys import key
 from wattshed.agent.inputs.toml import meant
 
@@ -311,6 +312,15 @@ class Config:
         "`wattshed.add_work`); auto: agent.sock, found as `history.socket` is; empty: none.",
         check=_wrong_socket,
     )
+    control_socket: str = key(
+        "auto",
+        "Unix socket at which `wattshed release` has the agent let go of the driver; auto: control.sock, found as "
+        "`history.socket` is; empty: none.",
+        check=_wrong_socket,
+    )
+    control_group: str = key(
+        "wattshed-admin", "Members of this group may ask there, besides root; empty, or no such group: root alone."
+    )
     proc_root: str = key(
         "/proc", "Where the host's /proc is (a container without hostPID mounts it elsewhere).", path=True
     )
@@ -332,6 +342,7 @@ class Config:
     kubernetes: Kubernetes = field(default_factory=Kubernetes)
     work: WorkSettings = field(default_factory=WorkSettings)
     node: NodeSettings = field(default_factory=NodeSettings)
+    split: SplitSettings = field(default_factory=SplitSettings)
     export: Export = field(default_factory=Export)
     fleet: Fleet = field(default_factory=Fleet)
     prices: Prices = field(default_factory=Prices)

@@ -88,7 +88,9 @@ def estimate(
     return asked.answer(os.fspath(sample), os.fspath(population))[0]
 
 
-def simulate(inventory: Path, *, share: float = 1.0, seed: int = 1) -> SimulatedFleet:
+def simulate(
+    inventory: Path, *, share: float = 1.0, idle: float = 0.0, off: float = 0.0, seed: int = 1
+) -> SimulatedFleet:
     """Make a fleet whose true power is known, to try estimators on; ``wattshed fleet simulate`` sends it to a server.
 
     Parameters
@@ -96,7 +98,9 @@ def simulate(inventory: Path, *, share: float = 1.0, seed: int = 1) -> Simulated
     inventory : path
         FLEET.toml: sites and strata of the fleet.
     share : float
-        Share of the hosts that report.
+        Share of the hosts that report, of those that are not off.
+    idle, off : float
+        Shares of the hosts that run no job, and that are powered down.
     seed : int
         The same one gives the same hosts.
 
@@ -104,14 +108,14 @@ def simulate(inventory: Path, *, share: float = 1.0, seed: int = 1) -> Simulated
     -------
     SimulatedFleet
         ``powers(time_s)`` of each stratum, float64[hosts], W; ``truth_w(time_s)``, W, of all hosts;
-        ``series(time_s)`` of those that report.
+        ``series(time_s)`` of those that report, and the state of each host.
 
     Raises
     ------
     InputError
         If the inventory cannot be used; it names the line and the column.
     """
-    return SimulatedFleet(read_inventory(os.fspath(inventory)), seed=seed, share=share)
+    return SimulatedFleet(read_inventory(os.fspath(inventory)), seed=seed, share=share, idle=idle, off=off)
 
 
 def scenario(name: Path) -> Scenario:

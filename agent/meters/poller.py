@@ -20,6 +20,7 @@ from wattshed.agent.meters.lists import Lists
 from wattshed.agent.meters.pace import Pace
 from wattshed.agent.meters.recovery import Recovery
 from wattshed.agent.meters.schedule import BLIND_US, GpuSchedule, Meter, Rates, moment_us
+from wattshed.agent.meters.scopes import Scopes
 from wattshed.agent.meters.sharing import Sharing
 from wattshed.agent.window import MISSING, ProcessObservation, Readings, Window
 
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wattshed.agent.clock import Clock
-    from wattshed.agent.meters.events import Changed, Xid
+    from wattshed.agent.meters.events import News
     from wattshed.agent.meters.handle import GpuHandle, Reading
     from wattshed.agent.meters.processes import ProcessWatch
+    from wattshed.agent.meters.release import ReleaseDesk
     from wattshed.agent.window import Device
 
 SLOTS = 2  # over which the GPUs are spread in a tick: waking up costs as much as two readings (docs/decisions/1025)
@@ -57,6 +59,10 @@ class Poller:
     behind : callable
         Whether windows pile up unread: this process is busy (compiling its kernels, say), and while it is, a call that
         takes long says nothing about the driver.
+    desk : ReleaseDesk, optional
+        Where others ask for GPUs to be let go of.
+    local_cpus : callable
+        Says of a device which CPUs are local to it, see `Scopes`.
     """
 
     def __init__(
@@ -70,18 +76,21 @@ class Poller:
         met: Callable[[int], object],
         asleep: Callable[[Device], bool],
         behind: Callable[[], bool] = lambda: False,
+        desk: ReleaseDesk | None = None,
+        local_cpus: Callable[[Device], str] = lambda _: "",
     ) -> None:
         self._meter, self._clock, self._host, self._rates = meter, clock, host, rates
         self._asleep = asleep
+        self._scopes = Scopes(rates.sample_us, local_cpus)
         self.stop = threading.Event()
         self.lock = threading.Lock()
         self.late_us = 0
         self._free_us = 0  # when the reading before was over: what it took is the driver's, and makes nothing late
-        self.heard: deque[Xid | Changed] = deque()
+        self.heard: deque[News] = deque()
         self._schedules: list[GpuSchedule] = []
         self._names: set[str] = set()  # of gauges: a column stays when nobody reports it any more
         self._heap: list[tuple[int, int, int]] = []  # when, which GPU, and what: READ, ROWS or LEARN
-        self.recovery = Recovery(meter, clock, rates, self._schedules, self._grow, behind)
+        self.recovery = Recovery(meter, clock, rates, self._schedules, self._grow, behind, desk)
         self._sharing = Sharing(meter, clock, rates, self._schedules, self.recovery, partial(self._put, what=ROWS))
         self._lists = Lists(meter, rates, self._schedules, self.recovery, self._sharing, alive, met)
         self._learning = Learning(meter, clock, self.recovery, asleep, partial(self._put, what=LEARN), self._append)
@@ -114,6 +123,7 @@ class Poller:
             Only a new process can go on.
         """
         while not self.stop.is_set():
+            self.recovery.obey()
             end_us = self.start_us + self._rates.window_us
             due_us, gpu, what = self._heap[0] if self._heap else (end_us, MISSING, READ)
             if due_us >= end_us:
@@ -158,7 +168,9 @@ class Poller:
         late_us = begun_us - max(due_us, self._free_us)
         if late_us > ON_TIME_US and not self._learning.on:
             self.late_us += late_us
-        if self.recovery.may_read(gpu) and not self._asleep(self._meter.gpu_handles[gpu].device):
+        if self.recovery.may_read(gpu) and self._asleep(self._meter.gpu_handles[gpu].device):
+            schedule.gauges.renew("asleep", {"asleep": 1.0}, begun_us, 0)
+        elif self.recovery.may_read(gpu):
             self.recovery.guard(gpu, partial(self._read, gpu, schedule, self._meter.gpu_handles[gpu], due_us))
         period_us = self.pace.period_us(gpu, schedule, begun_us)
         self._free_us = self._clock.now_us()
@@ -190,6 +202,8 @@ class Poller:
         if at_us is not None:
             if full:
                 gpu_handle.watch_scope(at_us, sample, beside)
+                powers = {name: watts for name, watts in beside.items() if schedule.gauges.sane(name, watts)}
+                self._scopes.add(gpu_handle.device, at_us, powers, sample.power_mw / 1e3, sample.instant_mw / 1e3)
             self._append(gpu, sample._replace(time_us=at_us))
         if ended_us >= schedule.usage_due_us:
             schedule.usage_due_us = ended_us - ended_us % self._rates.usage_us + self._rates.usage_us
@@ -316,6 +330,7 @@ class Poller:
             busy_us=busy_us,
             events=self.recovery.take_events(),
             gauges=dict(zip(names, table, strict=True)),
+            beside=self._scopes.take(end_us),
         )
         return window, observations
 
@@ -324,6 +339,6 @@ class Poller:
             return MISSING
         instances = {one.gi: one.ppm for one in self._meter.watches[gpu].instances}
         if instances:
-            known = [ratio * instances[gi] / 1e6 for gi, ratio in schedule.busy.items() if gi in instances]
+            known = [used.sm * instances[gi] / 1e6 for gi, used in schedule.busy.items() if gi in instances]
             return int(min(1.0, sum(known)) * length_us) if known else MISSING
         return int(sum(schedule.utils) / len(schedule.utils) / 100 * length_us) if schedule.utils else MISSING

@@ -13,6 +13,7 @@ from wattshed.agent.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from wattshed.agent.accounts.split_rule import SplitRule
     from wattshed.agent.inputs.frames import Frame
     from wattshed.agent.replay.books import Settings
     from wattshed.agent.traces.jobs.jobs_file import JobRow
@@ -92,16 +93,18 @@ def options_from(
     """
     from wattshed.agent.inputs.columns import parse_spec  # noqa: PLC0415 - a command imports its parts when it runs
     from wattshed.agent.inputs.timestamps import zone  # noqa: PLC0415
-    from wattshed.agent.traces.options import Options  # noqa: PLC0415
+    from wattshed.agent.traces.options import ANY_POWER_MW, Options  # noqa: PLC0415
     from wattshed.agent.window import MISSING  # noqa: PLC0415
 
+    ceiling_mw = None if max_power is None else round(watts(max_power) * 1e3)
     return Options(
         parse_spec(columns) if columns else None,
         zone(timezone),
-        20_000_000 if max_power is None else min(round(watts(max_power) * 1e3), 2**31 - 2),
+        20_000_000 if ceiling_mw is None else min(ceiling_mw, 2**31 - 2),
         MISSING if max_gap is None else round(seconds(max_gap) * 1e6),
         where=_conditions(where),
         period_us=0 if period is None else round(seconds(period) * 1e6),
+        most_load_mw=ANY_POWER_MW if ceiling_mw is None else ceiling_mw,
     )
 
 
@@ -113,6 +116,7 @@ def settings_from(
     idle_watts: float | None = None,
     work: Source | None = None,
     work_columns: Columns | None = None,
+    split: str | None = None,
 ) -> Settings:
     """Make settings of what is said about jobs.
 
@@ -129,6 +133,8 @@ def settings_from(
         What the jobs did: a file of a table or of series, or a table.
     work_columns : str or mapping, optional
         What its columns, or the label that names the job, are called.
+    split : str, optional
+        By what watts a shared GPU's energy is split: ``common`` or ``learned``, see `agent.accounts.split_rule`.
 
     Raises
     ------
@@ -149,7 +155,18 @@ def settings_from(
     idle_mw = MISSING if idle_watts is None else round(watts(idle_watts) * 1e3)
     notes = (*(f"{report.path}: {note}" for note in report.notes), *report.left_out())
     did, more = _work(work, work_columns, options, rows or ())
-    return Settings(options, rows, idle_mw, options.max_gap_us, (*notes, *more), did)
+    return Settings(options, rows, idle_mw, options.max_gap_us, (*notes, *more), did, _rule(split))
+
+
+def _rule(split: str | None) -> SplitRule | None:
+    """Return by what watts energy is split; of the common ones nothing has to be learned."""
+    from wattshed.agent.accounts.split_rule import SplitRule  # noqa: PLC0415 - a command imports its parts when it runs
+
+    try:
+        rule = SplitRule.parsed(split or "common")
+    except ValueError as error:
+        raise InputError(f"--watts: {error}") from None
+    return rule if rule.learned else None
 
 
 def _work(

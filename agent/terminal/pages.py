@@ -142,6 +142,7 @@ def gpu_page(
         ("UUID", gpu.uuid),
         ("PCI, driver", f"{raw['pci_bus_id']}, {raw['driver']}"),
         ("data", str(data(gpu, known.throttled.get(gpu.uuid, ())).content)),
+        ("reason", gpu.why),
         ("power", f"{watts(gpu.power_w)}, {percent(gpu.power_w, gpu.limit_w)} of {watts(gpu.limit_w)}"),
         ("peak", peaks),
         (
@@ -207,6 +208,8 @@ def elsewhere(shown: Scene, width: int) -> list[TextLine]:
             ]
         )
     known = f"The estimate of a fleet: {fleet['hosts_reporting']} of {fleet['hosts_known']} hosts report."
+    states = ", ".join(f"{hosts} {state}" for state, hosts in fleet.get("hosts_by_state", {}).items() if hosts)
+    known += f" By state: {states}." if states else ""
     lines = [TextLine(), *wrapped(known, width), TextLine()]
     table = FittedTable(_FLEET, rows, width)
     lines += [table.titles(), *(table.line(i) for i in range(len(rows)))] if rows else []

@@ -12,6 +12,7 @@ from wattshed.exporters.formats.exposition import Family, label_name
 from wattshed.exporters.formats.host_metrics import HOST
 from wattshed.exporters.formats.readings import READINGS
 from wattshed.exporters.formats.self_metrics import SELF
+from wattshed.exporters.formats.split_metrics import SPLIT
 from wattshed.exporters.formats.work_metrics import WORK
 from wattshed.exporters.units import HNJ_PER_JOULE, MICRO
 
@@ -143,9 +144,9 @@ TABLE: tuple[Family, ...] = (
     Family(
         "wattshed_gpu_up",
         "gauge",
-        "1 if the GPU can be read, 0 if it is lost.",
+        "1 if the GPU was read within the last two periods, else 0: wattshed_gpu_status says why.",
         ("gpu_uuid",),
-        lambda s: [((g.uuid,), int(g.up)) for g in s.gpus],
+        lambda s: [((g.uuid,), int(g.answers)) for g in s.gpus],
     ),
     Family(
         "wattshed_gpu_energy_joules_total",
@@ -286,6 +287,7 @@ TABLE: tuple[Family, ...] = (
         pairs=_job_seconds,
     ),
     *WORK,
+    *SPLIT,
     *HOST,
     Family(
         "wattshed_jobs_folded_total",

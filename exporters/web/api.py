@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from wattshed.exporters.formats.readings import throttled_s
 from wattshed.exporters.numbers import plain
 from wattshed.exporters.units import HNJ_PER_JOULE
 from wattshed.exporters.web.host_api import host_meter, node
@@ -51,7 +52,7 @@ def document(
         per_gpu[share.gpu_uuid] = {"static_j": static / HNJ_PER_JOULE, "dynamic_j": dynamic / HNJ_PER_JOULE}
     facts = {job.job: job for job in snapshot.jobs}
     owners = dict.fromkeys([*facts, *energy])
-    tenants = _tenants(snapshot.tenancy.processes)
+    tenants, learned = _tenants(snapshot.tenancy.processes), snapshot.split.of_jobs()
     return json.dumps(
         plain(
             {
@@ -70,6 +71,7 @@ def document(
                 "gpus": [_gpu(gpu, snapshot.tenancy.instances) for gpu in snapshot.gpus],
                 "jobs": [
                     _job(key, facts.get(key), energy.get(key, {}), watts.get(key), tenants.get(key, []))
+                    | learned.get(key, {"watts": None, "watts_sigma": None})
                     for key in owners
                 ],
                 "host_energy": [host_meter(one) for one in snapshot.host_energy],
@@ -145,6 +147,17 @@ def _gpu(gpu: GpuFacts, instances: Sequence[InstanceFacts]) -> dict[str, Any]:
         "disagreement": gpu.disagreement,
         "flags": list(gpu.flags),
         "last_xid": gpu.last_xid,
+        "health": _health(gpu),
+    }
+
+
+def _health(gpu: GpuFacts) -> dict[str, Any]:
+    return {
+        "status": gpu.status,
+        "why": gpu.why,
+        "recovery_action": gpu.recovery_action,
+        "xids": {str(number): count for number, count in gpu.xids.items()},
+        "throttled_s": throttled_s(gpu),
     }
 
 
