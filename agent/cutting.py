@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wattshed.agent.window import MISSING, Readings, Usage
+from wattshed.agent.window.host_meters import HostReadings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -52,6 +53,7 @@ def cut(window: Window, edges_us: Iterable[int]) -> Iterator[Window]:
             usage=_usage(window.usage, since_us, until_us),
             events=tuple(event for event in window.events if since_us <= event.time_us < until_us),
             work=tuple(row for row in window.work if since_us < row.end_us <= until_us),
+            beside=_beside(window.beside, since_us, until_us, last=end_us == window.end_us),
         )
 
 
@@ -66,6 +68,14 @@ def _readings(readings: Readings, rows: NDArray[np.bool_]) -> Readings:
     )
 
 
+def _beside(beside: HostReadings, since_us: int, until_us: int, *, last: bool) -> HostReadings:
+    """Return what meters of the host said; when readings were rejected is not known, so the last part counts them."""
+    rows = (beside.time_us >= since_us) & (beside.time_us < until_us)
+    kept = np.concatenate([[0], np.cumsum(rows)])
+    rejected = beside.rejected if last else ()
+    return HostReadings(beside.meters, kept[beside.offsets], beside.time_us[rows], beside.value[rows], rejected)
+
+
 def _usage(usage: Usage, since_us: int, until_us: int) -> Usage:
     begin, end = usage.start_us, usage.end_us
     first, last = np.maximum(begin, since_us), np.minimum(end, until_us)
@@ -78,6 +88,10 @@ def _usage(usage: Usage, since_us: int, until_us: int) -> Usage:
         _part(usage.activity_us[rows], (last - first)[rows], (end - begin)[rows]),
         usage.share_ppm[rows],
         usage.live[rows],
+        *(
+            _part(column[rows], (last - first)[rows], (end - begin)[rows]) if len(column) else column
+            for column in (usage.tensor_us, usage.dram_us)
+        ),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import fields
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
-from wattshed.agent.accounts.content import plain_device, plain_gpu, plain_job, plain_rest
+from wattshed.agent.accounts.content import plain_device, plain_gpu, plain_job, plain_node, plain_rest
 from wattshed.agent.accounts.ledger import Line
 from wattshed.agent.wire import parts_json
 
@@ -29,6 +29,7 @@ _MERGED = ("state", "totals")
 _ROWS: dict[str, Callable[[Any], Any]] = {
     "gpus": itemgetter("gpu"),
     "jobs": itemgetter("key"),
+    "beside": itemgetter("name"),
 }
 _ROWS_OF_CUTS: dict[str, Callable[[Any], Any]] = {
     "cuts": itemgetter(0, 1),
@@ -47,6 +48,7 @@ class LastSaved:
         self._devices: dict[str, Device] = {}
         self._gpus: dict[str, dict[str, Any]] = {}
         self._jobs: dict[JobKey, tuple[tuple[Any, ...], dict[str, str]]] = {}
+        self._beside: dict[str, dict[str, Any]] = {}
         self._cuts = _SavedCuts()
 
     @classmethod
@@ -64,7 +66,7 @@ class LastSaved:
 
     def changed(self, accounts: Accounts, calibrator: Calibrator, cuts: Cuts | None) -> dict[str, Any]:
         """Return what changed, and take note of it."""
-        rest = plain_rest(accounts, calibrator)
+        rest = plain_rest(accounts, calibrator) | plain_node(accounts, self._host)
         found = {name: value for name, value in rest.items() if name not in self._rest or self._rest[name] != value}
         self._rest = rest
         books = dict(zip(accounts.keys_of(self._host), accounts.books_of(self._host), strict=True))
@@ -75,7 +77,7 @@ class LastSaved:
         found["gpus"] = []
         for key, one in books.items():
             entry, before = plain_gpu(one), self._gpus.get(key.gpu)
-            patch = entry if before is None else _differing(before, entry)
+            patch = _differing(before, entry)
             device, known = one.account.device, self._devices.get(key.gpu)
             if known is not device and known != device:
                 self._devices[key.gpu] = device
@@ -84,6 +86,11 @@ class LastSaved:
                 found["gpus"].append({"gpu": key.gpu, **patch})
             self._gpus[key.gpu] = entry
         found["jobs"], found["gone"] = self._changed_jobs(accounts.ledger.jobs)
+        if (beside := accounts.beside.get(self._host)) is not None:
+            meters = beside.plain()
+            patches = [(name, _differing(self._beside.get(name), book)) for name, book in meters.items()]
+            found["beside"] = [{"name": name, **patch} for name, patch in patches if patch]
+            self._beside = meters
         if cuts is not None:
             found["cuts"] = self._cuts.changed(cuts)
         return found
@@ -146,8 +153,10 @@ def _numbers(job: JobAccount) -> tuple[Any, ...]:
     return job.start_us, job.end_us, job.method, job.folded, job.shown_from_us, lines, work
 
 
-def _differing(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields that differ."""
+def _differing(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that differ; all, if there was nothing before."""
+    if before is None:
+        return now
     found = {name: value for name, value in now.items() if value != before[name]}
     for name in _MERGED:
         if name in found:
@@ -167,7 +176,7 @@ class Continued:
 
     def __init__(self, state: dict[str, Any]) -> None:
         self._state = state
-        self._rows = {name: {key(row): row for row in state[name]} for name, key in _ROWS.items()}
+        self._rows = {name: {key(row): row for row in state.get(name, ())} for name, key in _ROWS.items()}
         cuts = state["cuts"]
         self._cuts = {} if cuts is None else {n: {key(row): row for row in cuts[n]} for n, key in _ROWS_OF_CUTS.items()}
 
@@ -179,7 +188,7 @@ class Continued:
         ValueError, KeyError, TypeError, AttributeError
             It is none of this version; the state may be half changed.
         """
-        apart = {"gpus", "jobs", "gone", "order", "cuts"}
+        apart = {*_ROWS, "gone", "order", "cuts"}
         self._state.update({name: value for name, value in change.items() if name not in apart})
         gpus, jobs = self._rows["gpus"], self._rows["jobs"]
         for patch in change["gpus"]:
@@ -191,6 +200,8 @@ class Continued:
         for key in change["gone"]:
             del jobs[key]
         jobs.update((row["key"], row) for row in change["jobs"])
+        for patch in change.get("beside", ()):
+            self._rows["beside"].setdefault(patch["name"], {}).update(patch)
         if "cuts" in change:
             self._apply_cuts(self._state["cuts"], change["cuts"])
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.accounts.account import GpuAccount
+from wattshed.agent.accounts.beside import BesideBooks
 from wattshed.agent.accounts.by_name import named, of_names
 from wattshed.agent.accounts.hole import Hole
 from wattshed.agent.accounts.host import GpuBooks
@@ -45,6 +46,8 @@ def plain_gpu(books: GpuBooks) -> dict[str, Any]:
         "late_hole": named(books.late) if books.late is not None else None,
         "waiting": books.waiting.plain(),
         "module": _plain_module(account.module),
+        "watts": None if books.watts is None else books.watts[0],
+        "open_slots": None if books.watts is None else books.watts[1],
     }
 
 
@@ -75,6 +78,11 @@ def plain_rest(accounts: Accounts, calibrator: Calibrator) -> dict[str, Any]:
         "shown_us": ledger.shown_us,
         "work": ledger.work.plain(),
     }
+
+
+def plain_node(accounts: Accounts, host: str) -> dict[str, Any]:
+    """Lay out the book of one host's node, if it has any meter beside its GPUs'."""
+    return {"node": accounts.beside[host].node.plain()} if host in accounts.beside else {}
 
 
 def _plain_module(module: Module | None) -> dict[str, Any] | None:
@@ -111,12 +119,15 @@ def restore(accounts: Accounts, calibrator: Calibrator, host: str, state: dict[s
     work = PendingWork()
     if "work" in state:
         work.restore(state["work"])
+    beside = BesideBooks.of_plain(state.get("beside", ()), state.get("node"))
     # All of it can be believed: from here on nothing fails.
     accounts.restore(host, found)
     accounts.since_us = since_us
     ledger: Ledger = accounts.ledger
     ledger.jobs, ledger.ended_hnj, ledger.other, ledger.folded, ledger.shown_us = jobs, ended, other, folded, shown_us
     ledger.work = work
+    if beside.meters:
+        accounts.beside[host] = beside
     calibrator.learned_mw.update(learned_mw)
 
 
@@ -135,7 +146,9 @@ def _gpu(place: int, gpu: dict[str, Any]) -> GpuBooks:
     late = gpu.get("late_hole")
     late_hole = of_names(LateHole, late) if late is not None else None
     waiting = PendingUsage.of_plain(place, gpu["waiting"])
-    return GpuBooks(account, of_names(GpuState, gpu["state"]), Hole.of_plain(gpu["hole"]), late_hole, waiting)
+    watts = (gpu["watts"], gpu["open_slots"]) if gpu.get("watts") is not None else None
+    hole = Hole.of_plain(gpu["hole"])
+    return GpuBooks(account, of_names(GpuState, gpu["state"]), hole, late_hole, waiting, watts)
 
 
 def _module(values: dict[str, Any] | None) -> Module | None:

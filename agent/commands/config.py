@@ -13,7 +13,15 @@ if TYPE_CHECKING:
 
 _TABLES_LAST = ("idle_watts", "calibration")
 _REPEATED = ("work", "server")
+_HOST_METER = ("node", "meter")
+_EXAMPLE_METER = "rapl/package-0"
 _EXAMPLE_UUID = "GPU-00000000-0000-0000-0000-000000000000"
+
+
+_PURPOSES: dict[tuple[str, ...] | None, str] = {
+    _REPEATED: "Once for each server.",
+    _HOST_METER: 'One meter of the host, by its name in `wattshed check`: `[node.meter."rapl/package-0"]`.',
+}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -96,15 +104,17 @@ class Setting(NamedTuple):
 
 
 def settings() -> Iterator[Setting]:
-    """Yield every key in the order of the file; last, without a variable, those of tables for one GPU or server."""
+    """Yield every key in the order of the file; last, without a variable, those of tables for one GPU or the like."""
     from wattshed.agent.config.loading import PREFIX  # noqa: PLC0415
+    from wattshed.agent.config.node_settings import HostMeterSettings  # noqa: PLC0415
     from wattshed.agent.config.settings import Calibration, Config, ServerSettings  # noqa: PLC0415
     from wattshed.agent.inputs.keys import keys  # noqa: PLC0415
 
     more = [(("calibration", *path), spec, kind) for path, spec, kind in keys(Calibration)]
     more += [((*_REPEATED, *path), spec, kind) for path, spec, kind in keys(ServerSettings)]
+    more += [((*_HOST_METER, *path), spec, kind) for path, spec, kind in keys(HostMeterSettings)]
     for path, spec, _ in [*keys(Config), *more]:
-        variable = "" if path[:-1] in {("calibration",), _REPEATED} else PREFIX + "_".join(path).upper()
+        variable = "" if path[:-1] in {("calibration",), _REPEATED, _HOST_METER} else PREFIX + "_".join(path).upper()
         texts = _literal(spec.default), _facts(spec.metadata), variable, spec.metadata["text"]
         yield Setting(path[:-1], path[-1], *texts)
 
@@ -131,10 +141,12 @@ def example() -> str:
     purposes = open_tables()
     table: tuple[str, ...] = ()
     for key in settings():
-        of_one_gpu, repeated = key.table == ("calibration",), key.table == _REPEATED
+        of_one_gpu, repeated = key.table in {("calibration",), _HOST_METER}, key.table == _REPEATED
         if key.table != table:
             table = key.table
-            if of_one_gpu:
+            if table == _HOST_METER:
+                lines += ["", *_comment(_PURPOSES[table].partition(":")[0] + "."), f'# [node.meter."{_EXAMPLE_METER}"]']
+            elif of_one_gpu:
                 lines += [*_comment(*purposes["idle_watts"])]
                 lines += ["[idle_watts]", '# "NVIDIA H100 80GB HBM3" = 70.0', ""]
                 lines += [*_comment(*purposes["calibration"]), f'# [calibration."{_EXAMPLE_UUID}"]']
@@ -166,12 +178,12 @@ def markdown() -> str:
             table = key.table
             if table == ("calibration",):
                 lines += _idle_watts(purposes["idle_watts"][0])
-            heading = f"## `[{table[0]}]`" if table else "## Top of the file"
+            heading = f"## `[{'.'.join(table)}]`" if table else "## Top of the file"
             if table == _REPEATED:
                 heading = "## `[[work.server]]`"
             lines += ["", heading, ""]
-            if table == _REPEATED or (table and table[0] in purposes):
-                purpose = "Once for each server." if table == _REPEATED else purposes[table[0]][0]
+            purpose = _PURPOSES.get(table) or (purposes[table[0]][0] if table and table[0] in purposes else "")
+            if purpose:
                 lines += [_cell(purpose), "", "| key | default | unit, bounds | |", "|---|---|---|---|"]
             else:
                 lines += ["| key | default | unit, bounds | environment | |", "|---|---|---|---|---|"]

@@ -137,14 +137,14 @@ def _assemble(about: _About, opened: ExitStack) -> tuple[Daemon, Callable[[], No
     config, faults = about.config, Faults()
     calibrator = Calibrator(config.idle_watts, corrections(config), config.default_sigma)
     reread = Reload(config, about.reload, calibrator, about.notifier) if about.reload else lambda: None
-    source = _found(about, reread)
+    source = _found(about, reread, faults)
     where = about.server.addresses if about.server is not None else ("recording",)
     close_source = once(source.close)
     opened.callback(close_source)
     recorder = kept_recording(config, about.host, opened, alone=about.server is None)
     state = kept_state(config, about.host, source.kind, where, opened)
     history = kept_history(config, about.host, source.kind, about.jobs, faults, opened)
-    accounts = Accounts(ledger=Ledger(config.jobs.max_series), live=True)
+    accounts = Accounts(ledger=Ledger(config.jobs.max_series), live=True, split=config.split.rule)
     between = _told(about.line, settle_form(opened))
     inbox = open_inbox(source)
     told = inbox if config.work.told else None
@@ -237,16 +237,17 @@ def _daemon(  # noqa: PLR0917 - called once, just above
         tenancy=source.tenancy,
         callers=callers,
         work=work,
+        beside=source.beside,
     )
 
 
-def _found(about: _About, reread: Callable[[], None]) -> Source:
+def _found(about: _About, reread: Callable[[], None], faults: Faults) -> Source:
     """Open what is metered; a driver that is not there yet is waited for, unless nobody would learn of it."""
     config = about.config
     if about.server is None or config.meter != "nvml":
-        return open_source(config, about.host)
+        return open_source(config, about.host, faults)
     waiting = Wait(
-        lambda: open_source(config, about.host),
+        lambda: open_source(config, about.host, faults),
         about.board,
         about.notifier,
         Path(config.proc_root),

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import counted
 from wattshed.agent.printing.figures import age
-from wattshed.agent.window import Event, Readings, Usage, Window
+from wattshed.agent.window import Event, HostReadings, Readings, Usage, Window
+from wattshed.agent.window.host_meters import joined
 from wattshed.exporters.snapshot import Tenancy, WorkStatus
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.state import Restored, StateFile
     from wattshed.agent.daemon.board import Board
     from wattshed.agent.daemon.history_feed import HistoryFeed
-    from wattshed.agent.daemon.loop_parts import Callers, LoopLimits, Resolver, WindowSink, WindowStream
+    from wattshed.agent.daemon.loop_parts import Beside, Callers, LoopLimits, Resolver, WindowSink, WindowStream
     from wattshed.agent.daemon.systemd import Notifier
     from wattshed.agent.errors import Faults
     from wattshed.agent.window import ProcessObservation
@@ -75,6 +76,8 @@ class Daemon:
         Who answers processes that ask for their joules.
     work : WorkInbox, optional
         What jobs told of their work, and their servers' pages.
+    beside : Beside, optional
+        Meters of the host beside the GPUs' own; without them windows keep what they bring along.
 
     Attributes
     ----------
@@ -107,6 +110,7 @@ class Daemon:
         tenancy: Callable[[], Tenancy] = Tenancy,
         callers: Callers | None = None,
         work: WorkInbox | None = None,
+        beside: Beside | None = None,
     ) -> None:
         self._windows, self._resolver = windows, resolver
         self._accounts, self._calibrator, self._publisher = accounts, calibrator, publisher
@@ -114,7 +118,7 @@ class Daemon:
         self._notifier, self._faults, self._limits = notifier, faults, limits
         self._extra_faults, self._notes, self._fleet = extra_faults, notes, fleet
         self._history, self._kernels, self._between, self._tenancy = history, kernels, between, tenancy
-        self._callers, self._work = callers, work
+        self._callers, self._work, self._beside = callers, work, beside
         self._stopped = False
         self._restored: Restored | None = None
         self._first_us: int | None = None
@@ -183,6 +187,9 @@ class Daemon:
     def step(self) -> Window:
         """Wait for one window and process it, unless its owners are still asked for; return it as it was measured."""
         window, observations = self._windows.next()
+        if self._beside is not None:
+            with self._faults.noting("host"):
+                window = replace(window, beside=joined(window.beside, self._beside.collect(window.end_us)))
         self._held.append((window, observations))
         if self._awaits_owners(window, observations):
             self._notifier.watchdog()
@@ -322,6 +329,7 @@ class Daemon:
                 busy_us=last.busy_us * 0 - 1,
                 events=(Event(last.end_us, "shutdown"),),
                 work=(),
+                beside=HostReadings.of(last.beside.meters, ()),
             )
         )
         self._save(last.end_us, final=True)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.attribution import Accounts
     from wattshed.agent.jobs.processes import Process
     from wattshed.agent.jobs.uses import ProcessUse
-    from wattshed.agent.window import Device, Owner, ProcessObservation, Usage, Window
+    from wattshed.agent.window import Device, HostReadings, Owner, ProcessObservation, Usage, Window
     from wattshed.exporters.snapshot import Histogram
 
 
@@ -31,6 +31,16 @@ class WindowStream(Protocol):
 
     def calls(self) -> Mapping[str, Histogram]:
         """Seconds per driver call, by name."""
+
+
+class Beside(Protocol):
+    """Meters of the host beside the GPUs' own, read in threads that the loop does not wait for."""
+
+    def collect(self, end_us: int) -> HostReadings:
+        """Return what they said until the end of a window."""
+
+    def close(self) -> None:
+        """Stop reading."""
 
 
 class Resolver(Protocol):

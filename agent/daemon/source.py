@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.config.settings import Config, Sampling
-    from wattshed.agent.daemon.loop_parts import Resolver, WindowStream
+    from wattshed.agent.daemon.loop_parts import Beside, Resolver, WindowStream
+    from wattshed.agent.errors import Faults
+    from wattshed.agent.host.files import HostFiles
     from wattshed.agent.jobs.kubernetes import Pods
     from wattshed.agent.jobs.slurm import Slurm
     from wattshed.agent.meters.meter import NvmlMeter
@@ -47,9 +49,10 @@ class Source:
     clock: Clock | None = None  # the windows' time line, where it goes on with this machine's
     proc_root: Path = Path("/proc")
     refresh: Callable[[], None] = lambda: None  # look who is on the GPUs, soon; any thread may call it
+    beside: Beside | None = None  # meters of the host beside the GPUs' own; None: windows have them already, if any
 
 
-def open_source(config: Config, host: str) -> Source:
+def open_source(config: Config, host: str, faults: Faults) -> Source:
     """Find what to measure with: ``auto`` is the driver if it answers, else the simulated node, for good.
 
     Raises
@@ -65,17 +68,17 @@ def open_source(config: Config, host: str) -> Source:
 
     kind, _, script = config.meter.partition(":")
     if kind == "nvml":
-        return _driver(config, host)
+        return _driver(config, host, faults)
     if kind == "auto":
         try:
-            return _driver(config, host)
+            return _driver(config, host, faults)
         except NoMeter as error:
             why = f"no NVIDIA driver: {str(error).partition(';')[0]}"
-            return replace(_simulated(config, host, "", why), look=lambda: LOG.warning("%s", STAYS_SIMULATED))
-    return _simulated(config, host, script) if kind == "simulated" else _played_back(config)
+            return replace(_simulated(config, host, "", faults, why), look=lambda: LOG.warning("%s", STAYS_SIMULATED))
+    return _simulated(config, host, script, faults) if kind == "simulated" else _played_back(config)
 
 
-def _driver(config: Config, host: str) -> Source:
+def _driver(config: Config, host: str, faults: Faults) -> Source:
     """Meter this machine's GPUs."""
     from wattshed.agent.clock import RealClock  # noqa: PLC0415
     from wattshed.agent.meters.meter import NvmlMeter  # noqa: PLC0415
@@ -88,10 +91,12 @@ def _driver(config: Config, host: str) -> Source:
         _open(meter, opened)
         # Slurm and the kubelet are asked in threads of their own: only once there is something to own.
         slurm = _slurm(config, host, clock, meter, opened)
-        return _metered(config, host, meter, clock, proc_root, opened, slurm, _pods(config, meter, opened))
+        pods = _pods(config, meter, opened)
+        beside = _beside(config, clock, faults, proc_root, opened=opened)
+        return _metered(config, host, meter, clock, proc_root, opened, slurm, pods, beside)
 
 
-def _simulated(config: Config, host: str, script: str, why: str = "") -> Source:
+def _simulated(config: Config, host: str, script: str, faults: Faults, why: str = "") -> Source:
     """Meter a node that exists in this process only, and say so, with the reason if it was not asked for."""
     from wattshed.agent.clock import RealClock  # noqa: PLC0415
     from wattshed.agent.jobs.slurm import Slurm  # noqa: PLC0415
@@ -110,7 +115,9 @@ def _simulated(config: Config, host: str, script: str, why: str = "") -> Source:
             _open(meter, opened)
             slurm = Slurm(clock.now_us, host, node.mapping_dir, squeue=())
             opened.callback(slurm.close)
-            source = _metered(config, host, meter, clock, node.proc_root, opened, slurm)
+            shown = node.sys, node.drop_dir
+            beside = _beside(config, clock, faults, node.proc_root, opened=opened, simulated=shown)
+            source = _metered(config, host, meter, clock, node.proc_root, opened, slurm, beside=beside)
         around.callback(source.close)
         LOG.warning("SIMULATED DATA: %sthese numbers are invented", f"{why}; " if why else "")
         node.keep_time()
@@ -149,6 +156,7 @@ def _metered(  # noqa: PLR0917 - called twice, just above
     opened: ExitStack,
     slurm: Slurm | None,
     pods: Pods | None = None,
+    beside: Beside | None = None,
 ) -> Source:
     """Wire an open driver session: sampler and resolver, which close from then on what was ``opened`` for them."""
     from wattshed.agent.jobs.processes import Processes  # noqa: PLC0415
@@ -173,6 +181,8 @@ def _metered(  # noqa: PLR0917 - called twice, just above
 
     opened.pop_all()
     closing = ExitStack()
+    if beside is not None:
+        closing.callback(beside.close)
     closing.callback(resolver.close)
     closing.callback(sampler.close)
     sampler.start()  # what books the first window is loaded while it lasts
@@ -188,7 +198,26 @@ def _metered(  # noqa: PLR0917 - called twice, just above
         clock=clock,
         proc_root=proc_root,
         refresh=sampler.refresh_processes,
+        beside=beside,
     )
+
+
+def _beside(
+    config: Config,
+    clock: Clock,
+    faults: Faults,
+    proc_root: Path,
+    *,
+    opened: ExitStack,
+    simulated: tuple[HostFiles, Path] | None = None,
+) -> Beside | None:
+    """Begin to read the meters of the host, or what a simulated one has in their place."""
+    from wattshed.agent.daemon.host import open_host  # noqa: PLC0415
+
+    beside = open_host(config.node, clock, faults, proc_root, simulated=simulated)
+    if beside is not None:
+        opened.callback(beside.close)
+    return beside
 
 
 def _listed(meter: NvmlMeter) -> str:

@@ -49,6 +49,7 @@ UNITS: Mapping[str, int] = {
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STEP_US = 900_000_000  # zones change by whole quarters of an hour, at whole quarters
+_STEPS_A_DAY = 96
 _LATEST_US = 253_402_300_800_000_000  # year 10000
 _WRITTEN = {"iso", *DATE_ORDERS}
 _COMMA = re.compile(r"\d+,\d+")
@@ -138,6 +139,9 @@ class TimestampParser:
         tell by the first.
     period_us : int, us
         How far rounds are apart in a log without stamps; 0 if nobody said.
+    back_us : int, us
+        A stamp that goes back by more, within the hour that the clock repeats, is of its second pass; -1 for tables in
+        which each row has a time of its own.
 
     Attributes
     ----------
@@ -147,8 +151,10 @@ class TimestampParser:
         Why the stamps read last can mean several times; empty if they cannot.
     """
 
-    def __init__(self, local: tzinfo = UTC, unit: str = "", period_us: int = 0) -> None:
-        self._local, self._unit, self.period_us = local, unit, period_us
+    def __init__(
+        self, local: tzinfo = UTC, unit: str = "", period_us: int = 0, *, back_us: int = 1_800_000_000
+    ) -> None:
+        self._local, self._unit, self.period_us, self._back_us = local, unit, period_us, back_us
         self._last_us = NO_TIME
         self._second = False
         self._order = unit if unit in DATE_ORDERS else ""
@@ -278,22 +284,30 @@ class TimestampParser:
             times[local] = self.utc(times[local])
         return times
 
+    def _offsets_us(self, step: int) -> tuple[int, int]:
+        """Offsets of the zone at a quarter of an hour of its clock, in both passes of an hour that it repeats."""
+        within = min(step, _LATEST_US // _STEP_US - _STEPS_A_DAY)
+        moment = (_EPOCH + timedelta(microseconds=within * _STEP_US)).replace(tzinfo=self._local)
+        first, second = (moment.replace(fold=fold).utcoffset() or timedelta() for fold in (0, 1))
+        return first // timedelta(microseconds=1), second // timedelta(microseconds=1)
+
     def utc(self, local_us: NDArray[np.int64]) -> NDArray[np.int64]:
         """Turn naive local stamps (us), in the order of the file, into UTC."""
         if self._local is UTC or not local_us.size:
             return local_us
         steps, index = np.unique(local_us // _STEP_US, return_inverse=True)
-        earlier, later = np.zeros(steps.size, np.int64), np.zeros(steps.size, np.int64)
-        for i, step in enumerate(steps):
-            moment = (_EPOCH + timedelta(microseconds=int(step) * _STEP_US)).replace(tzinfo=self._local)
-            for fold, offsets in enumerate((earlier, later)):
-                offset = moment.replace(fold=fold).utcoffset() or timedelta()
-                offsets[i] = offset // timedelta(microseconds=1)
+        days, of_day = np.unique(steps // _STEPS_A_DAY, return_inverse=True)
+        ends = {day: self._offsets_us(day * _STEPS_A_DAY) for day in {*days.tolist(), *(days + 1).tolist()}}
+        both = np.array([ends[day] for day in days.tolist()], np.int64)[of_day]
+        earlier, later = both[:, 0], both[:, 1]
+        turned = np.array([len({*ends[day], *ends[day + 1]}) > 1 for day in days.tolist()])[of_day]
+        for i in np.flatnonzero(turned).tolist():
+            earlier[i], later[i] = self._offsets_us(int(steps[i]))
         doubtful = (earlier > later)[index]
         offsets = earlier[index]
         if doubtful.any():
             before = np.concatenate(([self._last_us], local_us[:-1]))
-            back = doubtful & (before - local_us > 1_800_000_000) & (before != NO_TIME)
+            back = doubtful & (before - local_us > self._back_us) & (before != NO_TIME)
             for i in map(int, np.flatnonzero(doubtful | np.concatenate(([False], doubtful[:-1])))):
                 self._second = bool(doubtful[i] and (self._second or back[i]))
                 offsets[i] = later[index[i]] if self._second and doubtful[i] else offsets[i]

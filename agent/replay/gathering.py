@@ -67,7 +67,9 @@ def _rows(batch: WindowBatch) -> int:
 def _batch_of(window: Window) -> OneWindow | None:
     """See a window as a batch of one, if it holds power readings and nothing else."""
     readings = window.readings
-    if window.events or window.owners or len(window.usage.gpu) or int(readings.counter_mj.max(initial=-1)) >= 0:
+    beside = window.beside
+    said = window.events or window.owners or len(window.usage.gpu) or len(beside.time_us) or beside.rejected
+    if said or int(readings.counter_mj.max(initial=-1)) >= 0:
         return None
     at, seq = np.zeros(1, np.int64), np.array([window.seq])
     columns = Columns(readings.offsets.reshape(1, -1), readings.time_us, at, at, readings.power_mw, at)

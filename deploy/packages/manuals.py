@@ -130,7 +130,7 @@ def _configuration() -> str:
             table = key.table
             if table == ("calibration",):
                 lines += [".SH [idle_watts]", _roff(purposes["idle_watts"][0])]
-            lines += [f".SH [{table[0]}]" if table else ".SH TOP OF THE FILE"]
+            lines += [f".SH [{_roff('.'.join(table))}]" if table else ".SH TOP OF THE FILE"]
             lines += [_roff(purposes[table[0]][0])] if table and table[0] in purposes else []
         lines += [".TP", f"\\fB{_roff(key.name)}\\fR = {_roff(key.default)}", _roff(key.text)]
         lines += [f"({_roff(key.facts)})"] if key.facts else []

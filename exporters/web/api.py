@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.exporters.numbers import plain
 from wattshed.exporters.units import HNJ_PER_JOULE
+from wattshed.exporters.web.host_api import host_meter, node
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +51,7 @@ def document(
         per_gpu[share.gpu_uuid] = {"static_j": static / HNJ_PER_JOULE, "dynamic_j": dynamic / HNJ_PER_JOULE}
     facts = {job.job: job for job in snapshot.jobs}
     owners = dict.fromkeys([*facts, *energy])
-    tenants = _tenants(snapshot.tenancy.processes)
+    tenants, learned = _tenants(snapshot.tenancy.processes), snapshot.split.of_jobs()
     return json.dumps(
         plain(
             {
@@ -69,12 +70,11 @@ def document(
                 "gpus": [_gpu(gpu, snapshot.tenancy.instances) for gpu in snapshot.gpus],
                 "jobs": [
                     _job(key, facts.get(key), energy.get(key, {}), watts.get(key), tenants.get(key, []))
+                    | learned.get(key, {"watts": None, "watts_sigma": None})
                     for key in owners
                 ],
-                "host_energy": [
-                    {"source": one.source, "domain": one.domain, "energy_j": one.energy_hnj / HNJ_PER_JOULE}
-                    for one in snapshot.host_energy
-                ],
+                "host_energy": [host_meter(one) for one in snapshot.host_energy],
+                "node": node(snapshot.node) if snapshot.node else None,
                 "folded_jobs": snapshot.folded_jobs,
                 "sampler": {"late_s": snapshot.late_s, "duty": snapshot.duty},
                 "faults": dict(snapshot.faults),

@@ -81,7 +81,9 @@ def test_it_is_published_beside_the_gpu(tmp_path):
     assert float(line.rpartition(" ")[2]) == pytest.approx(account.module.energy_hnj / 2e9)
     assert 'energy_source="power",boundary="board"' in page
     (entry,) = json.loads(api.document(snapshot, {}))["host_energy"]
-    assert entry == {"source": "nvml", "domain": "module-0", "energy_j": account.module.energy_hnj / 2e9}
+    told = {"source": "nvml", "domain": "module-0", "boundary": "module", "kind": "counter"}
+    assert told.items() <= entry.items()
+    assert entry["energy_j"] == account.module.energy_hnj / 2e9
 
 
 def test_a_gb200_counts_for_itself(tmp_path):
@@ -91,7 +93,12 @@ def test_a_gb200_counts_for_itself(tmp_path):
     truth_j = node.truth.gpu_nj(0, begin_us, begin_us + account.booked_us) / 1e9
     assert account.energy_hnj / 2e9 == pytest.approx(truth_j, rel=0.005)
     assert (account.method, account.boundary, account.module) == ("counter", "board", None)
-    assert one.board.current().host_energy == ()
+    beside = one.accounts.beside["sim"].meters
+    module, memory = beside["nvml/module-0"], beside["nvml/memory-0"]
+    assert module.energy_hnj / 2e9 == pytest.approx(truth_j + 300 * module.covered_us / S, rel=0.01)  # CPU and memory
+    assert memory.energy_hnj / 2e9 == pytest.approx(30 * memory.covered_us / S, rel=0.01)
+    assert module.energy_hnj >= account.energy_hnj + memory.energy_hnj
+    assert [one.domain for one in one.board.current().host_energy] == ["module-0", "memory-0"]
 
 
 def test_a_recording_replays_to_the_same_bill(tmp_path):
@@ -104,6 +111,8 @@ def test_a_recording_replays_to_the_same_bill(tmp_path):
     assert [a.module.energy_hnj for a in again.gpus.values()] == [
         a.module.energy_hnj for a in one.accounts.gpus.values()
     ]
+    (beside,) = one.accounts.beside.values()
+    assert again.beside["sim"].plain() == beside.plain()
 
 
 def test_both_go_on_after_a_restart(tmp_path):

@@ -32,8 +32,9 @@ HAVE_EXAMPLES = {
     "top",
     "measure",
     "work",
+    "meters",
 }
-STAY = {"run", "record", "collect", "top", "measure", "work", "fleet serve", "fleet simulate"}
+STAY = {"run", "record", "collect", "top", "measure", "work", "meters", "fleet serve", "fleet simulate"}
 """These run until they are ended, or need other programs; their own tests run them."""
 POWER = "timestamp, index, power.draw [W]\n" + "".join(f"2026/03/01 12:00:{s:02}, 0, {300 + s} W\n" for s in range(60))
 JOBS = "job,gpu,start,end\ntrain,0,2026-03-01T12:00:05,2026-03-01T12:00:50\n"

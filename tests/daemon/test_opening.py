@@ -13,7 +13,7 @@ from wattshed.agent.accounts.state import StateFile
 from wattshed.agent.clock import RealClock
 from wattshed.agent.config.settings import Config, Export, WorkSettings
 from wattshed.agent.daemon import assembly, source
-from wattshed.agent.errors import InputError
+from wattshed.agent.errors import Faults, InputError
 from wattshed.agent.meters import sampler
 from wattshed.agent.meters.errors import MeterError, NoMeter
 from wattshed.agent.meters.meter import NvmlMeter
@@ -61,6 +61,7 @@ def life(monkeypatch, tmp_path):
                     self.notes, self.faults, self.look, self.tenancy = (), dict, lambda: None, dict
                     self.addresses, self.jobs_trouble = (), ""
                     self.clock, self.proc_root, self.refresh = RealClock(), tmp_path, lambda: None
+                    self.beside = None
 
                 def start(self):
                     pass
@@ -142,7 +143,7 @@ def test_a_simulated_node_leaves_nothing_behind(monkeypatch, tmp_path, fails):
     if fails == "sampler":
         monkeypatch.setattr(sampler, "Sampler", wired)
     with nullcontext() if fails == "nothing" else pytest.raises((NoMeter, InputError)):
-        source.open_source(Config(meter="simulated"), "h").close()
+        source.open_source(Config(meter="simulated"), "h", Faults()).close()
     assert sessions == ([] if fails == "open" else ["opened", "closed"])
     assert list(tmp_path.iterdir()) == []
     assert not {"wattshed-mapping", "simulated-node"} & {thread.name for thread in threading.enumerate()}

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
     from wattshed.agent.inputs.tables import Row
 
-_LEAST = {"price": -np.inf, "carbon_g_per_kwh": 0.0, "clean_w": 0.0, "pue": 1.0, "outdoor_c": -273.15}
+LEAST = {
+    "price": -np.inf, "carbon_g_per_kwh": 0.0, "clean_w": 0.0, "clean_share": 0.0, "pue": 1.0, "wue": 0.0,
+    "outdoor_c": -273.15, "load_w": 0.0,
+}  # fmt: skip
+"""What each hourly quantity is at least."""
 COLUMNS = ("price", "carbon_g_per_kwh", "clean_w", "pue", "outdoor_c")
 
 
@@ -96,14 +100,14 @@ def _plain_columns(path: str | Path) -> dict[str, NDArray[np.float64]] | None:
         return None
     found = dict(zip(names, np.ascontiguousarray(cells.T), strict=True))
     hours = found.pop("hour")
-    if any((column < _LEAST[name]).any() for name, column in found.items()):
+    if any((column < LEAST[name]).any() for name, column in found.items()):
         return None
     return found if np.array_equal(hours, np.arange(hours.size)) else None
 
 
 def _value(row: Row, name: str) -> float:
     if name not in OWN:
-        return row.number(name, least=-273.15 if name == "outdoor_c" else 0.0)
+        return row.number(name, least=LEAST[name])
     value = tariff_value(row, name, name=name)
     if value is None:
         raise row.error(name, "is empty; give a number for each hour")

@@ -71,9 +71,24 @@ class LoadPue:
     outdoor_c: float = 20.0
     spread: float = 0.1
 
-    def cop(self, outdoor_c: float) -> float:
-        """Coefficient of performance at an outdoor temperature, never below 1."""
-        return min(max(self.cop_at_20c - self.cop_per_c * (outdoor_c - 20.0), 1.0), self.cop_most)
+    def cop(self, outdoor_c: NDArray[np.float64] | float) -> NDArray[np.float64]:
+        """Coefficient of performance at outdoor temperatures, never below 1."""
+        return np.clip(self.cop_at_20c - self.cop_per_c * (np.asarray(outdoor_c) - 20.0), 1.0, self.cop_most)
+
+    def facility_w(
+        self, it_w: NDArray[np.float64] | float, outdoor_c: NDArray[np.float64] | float | None = None
+    ) -> NDArray[np.float64]:
+        """Power at the meter of the site, W; with no IT power, what is drawn all the same.
+
+        Parameters
+        ----------
+        it_w : float64[n] or float, W
+        outdoor_c : float64[n] or float, C, optional
+            Temperatures of their own.
+        """
+        it = np.asarray(it_w, np.float64)
+        losses = self.u0 * self.capacity_w + self.u1 * it + self.u2 * it * (it / self.capacity_w)
+        return it + losses + it / self.cop(self.outdoor_c if outdoor_c is None else outdoor_c) + self.fixed_w
 
     def by_hour(self, it_w: float) -> None:
         """Say that it does not change by the hour, since there are no hourly temperatures."""
@@ -88,9 +103,7 @@ class LoadPue:
         """
         if not it_w > 0.0:
             raise InputError("a PUE needs IT power above 0")
-        x = it_w / self.capacity_w
-        cooling = 1.0 / self.cop(self.outdoor_c if outdoor_c is None else outdoor_c)
-        return 1.0 + self.u0 / x + self.u1 + self.u2 * x + cooling + self.fixed_w / it_w
+        return float(self.facility_w(it_w, outdoor_c)) / it_w
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +142,7 @@ class WeatherPue:
 
     def by_hour(self, it_w: float) -> NDArray[np.float64]:
         """PUE of each hour: float64[h]."""
-        model = self.model
-        without_cooling = model.at(it_w) - 1.0 / model.cop(model.outdoor_c)
-        cop = np.clip(model.cop_at_20c - model.cop_per_c * (self.outdoor_c - 20.0), 1.0, model.cop_most)
-        by_hour: NDArray[np.float64] = without_cooling + 1.0 / cop
+        by_hour: NDArray[np.float64] = self.model.facility_w(it_w, self.outdoor_c) / it_w
         return by_hour
 
 

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.boundary.pue import LoadPue
 from wattshed.agent.fleet.boundary.ranges import Range
 from wattshed.agent.fleet.boundary.written import range_in
-from wattshed.agent.fleet.decide.hourly_table import HourlyTable, read_hourly
+from wattshed.agent.fleet.decide.grid_exports import HourlyChoice
+from wattshed.agent.fleet.decide.hourly_sources import read_sources
 from wattshed.agent.fleet.demand.transformer import Transformer, read_transformer
+from wattshed.agent.inputs.tariffs.tables import BASES
+from wattshed.agent.inputs.timestamps import zone
 from wattshed.agent.inputs.toml import Document
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
+    from wattshed.agent.fleet.decide.hourly_table import HourlyTables
     from wattshed.agent.inputs.toml import Table
 
-HOURLY = ("price", "carbon_g_per_kwh", "clean_w", "outdoor_c", "pue", "wue")
+HOURLY = ("price", "carbon_g_per_kwh", "clean_w", "clean_share", "outdoor_c", "pue", "wue")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +36,8 @@ class CandidateSite:
     Attributes
     ----------
     name : str
-    table : HourlyTable
-        Of `HOURLY`, what its file has.
+    tables : HourlyTables
+        Of `HOURLY`, what its files have.
     pue : Range or LoadPue or None
         None: a column.
     wue : Range or None, l/kWh
@@ -41,23 +46,45 @@ class CandidateSite:
     """
 
     name: str
-    table: HourlyTable
+    tables: HourlyTables
     pue: Range | LoadPue | None
     wue: Range | None
     transformer: Transformer | None
 
-    def pue_at(self, it_w: NDArray[np.float64], columns: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-        """PUE of each hour: float64[h]; NaN where the load or the weather is unknown."""
+    def facility_w(self, it_w: NDArray[np.float64], columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Power of the site at each hour: float64[h], W; NaN where the PUE or the weather is unknown."""
         if self.pue is None:
-            return columns["pue"]
+            return it_w * columns["pue"]
         if isinstance(self.pue, Range):
-            return np.full(it_w.size, self.pue.value)
-        outdoor = columns.get("outdoor_c", np.full(it_w.size, self.pue.outdoor_c))
-        known = (it_w > 0.0) & ~np.isnan(outdoor)
-        result = np.full(it_w.size, np.nan)
-        model = self.pue
-        result[known] = [model.at(w, t) for w, t in zip(it_w[known].tolist(), outdoor[known].tolist(), strict=True)]
-        return result
+            return it_w * self.pue.value
+        return self.pue.facility_w(it_w, columns.get("outdoor_c"))
+
+    def facility_ends(
+        self, it_w: NDArray[np.float64], facility_w: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Power of the site at both ends of its PUE's 95 % interval: float64[h] each, W; alike if by the hour."""
+        if self.pue is None:
+            return facility_w, facility_w
+        if isinstance(self.pue, Range):
+            return it_w * self.pue.low, it_w * self.pue.high
+        unknown_w = (facility_w - it_w) * self.pue.spread
+        return facility_w - unknown_w, facility_w + unknown_w
+
+    def unit_at(
+        self, hours: NDArray[np.int64], begin: int, outdoor_c: NDArray[np.float64] | None
+    ) -> Transformer | None:
+        """Return the transformer with the ambient temperature of some hours: the site's, or its own table's.
+
+        Its own table is repeated; hour 0 is midnight UTC of the day on which the load begins.
+        """
+        unit = self.transformer
+        if unit is None:
+            return None
+        if outdoor_c is not None:
+            return replace(unit, hourly_c=outdoor_c)
+        if unit.hourly_c is None:
+            return unit
+        return replace(unit, hourly_c=unit.hourly_c[(hours - begin // 24 * 24) % unit.hourly_c.size])
 
 
 def read_sites(path: str | Path) -> tuple[CandidateSite, ...]:
@@ -79,21 +106,41 @@ def read_sites(path: str | Path) -> tuple[CandidateSite, ...]:
 
 
 def _site(table: Table, folder: Path) -> CandidateSite:
-    table.only(("name", "hourly", "columns", "pue", "wue", "transformer"))
+    keys = ("name", "hourly", "columns", "basis", "area", "sequence", "timezone", "pue", "wue", "transformer")
+    table.only(keys)
     written = table.table("columns", required=False).only(("time", *HOURLY))
     columns = {"time": written.text("time", "time"), **{key: written.text(key) for key in written if key != "time"}}
-    if len(columns) == 1:
-        table.fail(f"needs columns, a table with some of {', '.join(HOURLY)}, each the name in the file")
+    if "hourly" not in table:
+        table.fail("needs hourly, a file or a list of files")
+    files = table.each("hourly", str) if isinstance(table.items.get("hourly"), list) else [table.text("hourly")]
+    if not files:
+        table.fail("needs at least one file", "hourly")
+    tables = read_sources([str(folder / file) for file in files], columns, _choice(table))
     for key in ("pue", "wue"):
-        if key in columns and key in table:
+        if key in tables.names and key in table:
             table.fail("is a column as well; leave one of them out", key)
     pue = _pue(table)
-    if pue is None and "pue" not in columns:
+    if pue is None and "pue" not in tables.names:
         table.fail("needs pue, a number, or among the columns")
     wue = range_in(table, "wue") if "wue" in table else None
     transformer = read_transformer(folder / table.text("transformer")) if "transformer" in table else None
-    hourly = read_hourly(str(folder / table.text("hourly")), columns)
-    return CandidateSite(table.text("name"), hourly, pue, wue, transformer)
+    if transformer is not None and transformer.hourly_c is not None and "outdoor_c" in tables.names:
+        table.fail(
+            "has hourly temperatures of its own beside the site's outdoor_c, and one would be ignored; leave one out",
+            "transformer",
+        )
+    return CandidateSite(table.text("name"), tables, pue, wue, transformer)
+
+
+def _choice(table: Table) -> HourlyChoice:
+    local = table.text("timezone", "UTC")
+    try:
+        of_times = zone(local)
+    except InputError:
+        table.fail(f"no time zone is named {local!r}; use an IANA name such as Europe/Berlin", "timezone")
+    return HourlyChoice(
+        table.text("basis", "lifecycle", choices=BASES), table.text("area", ""), table.text("sequence", ""), of_times
+    )
 
 
 def _pue(table: Table) -> Range | LoadPue | None:

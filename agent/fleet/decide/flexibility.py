@@ -158,7 +158,9 @@ def _decision(args: argparse.Namespace, found: Flexible, more: dict[str, Any]) -
     }  # fmt: skip
     assumed = ["hosts draw what the recorded jobs drew, on average, whenever they are asked"]
     if peak_w is not None:
-        assumed.append(f"what is made up for later is spread over {recover_s / 3600.0:g} h")
+        assumed.append(
+            f"what is made up for later is spread over {recover_s / 3600.0:g} h, by hosts that would rest then"
+        )
     warnings = list(dict.fromkeys(text for part in found.parts for text in part.of.said))
     warnings += [
         f"{p.of.name}: what a cap costs in speed is unknown; give speed or rebound"

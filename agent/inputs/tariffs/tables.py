@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 
 BASES = ("lifecycle", "direct")
 OWN = {"price": PRICE, "carbon_g_per_kwh": CARBON, "pue": PUE}
-_BRUSSELS = ZoneInfo("Europe/Brussels")  # the time of the exports that say CET/CEST
-_MARK = re.compile(r"\s*\((CES?T)\)\s*$")
-_OFFSET_US = {"CEST": 7_200_000_000, "CET": 3_600_000_000}
-_OFFSETS_US = tuple(_OFFSET_US.values())
-_BASIS = {
+BRUSSELS = ZoneInfo("Europe/Brussels")  # the time of the exports that say CET/CEST
+CLOCK_MARK = re.compile(r"\s*\((CES?T)\)\s*$")
+"""What ENTSO-E writes behind a time of the hour that the clock repeats."""
+OFFSET_US = {"CEST": 7_200_000_000, "CET": 3_600_000_000}
+_OFFSETS_US = tuple(OFFSET_US.values())
+CARBON_OF_BASIS = {
     "lifecycle": re.compile(r"carbon intensity gco.*/kwh \((life.cycle|lca)\)", re.IGNORECASE),
     "direct": re.compile(r"carbon intensity gco.*/kwh \(direct\)", re.IGNORECASE),
 }
+"""Names that Electricity Maps has given to its columns, by what they count."""
 
 
 class Asked(NamedTuple):
@@ -105,7 +107,7 @@ def _electricity_maps(rows: Sequence[Row], where: str, asked: Asked) -> Tariff:
     """Hourly (or 5-minute, daily, ...) carbon intensity of one zone; only starts are given."""
     _must_be(asked, CARBON, where)
     names = list(rows[0].columns)
-    column = next((name for name in names if _BASIS[asked.basis].search(name)), None)
+    column = next((name for name in names if CARBON_OF_BASIS[asked.basis].search(name)), None)
     if column is None:
         raise InputError(f"has no carbon intensity of basis {asked.basis!r} (it has {', '.join(names)})", where, 1)
     estimated = next((name for name in names if name.lower() == "data estimated"), "")
@@ -176,7 +178,7 @@ def _spans(rows: Sequence[Row], column: str, *, local: bool) -> list[tuple[int, 
         before = at
         start = _marked(begin, at, (later[0] if second else first) if local else at)
         until = _naive(row, column, end)
-        if not local or _MARK.search(end):
+        if not local or CLOCK_MARK.search(end):
             spans.append((start, _marked(end, until, until)))
             continue
         # A step is as long as it looks, but for the night in which the clock is changed.
@@ -186,17 +188,17 @@ def _spans(rows: Sequence[Row], column: str, *, local: bool) -> list[tuple[int, 
 
 
 def _offset_us(utc_us: int) -> int:
-    moment = datetime.fromtimestamp(utc_us // 1_000_000, _BRUSSELS)
+    moment = datetime.fromtimestamp(utc_us // 1_000_000, BRUSSELS)
     return (moment.utcoffset() or timedelta()) // timedelta(microseconds=1)
 
 
 def _marked(text: str, naive_us: int, otherwise_us: int) -> int:
-    mark = _MARK.search(text)
-    return naive_us - _OFFSET_US[mark[1]] if mark else otherwise_us
+    mark = CLOCK_MARK.search(text)
+    return naive_us - OFFSET_US[mark[1]] if mark else otherwise_us
 
 
 def _naive(row: Row, column: str, text: str) -> int:
-    found = parse_text(_MARK.sub("", text))
+    found = parse_text(CLOCK_MARK.sub("", text))
     if found is None:
         raise row.error(column, f"{text!r} is not a time")
     return found[0]

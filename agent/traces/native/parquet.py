@@ -21,12 +21,11 @@ from wattshed.agent.traces.native.batch import (
     Damaged,
     Decoder,
     batch_of_window,
-    identity,
     in_our_types,
     rows_of_batch,
-    text_of_devices,
-    text_of_owners,
 )
+from wattshed.agent.traces.native.definitions import identity, text_of_devices, text_of_owners
+from wattshed.agent.traces.native.host_rows import text_of_meters
 from wattshed.agent.window import MISSING, WindowBatch
 from wattshed.kernels.columns import Columns
 
@@ -135,7 +134,7 @@ def _power_only(batch: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
         power_only &= count(name) == 0
     names = batch.column("owners")  # one without use may still have a label that came late
     nobody = pc.fill_null(pc.equal(names, text_of_owners(())), True).to_numpy(zero_copy_only=False)
-    for name in {"events", "work"} & set(batch.schema.names):
+    for name in {"events", "work", "beside"} & set(batch.schema.names):
         power_only &= batch.column(name).is_null().to_numpy(zero_copy_only=False)
     return np.asarray(power_only & nobody, bool)
 
@@ -207,8 +206,10 @@ def _write(windows: Iterable[Window], path: Path) -> int:
         group: list[Any] = []
         for window in windows:
             devices, owners = text_of_devices(window.devices), text_of_owners(window.owners)
-            ids = (identity(devices), identity(owners))
-            batch = batch_of_window(window, devices, owners, ids, packed=False)
+            meters = text_of_meters(window.beside.meters)
+            ids = (identity(devices), identity(owners), identity(meters))
+            told = meters if window.beside.meters else None
+            batch = batch_of_window(window, devices, owners, ids, meters=told, packed=False)
             gpu = np.repeat(np.arange(len(window.devices), dtype=np.int32), np.diff(window.readings.offsets))
             lists = pa.ListArray.from_arrays(pa.array([0, gpu.size], pa.int32()), pa.array(gpu))
             group.append(pa.record_batch([*batch.columns, lists], schema=schema))

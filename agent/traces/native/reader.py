@@ -12,16 +12,8 @@ import numpy as np
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.traces.chunk import windows_of
-from wattshed.agent.traces.native.batch import (
-    FAR_US,
-    LISTS,
-    TEXT_LISTS,
-    Damaged,
-    Decoder,
-    identity,
-    rows_of_batch,
-    text_of_owners,
-)
+from wattshed.agent.traces.native.batch import FAR_US, LISTS, TEXT_LISTS, TEXTS, Damaged, Decoder, rows_of_batch
+from wattshed.agent.traces.native.definitions import identity, text_of_owners
 from wattshed.agent.traces.native.segment import COLUMNS, SegmentLayout, layout_of, read_message, spans
 from wattshed.agent.window import MISSING, WindowBatch
 from wattshed.kernels.arrow_messages import LENGTH, PLACES, READABLE, SAME_HOST, START, look_through
@@ -44,6 +36,7 @@ _MESSAGES = 1 << 16  # and messages
 _LOOK_AHEAD = 4  # messages searched for a definition whose first copy was damaged
 _PLACE = {name: PLACES + 2 * i for i, name in enumerate(COLUMNS)}
 _MUST_BE_EMPTY = ("counter_mj", *(name for name in COLUMNS if name.startswith("usage_")))
+_MUST_BE_NULL = ("events", "work", "beside")
 _NOBODY = identity(text_of_owners(()))  # an owner without use may still have a label that came late
 
 
@@ -154,7 +147,8 @@ class _Segment:
         count = {name: table[:, place + 1] for name, place in _PLACE.items()}
         rows = np.maximum(count["dt_us"], count["time_us"])
         power_only: NDArray[np.bool_] = (table[:, READABLE] > 0) & (count["power_mw"] == rows) & (rows > 0)
-        power_only &= (table[:, _PLACE["events"]] < 0) & (table[:, _PLACE["work"]] < 0)
+        for name in _MUST_BE_NULL:
+            power_only &= table[:, _PLACE[name]] < 0
         power_only &= (count["instant_mw"] == rows) | (count["instant_mw"] == 0)
         power_only &= (count["dt_us"] == 0) | (count["time_us"] == 0)
         for name in _MUST_BE_EMPTY:
@@ -174,7 +168,7 @@ class _Segment:
 
     def _batch(self, table: NDArray[np.int64]) -> WindowBatch | None:
         """Put power-only windows together as far as they have the same devices; None if they do not fit them."""
-        defines = (table[:, _PLACE["devices"]] >= 0) | (table[:, _PLACE["owners"]] >= 0)
+        defines = (table[:, [_PLACE[name] for name in ("devices", "owners", "meters")]] >= 0).any(axis=1)
         try:
             for row in table[defines]:
                 self._decoder.learn(self._cells(row))
@@ -262,7 +256,7 @@ class _Segment:
         def text(name: str) -> str | None:
             return bytes(self._list(row, name, np.uint8)).decode(errors="replace") if row[_PLACE[name]] >= 0 else None
 
-        cells: dict[str, Any] = {name: text(name) for name in ("host", "devices", "owners", "events", "work")}
+        cells: dict[str, Any] = {name: text(name) for name in TEXTS}
         for name in ("seq", "start_us", "end_us"):
             cells[name] = int(self._list(row, name, np.int64)[0])
         for name in ("devices_id", "owners_id"):

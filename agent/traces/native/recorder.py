@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattshed.agent.traces.native.batch import Damaged, batch_of_window, identity, text_of_devices, text_of_owners
+from wattshed.agent.traces.native.batch import Damaged, batch_of_window
+from wattshed.agent.traces.native.definitions import identity, text_of_devices, text_of_owners
+from wattshed.agent.traces.native.host_rows import text_of_meters
 from wattshed.agent.traces.native.segment import END_OF_STREAM, SCHEMA_MESSAGE, layout_of, message_of_batch, spans
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("wattshed.recorder")
 
+_DEFINITIONS = ("devices", "owners", "meters")
 _DAY_US = 86_400_000_000
 _WRITTEN_TWICE = (
     2  # a definition stands in two batches in a row, so that no single damaged batch makes others unreadable
@@ -109,8 +112,8 @@ class Recorder:
         self._opened = self._synced = 0.0
         self._retry_at = float("-inf")
         self._said = ""  # why windows are being lost, as it was logged
-        self._texts = {"devices": "", "owners": ""}
-        self._repeat = {"devices": 0, "owners": 0}
+        self._texts = dict.fromkeys(_DEFINITIONS, "")
+        self._repeat = dict.fromkeys(_DEFINITIONS, 0)
         self._try(self._start)
 
     def append(self, window: Window) -> bool:
@@ -205,7 +208,7 @@ class Recorder:
         self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self._good = 0
         self._opened = self._synced = self._clock()
-        self._texts = {"devices": "", "owners": ""}
+        self._texts = dict.fromkeys(_DEFINITIONS, "")
         self._write_all(SCHEMA_MESSAGE)
         _sync_folder(folder)
 
@@ -217,8 +220,15 @@ class Recorder:
         if self._fd < 0:
             self._open(window)
         devices, owners = text_of_devices(window.devices), text_of_owners(window.owners)
-        ids = (identity(devices), identity(owners))
-        batch = batch_of_window(window, self._define("devices", devices), self._define("owners", owners), ids)
+        meters = text_of_meters(window.beside.meters)
+        ids = (identity(devices), identity(owners), identity(meters))
+        batch = batch_of_window(
+            window,
+            self._define("devices", devices),
+            self._define("owners", owners),
+            ids,
+            meters=self._define("meters", meters) if window.beside.meters else None,
+        )
         self._write_all(message_of_batch(batch, window.seq))
         for name in self._repeat:
             self._repeat[name] = max(0, self._repeat[name] - 1)

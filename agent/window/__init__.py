@@ -11,11 +11,13 @@ monotonic clock), milliwatts, millijoules. A missing number is -1, never 0.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple, NewType
+from typing import TYPE_CHECKING, NewType
 
 import numpy as np
 
-from wattshed.agent.missing import MISSING as MISSING  # noqa: PLC0414 - it belongs to what flows
+from wattshed.agent.missing import MISSING
+from wattshed.agent.window.devices import Device, MeteredLoad, MigDevice
+from wattshed.agent.window.host_meters import NO_HOST_METERS, HostMeter, HostReadings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +25,35 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wattshed.kernels.columns import Columns
+
+__all__ = [
+    "FEATURES_OF_USAGE",
+    "HISTORY_LABELS",
+    "IDLE",
+    "MISSING",
+    "NO_HOST_METERS",
+    "OTHER",
+    "SCRAPED",
+    "TOLD",
+    "UNATTRIBUTED",
+    "USAGE",
+    "Device",
+    "Event",
+    "HostMeter",
+    "HostReadings",
+    "JobKey",
+    "MeteredLoad",
+    "MigDevice",
+    "Owner",
+    "ProcessObservation",
+    "Readings",
+    "Usage",
+    "Window",
+    "WindowBatch",
+    "WorkRow",
+    "former_key",
+    "uid_of",
+]
 
 IDLE = "_idle"
 UNATTRIBUTED = "_unattributed"
@@ -33,86 +64,6 @@ _LAST_UID = 4_294_967_294
 _DIGITS_OF_A_UID = 10
 
 JobKey = NewType("JobKey", str)
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """What does not change about one GPU while the driver stays loaded.
-
-    Attributes
-    ----------
-    host, uuid, model, pci_bus_id, driver, architecture : str
-        Empty where unknown (a foreign trace often knows only an index).
-    index : int
-        NVML's index on its host, or the trace's own number.
-    minor : int
-        Minor number of /dev/nvidiaN; Slurm counts in these. -1 unknown.
-    limit_mw : int, mW
-        Largest power limit that the board accepts; -1 unknown.
-    ceiling_mw : int, mW
-        A power reading above this is garbage and is rejected.
-    idle_mw : int, mW
-        Calibrated or configured idle power; -1 unknown (then no energy is static).
-    idle_sigma_mw : int, mW
-        One sigma of that; -1: it is known, as well as it ever is.
-    gain_ppm, offset_mw, sigma_gain_ppm : int
-        Known correction of this card's meter, energy x (1 + gain) + offset x time (0: none), and one sigma of the gain
-        that is left.
-    publication_us : mapping
-        Learned publication period by reading ("energy", "average", "instant").
-    capabilities : mapping
-        Name of a capability -> "" if it works, else the reason why not.
-    simulated : bool
-    max_gap_us : int, us
-        Power readings further apart are a gap, not bridged; -1: what the accounts use for all.
-    flags : tuple of str
-        What whoever read a foreign trace found doubtful about this GPU's energy; the answer has them among its own.
-    """
-
-    host: str
-    index: int
-    uuid: str
-    model: str = ""
-    pci_bus_id: str = ""
-    driver: str = ""
-    architecture: str = ""
-    minor: int = MISSING
-    limit_mw: int = MISSING
-    ceiling_mw: int = 20_000_000
-    idle_mw: int = MISSING
-    idle_sigma_mw: int = MISSING
-    gain_ppm: int = 0
-    offset_mw: int = 0
-    sigma_gain_ppm: int = 40_000
-    publication_us: Mapping[str, int] = field(default_factory=dict)
-    capabilities: Mapping[str, str] = field(default_factory=dict)
-    simulated: bool = False
-    max_gap_us: int = MISSING
-    flags: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeteredLoad(Device):
-    """What draws power and is no GPU, or is one of a job: rows of a table of loads. It may draw any power.
-
-    Attributes
-    ----------
-    job : str
-        Empty if the table names none.
-    named : bool
-        The table names the GPU, or what else draws; else the host is all that is known, or nothing.
-    """
-
-    job: str = ""
-    named: bool = False
-
-
-class MigDevice(NamedTuple):
-    """What a MIG UUID means: the GPU's UUID, the GPU instance id, and its SMs in millionths of the GPU's."""
-
-    gpu: str
-    instance: str
-    share_ppm: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +119,9 @@ class Usage:
     live : int8[m]
         1 if a process of the owner was on the GPU, 0 if the GPU was only held for it, 2 if ``share_ppm`` is the most
         that can be the owner's (a jobs table says how many GPUs it had, and not which).
+    tensor_us, dram_us : int64[m], us
+        How long the owner kept (all of) the GPU's tensor cores, and its memory, busy; -1 unknown. Empty: unknown for
+        all rows.
     """
 
     gpu: NDArray[np.int32]
@@ -177,19 +131,30 @@ class Usage:
     activity_us: NDArray[np.int64]
     share_ppm: NDArray[np.int32]
     live: NDArray[np.int8]
+    tensor_us: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    dram_us: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     @classmethod
     def of(cls, rows: Sequence[tuple[int, ...]]) -> Usage:
-        """Put rows, each with the columns in their order, into columns."""
+        """Put rows, each with the columns in their order, the last two or not, into columns."""
         dtypes = (np.int32, np.int32, np.int64, np.int64, np.int64, np.int32, np.int8)
-        columns = zip(*rows, strict=True) if rows else ((),) * len(dtypes)
-        return cls(*(np.array(column, dtype) for column, dtype in zip(columns, dtypes, strict=True)))
+        columns = list(zip(*rows, strict=True)) if rows else [()] * len(dtypes)
+        features = [np.array(column, np.int64) for column in columns[len(dtypes) :]]
+        return cls(
+            *(np.array(column, dtype) for column, dtype in zip(columns, dtypes, strict=False)),
+            *(column if (column >= 0).any() else column[:0] for column in features),
+        )
 
     @classmethod
     def empty(cls) -> Usage:
         """Nobody held or used anything."""
         return cls.of(())
 
+
+USAGE = ("gpu", "owner", "start_us", "end_us", "activity_us", "share_ppm", "live")
+"""Columns of `Usage` that are always there."""
+FEATURES_OF_USAGE = ("tensor_us", "dram_us")
+"""And those that may be empty."""
 
 HISTORY_LABELS = frozenset({"cluster", "nodes", "restart"})
 """Labels that only the history needs: whose job number it is, on how many nodes it runs, which run it is."""
@@ -293,6 +258,8 @@ class Window:
         exporters untouched.
     work : tuple of WorkRow
         What jobs did, where that is known.
+    beside : HostReadings
+        What meters of the host beside the GPUs' own said.
     """
 
     host: str
@@ -307,6 +274,7 @@ class Window:
     events: tuple[Event, ...] = ()
     gauges: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     work: tuple[WorkRow, ...] = ()
+    beside: HostReadings = NO_HOST_METERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +345,8 @@ class ProcessObservation:
     pid : int
     sm_us : int, SM-microseconds
         Activity since the last report, spread evenly over [``from_us``, ``to_us``]; -1 unknown.
+    tensor_us, dram_us : int, us
+        How long it kept (all of) the GPU's tensor cores, and its memory, busy meanwhile; -1 unknown.
     from_us, to_us : int, us
         ``from_us`` is 0 where nobody looked before: it may have been there since it began.
     memory_bytes : int
@@ -398,3 +368,5 @@ class ProcessObservation:
     instance: str = ""
     instance_ppm: int = 1_000_000
     exited: bool = False
+    tensor_us: int = MISSING
+    dram_us: int = MISSING

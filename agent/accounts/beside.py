@@ -1,0 +1,74 @@
+"""What one host's books hold beside its GPUs: its other meters, each by itself, and the whole node by parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from wattshed.agent.accounts.host_meters import MeterBook, MeterBooks
+from wattshed.agent.accounts.node import NodeBook
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from wattshed.agent.accounts.account import GpuAccount
+    from wattshed.agent.window import Window
+
+
+@dataclass(slots=True)
+class BesideBooks:
+    """The meters of one host, and its node."""
+
+    meters: MeterBooks = field(default_factory=MeterBooks)
+    node: NodeBook = field(default_factory=NodeBook)
+
+    def take(self, window: Window, gpus: Iterable[GpuAccount]) -> None:
+        """Book a window, once the energy of its GPUs is booked.
+
+        Parameters
+        ----------
+        window : Window
+        gpus : iterable of GpuAccount
+            All that this host ever had.
+        """
+        self.meters.take(window.beside)
+        if not self.meters:
+            return
+        gpus = list(gpus)
+        here = {device.uuid for device in window.devices}
+        known = all(gpu.was_read for gpu in gpus if gpu.device.uuid in here)
+        self.node.take(
+            self.meters,
+            sum(gpu.energy_hnj for gpu in gpus) if known else None,
+            window.end_us,
+            holds_cpu=any(gpu.boundary == "module" for gpu in gpus),
+        )
+
+    def restart(self, start_us: int, *, same_boot: bool) -> None:
+        """Go on after the agent was down, at ``start_us``."""
+        self.meters.restart(start_us, same_boot=same_boot)
+        self.node.restart()
+
+    def merge(self, other: BesideBooks) -> None:
+        """Add the books of the same host in another part."""
+        self.meters.merge(other.meters)
+        self.node.merge(other.node)
+
+    def plain(self) -> dict[str, dict[str, Any]]:
+        """Lay the meters out for a state file, by name."""
+        return {name: book.plain() for name, book in self.meters.items()}
+
+    @classmethod
+    def of_plain(cls, meters: Iterable[dict[str, Any]], node: dict[str, Any] | None) -> BesideBooks:
+        """Read them again.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError, AttributeError
+            They are none.
+        """
+        books = (MeterBook.of_plain(plain) for plain in meters)
+        return cls(
+            MeterBooks({book.meter.name: book for book in books}),
+            NodeBook() if node is None else NodeBook.of_plain(node),
+        )
