@@ -6,9 +6,10 @@ import re
 import signal
 
 import pytest
+import yaml
 
-from tests.daemon.process import Agent
-from wattshed.agent.__main__ import main
+from tests.daemon.process import ROOT, Agent
+from wattshed.agent.__main__ import main, parser
 from wattshed.agent.commands.release import seconds
 from wattshed.agent.daemon.control import Control, ControlServer
 from wattshed.agent.daemon.release_file import ReleaseFile
@@ -157,6 +158,17 @@ def test_a_kept_release_is_one_of_all_and_of_this_boot(tmp_path, caplog):
     assert "cannot be used" in caplog.text
     ReleaseFile(path, "one").save(None)
     assert not path.exists()
+
+
+def test_what_others_call_can_be_called():
+    """The hooks of nvidia-mig-parted, and the drop-in for units that reset GPUs."""
+    hooks = yaml.safe_load((ROOT / "deploy/mig-parted/hooks.yaml").read_text())["hooks"]
+    assert set(hooks) == {"pre-apply-mode", "apply-exit"}
+    called = [line for hook in hooks.values() for one in hook for line in one["args"][1:]]
+    called += re.findall(r"=-/usr/bin/(wattshed .*)", (ROOT / "deploy/systemd/around/wattshed.conf").read_text())
+    told = [parser().parse_args(line.split(" ||")[0].split()[1:]) for line in called]
+    assert [one.run.__name__ for one in told] == ["run_release", "run_resume"] * 2
+    assert seconds(told[0].for_time, "--for") == 600
 
 
 def test_times_and_places_as_they_are_written(tmp_path):

@@ -56,6 +56,14 @@ def test_the_unit_verifies_without_a_word(tmp_path, name):
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+def test_a_unit_around_which_the_agent_lets_go_verifies_without_a_word(tmp_path):
+    unit = tmp_path / "mig.service"
+    around = (SYSTEMD / "around/wattshed.conf").read_text().replace("/usr/bin/wattshed", "/bin/true")
+    unit.write_text("[Unit]\nDescription=x\n" + around + "ExecStart=/bin/true\nType=oneshot\n")
+    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
 def test_the_collectors_unit_verifies_without_a_word_and_is_exposed_less_than_the_agents(tmp_path):
     text = (SYSTEMD / "wattshed-collect.service").read_text()
     unit = tmp_path / "wattshed-collect.service"
