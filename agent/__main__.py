@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
+    from wattshed.agent.config.node_settings import NodeSettings
     from wattshed.agent.config.settings import Config
     from wattshed.agent.traces.opening import OpenedTrace
     from wattshed.agent.traces.options import Options
@@ -177,6 +178,7 @@ _COMMANDS: dict[str, Callable[[Subparsers], None]] = {
     "work": _of("work"),
     "release": _RELEASE,
     "resume": _RELEASE,
+    "meters": _of("meters"),
     "top": _of("top"),
     "completion": _add_completion,
 }
@@ -297,15 +299,19 @@ def _kernels(environ: MutableMapping[str, str]) -> None:
         environ.setdefault("NUMBA_CACHE_DIR", str(Path(folder).absolute()))
 
 
-def _configure_kernels(path: Path | None) -> None:
-    """Have kernels run, and be looked for, as `run` does with a configuration; without one the environment says."""
+def _configure_kernels(path: Path | None) -> NodeSettings:
+    """Have kernels run, and be looked for, as `run` does with a configuration; without one the environment says.
+
+    Also returns what is configured of the host's own meters.
+    """
     from wattshed.agent.config.loading import load, source_of
 
+    config = load(path, os.environ, keeps=False).config
     if source_of(path, os.environ) is not None:
-        config = load(path, os.environ, keeps=False).config
         os.environ["WATTSHED_JIT"] = config.jit
         if config.cache_dir:
             os.environ.setdefault("NUMBA_CACHE_DIR", config.cache_dir)
+    return config.node
 
 
 def main(argv: list[str] | None = None) -> int:

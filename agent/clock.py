@@ -28,6 +28,10 @@ class Clock(Protocol):
     def virtual(self) -> bool:
         """Whether waiting costs no real time (then nothing runs in threads of its own)."""
 
+    @property
+    def offset_us(self) -> int:
+        """How far the time line is ahead of the machine's CLOCK_MONOTONIC."""
+
     def now_us(self) -> int:
         """Microseconds on the agent's time line."""
 
@@ -44,11 +48,11 @@ class RealClock:
     virtual = False
 
     def __init__(self) -> None:
-        self._offset_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+        self.offset_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000
 
     def now_us(self) -> int:
         """Microseconds on the agent's time line."""
-        return self._offset_us + time.monotonic_ns() // 1000
+        return self.offset_us + time.monotonic_ns() // 1000
 
     def elapsed_ns(self) -> int:
         """Nanoseconds of the monotonic clock."""
@@ -73,6 +77,7 @@ class VirtualClock:
     """
 
     virtual = True
+    offset_us = 0  # what a simulated node calls monotonic is this line
 
     def __init__(self, start_us: int = 1_767_225_600_000_000) -> None:
         self._now_us = start_us

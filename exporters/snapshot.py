@@ -118,9 +118,32 @@ class Tenancy:
 class HostEnergy:
     """What one meter of the host beside the GPUs' own said; meters may hold each other, so they are never added up."""
 
-    source: str  # "nvml"
-    domain: str  # "module-0": the superchip that GPU 0 sits on
-    energy_hnj: int
+    source: str  # "rapl", "ipmi", "nvml", ...
+    domain: str  # "package-0", "node"; "module-0": the superchip that GPU 0 sits on
+    energy_hnj: int | None  # None: it was never read, or once: its energy is unknown and not 0
+    part_of: str = ""  # domain of the same source that holds this one
+    boundary: str = ""  # "ac" | "dc" | "cpu" | "memory" | "module" | "device"
+    kind: str = ""  # "counter" | "gauge"
+    window_us: int = -1  # over which a gauge averages; -1 unknown
+    power_w: float | None = None
+    sigma_j: float | None = None
+    gap_us: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)  # reason -> readings
+    flags: tuple[str, ...] = ()  # "frozen", "may-alias", "sigma-assumed", ...
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """The whole node, over the time that its own meter covers."""
+
+    meter: str  # name of that meter, "ipmi/node"
+    covered_us: int
+    node_hnj: int  # what it said
+    parts_hnj: Mapping[str, int]  # "gpu", "cpu", "memory", "rest": they sum to node_hnj and debt_hnj
+    debt_hnj: int = 0
+    sigma_j: Mapping[str, float] = field(default_factory=dict)  # of each part
+    disagreement: Mapping[str, float] = field(default_factory=dict)  # "parts" or another node meter's source -> ratio
+    flags: tuple[str, ...] = ()  # "parts-above-meter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +225,7 @@ class Snapshot:
     notes: tuple[str, ...] = ()
     fleet: FleetFacts | None = None
     host_energy: tuple[HostEnergy, ...] = ()
+    node: NodeFacts | None = None
     counters_since_us: int | None = None
     unmetered: str = ""
     history: HistoryFacts | None = None

@@ -10,8 +10,10 @@ from wattshed.agent.accounts.ledger import Ledger
 from wattshed.agent.accounts.publishing import Publisher
 from wattshed.agent.accounts.state import StateFile
 from wattshed.agent.clock import VirtualClock
+from wattshed.agent.config.node_settings import NodeSettings
 from wattshed.agent.daemon.board import Board
 from wattshed.agent.daemon.history_feed import HistoryFeed
+from wattshed.agent.daemon.host import open_host
 from wattshed.agent.daemon.loop import Daemon
 from wattshed.agent.daemon.loop_parts import LoopLimits
 from wattshed.agent.daemon.systemd import Notifier
@@ -99,6 +101,11 @@ def opened(node, clock, host, *, marked=True):
     return meter
 
 
+def host_meters(node, clock, faults):
+    """The readers of the node's other meters, as the assembly opens them."""
+    return open_host(NodeSettings(), clock, faults, node.proc_root, simulated=(node.sys, node.drop_dir))
+
+
 def agent(
     node,
     clock,
@@ -118,23 +125,21 @@ def agent(
     callers=None,
     inbox=False,
     desk=None,
+    beside=False,
 ):
     """Put an agent together as the assembly does, on a node that exists already.
 
     ``slurm`` stands in place of the node's mapping; a node that is not ``marked`` passes for real. With ``history``, a
-    path, parts of jobs go there; with ``inbox``, work of jobs is heard of.
+    path, parts of jobs go there; with ``inbox``, work is heard of; with ``beside``, the host's meters are read.
     """
-    meter = opened(node, clock, host, marked=marked)
-    processes = Processes(node.proc_root, clock.now_us)
-    sampler = Sampler(
-        meter, clock, host, rates or Rates(), alive=partial(exists, node.proc_root), meet=processes.meet, desk=desk
-    )
+    processes, alive = Processes(node.proc_root, clock.now_us), partial(exists, node.proc_root)
+    meter, rates = opened(node, clock, host, marked=marked), rates or Rates()
+    sampler = Sampler(meter, clock, host, rates, alive=alive, meet=processes.meet, desk=desk)
     slurm = slurm or Slurm(clock.now_us, host, followed(node, clock), squeue=())
     resolver = JobResolver(processes, slurm)
     accounts = Accounts(ledger=Ledger(cap), live=True)
     publisher = Publisher(host, version, "simulated" if marked else "nvml", "simulated", clock.now_us())
-    board = Board(publisher.empty(clock.now_us()))
-    faults, seen = Faults(), []
+    board, faults, seen = Board(publisher.empty(clock.now_us())), Faults(), []
     writer = HistoryWriter(history, host, faults) if history else None
     feed = HistoryFeed(writer, 3_600_000_000, simulated=marked) if writer else None
 
@@ -162,6 +167,7 @@ def agent(
         history=feed,
         callers=callers,
         work=(work := WorkInbox(clock.now_us) if inbox else None),
+        beside=host_meters(node, clock, faults) if beside else None,
     )
     return VirtualAgent(daemon, accounts, board, sampler, resolver, faults, seen, kept, writer, feed, work)
 

@@ -37,7 +37,7 @@ SIGMAS = 3
 PARTS = ("gpu", "cpu", "memory", "rest")
 
 
-class Mark(NamedTuple):
+class NodeMark(NamedTuple):
     """Where the books stood at a time: energies (hnj) of the node's meter and of the parts that are measured."""
 
     time_us: int
@@ -73,7 +73,7 @@ class NodeBook:
     known_us: int = 0
     missed_us: int = 0
     known: dict[str, int] = field(default_factory=dict)
-    _marks: deque[Mark] = field(default_factory=deque)
+    _marks: deque[NodeMark] = field(default_factory=deque)
     _above_since_us: int = -1
 
     @property
@@ -138,7 +138,7 @@ class NodeBook:
         if marks and now_us - marks[-1].time_us < MARK_US:
             return
         measured_hnj = self.gpu_hnj + self.cpu_hnj + self.memory_hnj
-        marks.append(Mark(now_us, self.node_hnj, measured_hnj, self.covered_us))
+        marks.append(NodeMark(now_us, self.node_hnj, measured_hnj, self.covered_us))
         while len(marks) > 1 and now_us - marks[1].time_us >= WATCHED_US:
             marks.popleft()
         excess, node_hnj = self._excess()

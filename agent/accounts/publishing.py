@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from wattshed.agent.accounts.host_facts import host_energy, node_facts
 from wattshed.agent.accounts.uncertainty import gpu_flags, gpu_sigma_j, job_sigma_j
 from wattshed.agent.window import HISTORY_LABELS, IDLE, UNATTRIBUTED
 from wattshed.agent.wire.parts import method_name
 from wattshed.exporters.snapshot import (
     EnergyShare,
     GpuFacts,
-    HostEnergy,
     JobFacts,
     Snapshot,
     Tenancy,
@@ -111,7 +111,8 @@ class Publisher:
             folded_jobs=accounts.ledger.folded,
             faults=dict(faults),
             notes=notes,
-            host_energy=tuple(_modules(accounts, window)),
+            host_energy=tuple(host_energy(accounts, window.host, window.devices, window.end_us)),
+            node=node_facts(accounts.beside.get(window.host), gpus),
             fleet=fleet(window.end_us, gpus) if fleet and metered else None,
             unmetered="" if metered else why_unmetered(gpus),
             history=history,
@@ -197,14 +198,6 @@ def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: GpuState, e
         mig=device.capabilities.get("mig") == "",
         boundary=account.boundary,
     )
-
-
-def _modules(accounts: Accounts, window: Window) -> Iterator[HostEnergy]:
-    """Yield what the counters say that are their module's, and belong to no GPU."""
-    for device in window.devices:
-        module = accounts.account(device).module
-        if module is not None:
-            yield HostEnergy("nvml", f"module-{device.index}", module.energy_hnj)
 
 
 def _jobs(accounts: Accounts, now_us: int, unknown: set[str]) -> Iterator[JobFacts]:

@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from wattshed.agent.config.node_settings import NodeSettings
     from wattshed.agent.printing.tables import Printer
 
 
 def add_parser(
-    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], *, configure: Callable[[Path | None], None]
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
+    *,
+    configure: Callable[[Path | None], NodeSettings | None],
 ) -> None:
-    """Add ``wattshed check`` to the command line; ``configure`` reads from a file how the kernels are to run."""
+    """Add ``wattshed check`` to the command line; ``configure`` reads a file: how kernels run, and `[node]`."""
     parser = subparsers.add_parser(
         "check",
         help="what can this host measure, and why not more?",
@@ -30,7 +33,8 @@ def add_parser(
     parser.add_argument("--meter", metavar="M", default="nvml", help="nvml (default), simulated or simulated:FILE")
     parser.add_argument(
         "--config", metavar="F", type=Path,
-        help="configuration file of `run`, of which jit and cache_dir are heeded (default /etc/wattshed/config.toml)",
+        help="configuration file of `run`, of which jit, cache_dir and [node] are heeded "
+        "(default /etc/wattshed/config.toml)",
     )  # fmt: skip
     parser.set_defaults(run=run, configure=configure)
 
@@ -39,8 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Ask, and print the answer; returns 1 if nothing can be measured."""
     from wattshed.agent.daemon.capabilities import report  # noqa: PLC0415 - a command imports its parts when it runs
 
-    arguments.configure(arguments.config)
-    tree = report(arguments.meter)
+    tree = report(arguments.meter, node=arguments.configure(arguments.config))
     if arguments.json:
         sys.stdout.write(json.dumps(plain(tree), indent=2) + "\n")
     else:
@@ -73,6 +76,7 @@ def print_tables(tree: dict[str, Any], printer: Printer | None = None) -> None:
         ):
             told = {"all": next(iter(told.values()))}  # it is sick: one reason for everything
         gone += _print_findings(printer, told, {name: _period(gpus, name) for name in told})
+    gone += _print_host_meters(printer, tree["host_meters"])
     printer.line(("Sources of jobs", "bold"))
     gone += _print_findings(printer, tree["jobs"], {})
     printer.folded(_kernels(tree["kernels"]))
@@ -107,6 +111,53 @@ def _print_findings(printer: Printer, told: dict[str, Any], periods: dict[str, s
     gone = print_rows(printer, columns, rows, gap=2) if rows else []
     printer.line()
     return gone
+
+
+def _print_host_meters(printer: Printer, told: dict[str, Any]) -> list[str]:
+    """Print the meters of the host, and those that cannot be read; returns the columns without room."""
+    from wattshed.agent.daemon.host_check import MAY_ALIAS, MEANT  # noqa: PLC0415
+    from wattshed.agent.printing.tables import Column, print_rows  # noqa: PLC0415
+
+    if not told["meters"] and not told["not_read"]:
+        return []
+    printer.line(("Meters of the host", "bold"))
+    rows = [
+        {
+            "meter": f"{meter['source']}/{meter['domain']}",
+            "of": MEANT[meter["boundary"]] + (f", within {meter['part_of']}" if meter["part_of"] else ""),
+            "what": _what(meter),
+            "sigma": f"{100 * meter['sigma']:g} %{', assumed' if 'sigma-assumed' in meter['flags'] else ''}",
+        }
+        for meter in told["meters"]
+    ]
+    found = (
+        Column("meter"),
+        Column("of", least=16, folds=True),
+        Column("what", least=8, leaves=1),
+        Column("sigma", leaves=2),
+    )
+    gone = print_rows(printer, found, rows, gap=2) if rows else []
+    if aliased := [f"{meter['source']}/{meter['domain']}" for meter in told["meters"] if "may-alias" in meter["flags"]]:
+        printer.folded(f"{MAY_ALIAS}: {', '.join(aliased)}.")
+    columns = tuple(Column(name, least=16, folds=True) for name in ("not read", "why", "what to do"))
+    alike: dict[tuple[str, str], list[str]] = {}
+    for one in told["not_read"]:
+        alike.setdefault((one["reason"], one["remedy"]), []).append(one["name"])
+    rows = [
+        {"not read": ", ".join(names), "why": reason, "what to do": remedy} for (reason, remedy), names in alike.items()
+    ]
+    gone += print_rows(printer, columns, rows, gap=2) if rows else []
+    printer.line()
+    return gone
+
+
+def _what(meter: dict[str, Any]) -> str:
+    """Say what a meter reports."""
+    if meter["kind"] == "counter":
+        return "energy"
+    if meter["window_s"] is None:
+        return "power"
+    return f"power, mean of {meter['window_s']:g} s" if meter["window_s"] else "power at an instant"
 
 
 def _kernels(told: dict[str, Any]) -> str:

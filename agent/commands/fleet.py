@@ -197,8 +197,16 @@ def _simulate(commands: Any) -> None:
         type=fraction_or_whole,
         default=1.0,
         metavar="F",
-        help="share of the hosts that report (default %(default)s)",
+        help="share of the hosts that report, of those that are not off (default %(default)s)",
     )
+    for name, which in (("idle", "run no job"), ("off", "are powered down, and silent")):
+        p.add_argument(
+            f"--{name}",
+            type=fraction_or_whole,
+            default=0.0,
+            metavar="F",
+            help=f"share of the hosts that {which} (default %(default)s)",
+        )
     p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
     p.add_argument("--interval", type=positive, default=15.0, metavar="S", help="send this often (default %(default)s)")
     p.add_argument(

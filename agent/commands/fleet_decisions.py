@@ -95,6 +95,7 @@ def _headroom(commands: Any, open_trace: OpenAny) -> None:
     p = commands.add_parser(
         "headroom", help="how many hosts a feed carries at a risk of exceeding it", epilog=_EXAMPLES["headroom"]
     )
+    note_given(p)
     _trace_flags(p)
     p.add_argument("--feed", type=power, required=True, metavar="POWER", help="what the feed carries, such as 10MW")
     p.add_argument(
@@ -119,7 +120,7 @@ def _headroom(commands: Any, open_trace: OpenAny) -> None:
     p.add_argument("--nameplate", type=power, metavar="POWER", help="of a host, to compare with")
     p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
     _answer_flags(p)
-    p.set_defaults(run=_run_headroom, open_trace=open_trace)
+    runs(p, _run_headroom, open_trace=open_trace)
 
 
 def _storage(commands: Any, open_trace: OpenAny) -> None:
@@ -149,10 +150,11 @@ def _path(commands: Any) -> None:
     p = commands.add_parser(
         "path", help="when a growing fleet runs out of power, and what to order by when", epilog=_EXAMPLES["path"]
     )
+    note_given(p)
     p.add_argument("plan", metavar="PLAN.toml", help="GPUs by month, watts of each, and supplies (docs/planning.md)")
     p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
     _answer_flags(p)
-    p.set_defaults(run=_run_path)
+    runs(p, _run_path)
 
 
 def _flexibility(commands: Any, open_trace: OpenAny) -> None:
@@ -161,6 +163,7 @@ def _flexibility(commands: Any, open_trace: OpenAny) -> None:
         help="how much less a fleet can draw for a while, and what comes back",
         epilog=_EXAMPLES["flexibility"],
     )
+    note_given(p)
     p.add_argument("classes", metavar="CLASSES.toml", help="classes of hosts with recordings (docs/planning.md)")
     p.add_argument("--target", type=fraction, required=True, metavar="F", help="how much less: 0.25, or 25%%")
     p.add_argument("--for", dest="duration", type=duration, required=True, metavar="TIME", help="for how long: 3h")
@@ -171,7 +174,9 @@ def _flexibility(commands: Any, open_trace: OpenAny) -> None:
     p.add_argument("--grid", metavar="L.csv", help="hourly load of a grid, column load_mw: what it takes of new load")
     p.add_argument("--curtail", type=fraction, metavar="F", help="of the new load's energy that gives way to the grid")
     _answer_flags(p)
-    p.set_defaults(run=_run_flexibility, open_trace=open_trace)
+    pairs = [("--event", "--measured"), ("--grid", "--curtail")]
+    together = {one: (other,) for two in pairs for one, other in (two, two[::-1])}
+    runs(p, _run_flexibility, needs=together, open_trace=open_trace)
 
 
 def _run_flexibility(args: argparse.Namespace) -> int:
@@ -208,10 +213,11 @@ def _siting(commands: Any) -> None:
     p = commands.add_parser(
         "siting", help="the same load at several sites, hour by hour: cost, carbon, water", epilog=_EXAMPLES["siting"]
     )
+    note_given(p)
     p.add_argument("sites", metavar="SITES.toml", help="sites with hourly tables (docs/planning.md)")
     p.add_argument("--load", required=True, metavar="S.csv", help="IT power by the hour: columns time and load_w")
     _answer_flags(p)
-    p.set_defaults(run=_run_siting)
+    runs(p, _run_siting)
 
 
 def _run_siting(args: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ COMPILING = 0.75
 
 
 def add_parser(
-    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], *, configure: Callable[[Path | None], None]
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], *, configure: Callable[[Path | None], object]
 ) -> None:
     """Add ``wattshed warm`` to the command line; ``configure`` reads from a file where the kernels are to be."""
     parser = subparsers.add_parser(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wattshed.agent.clock import Clock
+    from wattshed.agent.config.node_settings import NodeSettings
     from wattshed.agent.meters.meter import NvmlMeter
     from wattshed.agent.window import Device
     from wattshed.exporters.snapshot import Snapshot
@@ -55,6 +56,7 @@ def report(
     proc_root: Path = Path("/proc"),
     kubelet: Path = KUBELET,
     which: Callable[[str], str | None] = shutil.which,
+    node: NodeSettings | None = None,
 ) -> dict[str, Any]:
     """Find out what can be measured.
 
@@ -65,6 +67,8 @@ def report(
     proc_root, kubelet : Path
     which : callable
         Finds a program.
+    node : NodeSettings, optional
+        Where meters of the host are, and what is known about them.
 
     Returns
     -------
@@ -84,7 +88,10 @@ def report(
         "gpus": [],
         "jobs": {f.name: f.tree() for f in job_sources(proc_root, kubelet, which)},
         "kernels": _kernels(),
+        "host_meters": {"meters": [], "not_read": []},
     }
+    if tree["meter"] == "nvml":
+        tree["host_meters"] = _host_meters(node, proc_root)
     with tempfile.TemporaryDirectory(prefix="wattshed-simulated-") as folder:
         try:
             opened, clock, proc_root = _open(meter, tree["host"], Path(folder), proc_root)
@@ -101,6 +108,15 @@ def report(
             else:
                 _describe(opened, tried, tree)
     return tree
+
+
+def _host_meters(node: NodeSettings | None, proc_root: Path) -> dict[str, Any]:
+    """Tell which meters this host has beside its GPUs' own."""
+    from wattshed.agent.clock import RealClock  # noqa: PLC0415
+    from wattshed.agent.config.node_settings import NodeSettings  # noqa: PLC0415
+    from wattshed.agent.daemon.host_check import host_report  # noqa: PLC0415
+
+    return host_report(node or NodeSettings(), RealClock(), proc_root)
 
 
 def _kernels() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.clock import VirtualClock
 from wattshed.agent.host.dropped import Dropped
+from wattshed.agent.host.exchange import boot_of
 from wattshed.agent.host.files import KernelFiles
 from wattshed.agent.host.lane import Correction
 from wattshed.agent.host.meters import HostMeters
@@ -74,14 +75,6 @@ def corrections(node: NodeSettings) -> dict[str, Correction]:
     if node.node_meter != "auto":
         known[node.node_meter] = replace(known.get(node.node_meter, Correction()), node=True)
     return known
-
-
-def boot_of(proc_root: Path) -> str:
-    """Return the name of this boot; empty if it cannot be read: then no file is taken for one of this boot."""
-    try:
-        return (proc_root / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
 
 
 def _monotonic_us() -> int:

@@ -86,8 +86,9 @@ def open_source(config: Config, host: str, faults: Faults, desk: ReleaseDesk | N
             return _driver(config, host, faults, desk)
         except NoMeter as error:
             why = f"no NVIDIA driver: {str(error).partition(';')[0]}"
-            return replace(_simulated(config, host, desk, "", why), look=lambda: LOG.warning("%s", STAYS_SIMULATED))
-    return _simulated(config, host, desk, script) if kind == "simulated" else _played_back(config)
+            source = _simulated(config, host, desk, "", faults, why)
+            return replace(source, look=lambda: LOG.warning("%s", STAYS_SIMULATED))
+    return _simulated(config, host, desk, script, faults) if kind == "simulated" else _played_back(config)
 
 
 def _driver(config: Config, host: str, faults: Faults, desk: ReleaseDesk | None) -> Source:
@@ -108,7 +109,9 @@ def _driver(config: Config, host: str, faults: Faults, desk: ReleaseDesk | None)
         return _metered(config, host, desk, meter, clock, proc_root, opened, slurm, pods, beside)
 
 
-def _simulated(config: Config, host: str, desk: ReleaseDesk | None, script: str, why: str = "") -> Source:
+def _simulated(  # noqa: PLR0917 - called just above
+    config: Config, host: str, desk: ReleaseDesk | None, script: str, faults: Faults, why: str = ""
+) -> Source:
     """Meter a node that exists in this process only, and say so, with the reason if it was not asked for."""
     from wattshed.agent.clock import RealClock  # noqa: PLC0415
     from wattshed.agent.jobs.slurm import Slurm  # noqa: PLC0415
@@ -128,7 +131,9 @@ def _simulated(config: Config, host: str, desk: ReleaseDesk | None, script: str,
             _open(meter, opened)
             slurm = Slurm(clock.now_us, host, node.mapping_dir, squeue=())
             opened.callback(slurm.close)
-            source = _metered(config, host, desk, meter, clock, proc_root, opened, slurm)
+            shown = node.sys, node.drop_dir
+            beside = _beside(config, clock, faults, proc_root, opened=opened, simulated=shown)
+            source = _metered(config, host, desk, meter, clock, proc_root, opened, slurm, beside=beside)
         around.callback(source.close)
         LOG.warning("SIMULATED DATA: %sthese numbers are invented", f"{why}; " if why else "")
         node.keep_time()

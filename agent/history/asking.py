@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.history.query import FOREVER_US, MOST, Filter
 from wattshed.agent.history.schema import GROUPS
+from wattshed.agent.spans import SPANS_S
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 STEPS_S = (900, 1800, 3600, 86_400)
 """Steps of time that energies can be asked for by: each divides the next, and the day."""
-_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)", re.ASCII)
-_AGE_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_AGE = re.compile(rf"(\d+(?:\.\d+)?)\s*({'|'.join(SPANS_S)})", re.ASCII)
 _YES, _NO = {"", "1", "true", "yes"}, {"0", "false", "no"}
 FILTERS = (*GROUPS, "host", "model", "job", "since", "until")
 
@@ -120,7 +120,7 @@ def time_us(text: str, now_s: float, zone: tzinfo | None = UTC) -> int:
     text = text.strip()
     try:
         if age := _AGE.fullmatch(text):
-            return max(0, round(now_s * 1e6) - int(Decimal(age[1]) * _AGE_S[age[2]] * 1_000_000))
+            return max(0, round(now_s * 1e6) - int(Decimal(age[1]) * SPANS_S[age[2]] * 1_000_000))
         found = _unix_us(text)
         if found is None:
             moment = datetime.fromisoformat(text)

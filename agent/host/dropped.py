@@ -15,6 +15,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from wattshed.agent.host.exchange import SCHEMA
 from wattshed.agent.host.sensors import LARGEST, MeterSensor, NoReadingError, NotRead, SensorReading, reason_of
 from wattshed.agent.host.sysfs import KERNEL_SOURCES
 from wattshed.agent.window.host_meters import (
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-SCHEMA = "wattshed.reading/1"
 MOST_FILES, MOST_BYTES = 64, 4096
 FRESH_PERIODS = 3
 SECOND_US, DAY_US = 1_000_000, 86_400_000_000

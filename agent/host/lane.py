@@ -120,6 +120,7 @@ class SourceLane:
     _off: set[str] = field(default_factory=set)
     _told: bool = False
     _stop: threading.Event = field(default_factory=threading.Event)
+    _asked: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
     def start(self, alarms: Alarms | None) -> None:
@@ -129,6 +130,10 @@ class SourceLane:
             return
         self._thread = threading.Thread(target=self._run, name=f"host {self.source.name}", daemon=True)
         self._thread.start()
+
+    def asked(self, timeout_s: float) -> bool:
+        """Wait until everything was asked once; returns whether it was, in that time."""
+        return self._asked.wait(timeout_s)
 
     def stop(self) -> bool:
         """End; returns whether the thread has ended, and does not hang in a read."""
@@ -170,6 +175,7 @@ class SourceLane:
         with self.faults.noting(PART):
             next_us = self.step()
         self.reading = ""
+        self._asked.set()
         return next_us
 
     def _look(self, now_us: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,11 @@ class HostMeters:
         """Begin to read; ``alarms`` is the clock, if it is a virtual one."""
         for lane in self._lanes:
             lane.start(alarms)
+
+    def settle(self, timeout_s: float) -> list[str]:
+        """Wait until every source was asked once; returns those that have not answered in that time."""
+        ends_s = time.monotonic() + timeout_s
+        return [lane.source.name for lane in self._lanes if not lane.asked(max(0.0, ends_s - time.monotonic()))]
 
     def collect(self, end_us: int) -> HostReadings:
         """Return what was read until the end of a window.

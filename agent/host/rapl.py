@@ -85,7 +85,7 @@ class Rapl:
             return ""
         return (
             "energy_uj is root's alone: the package's udev rule lets the group wattshed-rapl read it "
-            "(udevadm trigger -s powercap); in a container mount the host's /sys and set host.sys_root"
+            "(udevadm trigger -s powercap); in a container mount the host's /sys and set node.sys_root"
         )
 
     def _meter(self, folder: str, name: str, parent: str, platform: str, memories: int) -> HostMeter:

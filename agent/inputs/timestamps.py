@@ -286,7 +286,8 @@ class TimestampParser:
 
     def _offsets_us(self, step: int) -> tuple[int, int]:
         """Offsets of the zone at a quarter of an hour of its clock, in both passes of an hour that it repeats."""
-        moment = (_EPOCH + timedelta(microseconds=step * _STEP_US)).replace(tzinfo=self._local)
+        within = min(step, _LATEST_US // _STEP_US - _STEPS_A_DAY)
+        moment = (_EPOCH + timedelta(microseconds=within * _STEP_US)).replace(tzinfo=self._local)
         first, second = (moment.replace(fold=fold).utcoffset() or timedelta() for fold in (0, 1))
         return first // timedelta(microseconds=1), second // timedelta(microseconds=1)
 

@@ -27,7 +27,8 @@ LIMITS = {187: "min", 188: "max", 189: "default", 190: "enforced", 192: "request
 GARBAGE_MW = 0xFFFFFFFF
 RING = 119  # power samples that the driver keeps
 LONG_US, LONG = 10_000, 5  # within so much of its publication, reading a slow counter takes so many times as long
-XID, MIG_CHANGED = 0x8, 0x100  # nvmlEventType of nvml.h
+RECOVERY = 230  # NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
+XID, MIG_CHANGED, RECOVERY_CHANGED = 0x8, 0x100, 0x8000  # nvmlEventType of nvml.h
 NO_ATTACH = 2  # nvmlInitWithFlags: a GPU is opened only when its handle is asked for
 BEFORE_A_SESSION = ("nvmlInit", "nvmlSystemEvent", "nvmlSystemRegister")
 KEPT = frozenset({
@@ -74,6 +75,7 @@ class SimulatedHost:
             {"driver-reload", "version-mismatch", "cut-off", "latency", "slow-gpu", "wedged", "error", "gpu-lost"}
         )
         self._events = [SimulatedEvent(f.start_us, max(0, f.gpu), XID, int(f.value)) for f in plan.of("xid")]
+        self._events += [SimulatedEvent(f.start_us, max(0, f.gpu), int(f.value), 0) for f in plan.of("event")]
         self._changes: list[tuple[int, Callable[[], None]]] = []
         self._lock = threading.RLock()
         self.now_us = clock.now_us
@@ -97,6 +99,11 @@ class SimulatedHost:
         """Switch MIG on with these instances, or off without any; those who registered for it are notified."""
         card.instances = instances
         self._events.append(SimulatedEvent(self.now_us(), card.index, MIG_CHANGED, 0))
+
+    def advise(self, card: Card, action: int) -> None:
+        """Change the driver's advice on how to recover a board; those who registered for it are notified."""
+        card.recovery = action
+        self._events.append(SimulatedEvent(self.now_us(), card.index, RECOVERY_CHANGED, 0))
 
     def init(self, flags: int = 0) -> int:
         """Open a session, or count one more client of the open one, as NVML does; with it all GPUs, unless told not."""
@@ -230,6 +237,9 @@ class Card(BoardUsage):
     minor: int
     slot: int  # where on the bus it is: NVML counts boards in this order
     persistence: bool = True
+    module: Sensor | None = None  # that of the superchip it sits on
+    scopes: tuple[int, ...] = ()  # of powers: 0 GPU, 1 module, 2 memory
+    recovery: int = 0  # the driver's advice: nvmlDeviceGpuRecoveryAction_t
     reset_us: int = 0  # the last reset that the sensor knows of
 
     @property
@@ -264,6 +274,8 @@ class Card(BoardUsage):
             return code, UINT, value
         if number == 82 and scope == 0 and about.number >= 7:
             return OK, UINT, self.celsius() + 6
+        if number == RECOVERY and about.number >= 8:
+            return OK, UINT, self.recovery
         if number in {74, 269, 270, 271} and about.number >= 7:
             return OK, ULONGLONG, 0
         return UNSUPPORTED, UINT, 0
@@ -272,7 +284,8 @@ class Card(BoardUsage):
         """Energy since the counter began, in mJ."""
         if not self.architecture.energy:
             return UNSUPPORTED, 0
-        plan, sensor = self.host.plan, self.sensor
+        plan = self.host.plan
+        sensor = self.module if self.module is not None and self.architecture.counts_module else self.sensor
         if not plan.has(COUNTER):
             return OK, sensor.energy_mj(now_us)
         self.host.dwell(self.index, sensor.published_us(now_us))
@@ -294,12 +307,13 @@ class Card(BoardUsage):
         about, plan = self.architecture, self.host.plan
         if not (about.average if number == 185 else about.instant):
             return UNSUPPORTED, UINT, 0
-        if scope:
-            extra = {1: about.module_mw, 2: about.memory_mw}.get(scope, 0)
-            if not extra or (scope == 2 and number == 186 and not about.memory_instant):
-                return UNSUPPORTED, UINT, 0
-            own = self.sensor.instant_mw(now_us) if scope == 1 else 0
-            return OK, UINT, own + extra + (about.memory_mw if scope == 1 else 0)
+        if scope not in self.scopes:
+            return UNSUPPORTED, UINT, 0
+        if scope == 1 and self.module is not None:
+            return OK, UINT, self.module.average_mw(now_us) if number == 185 else self.module.instant_mw(now_us)
+        if scope == 2:
+            able = about.memory_mw and (number == 185 or about.memory_instant)
+            return (OK, UINT, about.memory_mw) if able else (UNSUPPORTED, UINT, 0)
         at_us = now_us
         if plan.has(POWER):
             for kind, value in (("zero-power", 0), ("garbage", GARBAGE_MW)):

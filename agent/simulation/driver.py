@@ -34,7 +34,7 @@ from wattshed.agent.simulation.abi import (
     set_text,
     set_uint,
 )
-from wattshed.agent.simulation.card import MIG_CHANGED, XID, Answer
+from wattshed.agent.simulation.card import MIG_CHANGED, RECOVERY_CHANGED, XID, Answer
 from wattshed.agent.simulation.gpm import Gpm
 
 if TYPE_CHECKING:
@@ -297,7 +297,9 @@ class SimulatedLibrary:
         return OK
 
     def _event_types(self, handle: int, at: int) -> int:
-        c_ulonglong.from_address(at).value = XID | (MIG_CHANGED if self._card(handle).can_mig else 0)
+        card = self._card(handle)
+        advises = RECOVERY_CHANGED if card.architecture.number >= 9 else 0
+        c_ulonglong.from_address(at).value = XID | advises | (MIG_CHANGED if card.can_mig else 0)
         return OK
 
     def _event_set(self, at: int) -> int:

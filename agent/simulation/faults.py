@@ -36,6 +36,13 @@ KINDS = {
     "xid": "an XID error with number `value` is reported",
     "driver-reload": "the driver is missing (9), then back with counters at zero; it needs a new session",
     "version-mismatch": "every call returns that library and driver differ (18)",
+    "event": "the driver reports an event of type `value` (256: MIG was reconfigured; 32768: recovery action)",
+    "wrap": "the counter of a host meter starts again at zero: at its end, which it reaches at `at_s`",
+    "unknown-power": "a host meter shows the number that means unknown (ACPI), or an inactive reading (BMC)",
+    "denied": "a host meter may not be read; a BMC does not answer",
+    "gone": "a host meter disappears",
+    "frozen": "a host meter shows the same number all the time",
+    "hung": "reading a host meter does not return before the fault is over",
     "cut-off": "the devices are no longer available to this process: everything returns unknown error (999)",
 }
 """Every kind of fault, and what it does."""
@@ -52,6 +59,9 @@ COUNTER = {
     "driver-reload",
     "slow-counter",
 }
+
+BESIDE = {"wrap", "unknown-power", "denied", "gone", "frozen", "hung"}
+"""Those of host meters."""
 
 POWER = {"zero-power", "garbage", "frozen-power"}
 
@@ -76,6 +86,8 @@ class ScriptedFault:
         What a slow GPU answers in the end; 0: success.
     done : bool
         Something that happens once has happened.
+    meter : str
+        Of the host, as ``rapl/package-0``; empty: all of them.
     """
 
     kind: str
@@ -86,6 +98,7 @@ class ScriptedFault:
     call: str = ""
     code: int = 0
     done: bool = False
+    meter: str = ""
 
 
 class FaultPlan:
@@ -112,6 +125,14 @@ class FaultPlan:
     def began(self, kind: str, now_us: int, gpu: int = -1) -> list[ScriptedFault]:
         """Return the faults of a kind that have begun by now, over or not."""
         return [f for f in self._by_kind.get(kind, ()) if f.start_us <= now_us and f.gpu in {-1, gpu}]
+
+    def of_meter(self, kind: str, now_us: int, meter: str) -> list[ScriptedFault]:
+        """Return the faults of a kind that are on now for a meter of the host."""
+        return [f for f in self.planned(kind, meter) if f.start_us <= now_us < f.end_us]
+
+    def planned(self, kind: str, meter: str) -> list[ScriptedFault]:
+        """Return the faults of a kind for a meter of the host, whenever they are on."""
+        return [f for f in self._by_kind.get(kind, ()) if f.meter in {"", meter}]
 
     def reset_us(self, now_us: int, gpu: int) -> int:
         """Return the last moment at which a GPU's counter began at zero; 0: it never did."""

@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.clock import VirtualClock
+from wattshed.agent.simulation.beside import BesideTruth, DomainFlow
 from wattshed.agent.simulation.card import Card, SimulatedHost
 from wattshed.agent.simulation.device_nodes import DeviceNodes
 from wattshed.agent.simulation.driver import SimulatedLibrary
+from wattshed.agent.simulation.dropped import DroppedReadings
 from wattshed.agent.simulation.faults import FaultPlan
+from wattshed.agent.simulation.host_sensor import HostSensor
 from wattshed.agent.simulation.lives import begin_life
 from wattshed.agent.simulation.others import NODES, ORDERS, Orders
 from wattshed.agent.simulation.proc import ProcessTree
 from wattshed.agent.simulation.scenario import Gpu, NodeScenario, default_scenario, read_scenario
 from wattshed.agent.simulation.sensors import ARCHITECTURES, Sensor
+from wattshed.agent.simulation.sysfs import SimulatedSys
 from wattshed.agent.simulation.workload import Timeline, Truth
 
 if TYPE_CHECKING:
@@ -56,6 +60,12 @@ class SimulatedNode:
     cards : list of Card
         On the host now.
     tree : ProcessTree
+    beside : BesideTruth
+        The joules that really flow beside the GPUs.
+    sys : SimulatedSys
+        What stands for /sys, as far as meters of the host are concerned.
+    drop_dir : Path
+        What stands for the folder in which root's readers leave readings; absent without such a meter.
     begun_us : int, us
         When the simulation began: the origin of the faults' times.
 
@@ -81,8 +91,11 @@ class SimulatedNode:
         self._clock, self._stop, self._thread = clock, threading.Event(), threading.Thread(target=self._live)
         nodes = DeviceNodes(root / NODES)
         self._host = host = SimulatedHost(clock, FaultPlan(shifted), self.tree, nodes)
-        for line, gpu in zip(lines, script.gpus, strict=True):
-            _place(host, _card(host, line, gpu), gpu, self.begun_us)
+        self.beside = _beside(script, lines)
+        boards = [_card(host, line, gpu) for line, gpu in zip(lines, script.gpus, strict=True)]
+        _put_on_modules(boards, script, self.beside)
+        for card, gpu in zip(boards, script.gpus, strict=True):
+            _place(host, card, gpu, self.begun_us)
         host.show()
         self.root, self.dev_root = root, nodes.folder
         host.obey = Orders(host, root / ORDERS).obey
@@ -91,10 +104,22 @@ class SimulatedNode:
         self.proc_root = Path("/proc") if self.tree.of_this_machine else self.tree.proc
         self.mapping_dir = self.tree.mapping
         self.library = SimulatedLibrary(host, script.missing)
+        sensors = [HostSensor(one, self.beside, clock, host.plan, self.begun_us) for one in script.meters]
+        addresses = [(card.pci_bus_id, its) for card, its in zip(boards, self.beside.packages, strict=True)]
+        self.sys = SimulatedSys(sensors, clock, addresses)
+        self.drop_dir = root / "meters"
+        boot_id = (self.proc_root / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        self._dropped = DroppedReadings(self.drop_dir, sensors, clock, boot_id)
         if isinstance(clock, VirtualClock):
             for time_us in host.changes_us:
                 clock.call_at(time_us, host.show)
             clock.call_at(self.tree.next_us, partial(self._turn, clock))
+            self._drop(clock)
+
+    def _drop(self, clock: VirtualClock) -> None:
+        self._dropped.write()
+        if (due_us := self._dropped.next_us) is not None:
+            clock.call_at(due_us, partial(self._drop, clock))
 
     def _turn(self, clock: VirtualClock) -> None:
         self.tree.running(clock.now_us())
@@ -110,6 +135,7 @@ class SimulatedNode:
             self.tree.running(self._clock.now_us())
             self._host.obey()
             self._host.show()
+            self._dropped.write()
 
     def close(self) -> None:
         """Stop that thread: the folders may go."""
@@ -141,6 +167,22 @@ def _timelines(about: NodeScenario, origin_us: int, begun_us: int = 0) -> tuple[
     return tuple(lines)
 
 
+def _beside(about: NodeScenario, lines: tuple[Timeline, ...]) -> BesideTruth:
+    packages = about.modules or tuple(n * about.host.packages // len(lines) for n in range(len(lines)))
+    kinds = [ARCHITECTURES[gpu.architecture] for gpu in about.gpus]
+    hbm_mw = tuple(kind.memory_mw if kind.grace else 0 for kind in kinds)
+    return BesideTruth(about.host, lines, packages, hbm_mw)
+
+
+def _put_on_modules(cards: list[Card], about: NodeScenario, beside: BesideTruth) -> None:
+    """Give the GPUs of a superchip the meter of its module: one for all of them."""
+    shared: dict[int, Sensor] = {}
+    for card, module in zip(cards, about.modules, strict=bool(about.modules)):
+        if card.architecture.grace:
+            own = replace(card.sensor, timeline=DomainFlow(beside, f"module-{module}"))
+            card.module = shared.setdefault(module, own)
+
+
 def _card(host: SimulatedHost, line: Timeline, gpu: Gpu) -> Card:
     kind = ARCHITECTURES[gpu.architecture]
     kind = replace(
@@ -170,6 +212,7 @@ def _card(host: SimulatedHost, line: Timeline, gpu: Gpu) -> Card:
         accounting=gpu.accounting,
         persistence=gpu.persistence,
         rows=gpu.rows or kind.rows,
+        scopes=gpu.scopes or ((0, 1, 2) if kind.grace else (0, 2)),
         named_after_us=round(gpu.named_after_s * 1e6),
         forgotten_before_us=round(gpu.forgotten_before_s * 1e6),
     )
@@ -194,6 +237,8 @@ def _place(host: SimulatedHost, card: Card, gpu: Gpu, begun_us: int) -> None:
         if fault.gpu in {-1, card.index}:
             host.plan_change(fault.start_us, partial(host.binding.unbind, card))
             host.plan_change(fault.end_us, partial(host.binding.bind, card))
+    for after_us, action in gpu.recovery:
+        host.plan_change(begun_us + after_us, partial(host.advise, card, action))
     if gpu.late_us:
         host.plan_change(begun_us + gpu.late_us, partial(host.add, card))
     else:

@@ -7,7 +7,17 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from wattshed.agent.inputs.toml import Document
-from wattshed.agent.simulation.faults import KINDS, ScriptedFault
+from wattshed.agent.simulation.faults import BESIDE, KINDS, ScriptedFault
+from wattshed.agent.simulation.host_scenario import (
+    MOST_PACKAGES,
+    HostMeterScript,
+    HostWatts,
+    host_meters,
+    host_watts,
+    modules_of,
+    plain_watts,
+    usual_meters,
+)
 from wattshed.agent.simulation.sensors import ARCHITECTURES
 from wattshed.agent.simulation.workload import Job, Step
 
@@ -22,6 +32,7 @@ ROWS = ("interval", "active", "latest", "tick")
 MANAGERS = ("slurm", "kubernetes", "docker", "systemd", "user")
 LAST_CODE = 999  # of nvmlReturn_t
 MOST_INSTANCES = 7  # of a GPU
+DEFAULT_SOURCES = ("rapl", "ipmi")
 MOMENTS = ("late_s", "mig_at_s", "mig_off_at_s", "accounting_at_s")
 
 
@@ -56,6 +67,12 @@ class Gpu:
     late_us, mig_at_us, mig_off_at_us, accounting_at_us : int, us
         When, since the simulation began, the GPU comes to the host, MIG is switched on and off, accounting on; 0: from
         the beginning, or never off.
+    module : int
+        Of a superchip: the module that it sits on; -1: the usual one.
+    scopes : tuple of int
+        Of powers that its driver reports; empty: those of its architecture.
+    recovery : tuple of (int, int)
+        When (us since the beginning) the driver advises which recovery action.
     """
 
     architecture: str = "hopper"
@@ -77,6 +94,9 @@ class Gpu:
     mig_at_us: int = 0
     mig_off_at_us: int = 0
     accounting_at_us: int = 0
+    module: int = -1
+    scopes: tuple[int, ...] = ()
+    recovery: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +115,10 @@ class NodeScenario:
         Times from the beginning of the simulation.
     missing : tuple of str
         Symbols that the driver library does not export.
+    watts : HostWatts, optional
+        What the host draws beside its GPUs; None: what is plain with such GPUs.
+    meters : tuple of HostMeterScript
+        Its meters of that.
     """
 
     gpus: tuple[Gpu, ...]
@@ -103,6 +127,18 @@ class NodeScenario:
     begin_us: int = 0
     faults: tuple[ScriptedFault, ...] = ()
     missing: tuple[str, ...] = ()
+    watts: HostWatts | None = None
+    meters: tuple[HostMeterScript, ...] = ()
+
+    @property
+    def modules(self) -> tuple[int, ...]:
+        """The module of each GPU; empty on a node without superchips."""
+        return modules_of([(gpu.architecture, gpu.module) for gpu in self.gpus])
+
+    @property
+    def host(self) -> HostWatts:
+        """What the host draws beside its GPUs."""
+        return self.watts or plain_watts([gpu.architecture for gpu in self.gpus], self.modules)
 
 
 def _load(*steps: tuple[float, float, int]) -> tuple[Step, ...]:
@@ -136,7 +172,8 @@ def default_scenario() -> NodeScenario:
             memory_mib=66_000, command="vllm", container="server", uid=0, forever=True,
         ),
     )  # fmt: skip
-    return NodeScenario((Gpu(),) * 8, jobs, begin_us=75 * SECOND_US)
+    meters = usual_meters(DEFAULT_SOURCES, HostWatts().packages, 8)
+    return NodeScenario((Gpu(),) * 8, jobs, begin_us=75 * SECOND_US, meters=meters)
 
 
 def read_scenario(path: Path) -> NodeScenario:
@@ -148,7 +185,9 @@ def read_scenario(path: Path) -> NodeScenario:
         The file cannot be read, is not TOML, or says something that no simulation can do; the message names line and
         column.
     """
-    root = Document(path).root.only(("gpus", "cycle_s", "begin_s", "missing", "gpu", "job", "fault"))
+    root = Document(path).root.only(
+        ("gpus", "cycle_s", "begin_s", "missing", "gpu", "job", "fault", "host", "host_meter")
+    )
     default = default_scenario()
     own_jobs = "job" in root
     count = root.count("gpus", 1 if own_jobs else 8, low=1, high=64)
@@ -162,13 +201,20 @@ def read_scenario(path: Path) -> NodeScenario:
     if not own_jobs:
         jobs = tuple(j for j in default.jobs if max(j.gpus) < count and j.end_us <= cycle_s * SECOND_US)
     begin_s = root.number("begin_s", 0.0 if own_jobs else default.begin_us / SECOND_US)
+    plain, kinds = NodeScenario(tuple(gpus), ()), [gpu.architecture for gpu in gpus]
+    watts = host_watts(root.table("host"), plain.host, grace=bool(plain.modules)) if "host" in root else None
+    meters = host_meters(root.tables("host_meter"), watts or plain.host, kinds)
+    if not own_jobs and "host_meter" not in root:
+        meters = usual_meters(DEFAULT_SOURCES, (watts or plain.host).packages, count)
     return NodeScenario(
         tuple(gpus),
         jobs,
         round(cycle_s * SECOND_US),
         round(begin_s % cycle_s * SECOND_US),
-        tuple(_fault(table, count) for table in root.tables("fault")),
+        tuple(_fault(table, count, [meter.name for meter in meters]) for table in root.tables("fault")),
         tuple(root.each("missing", str, [])),
+        watts,
+        meters,
     )
 
 
@@ -186,6 +232,11 @@ def _gpu(table: Table) -> Gpu:
     kind = table.text("architecture", "hopper", choices=ARCHITECTURES)
     moments_us = {key: round(table.number(key, 0.0, low=0) * SECOND_US) for key in MOMENTS}
     mig = _instances(table, kind)
+    if "module" in table and not ARCHITECTURES[kind].grace:
+        table.fail(f"{kind} does not sit on a module with a Grace CPU", "module")
+    advice = table.tuples("recovery", {"seconds": float, "action": int})
+    if any(seconds < 0 or action < 0 for seconds, action in advice):
+        table.fail("must be times from the beginning, and actions from 0", "recovery")
     for key in ("mig_at_s", "mig_off_at_s"):
         if key in table and not mig:
             table.fail("needs mig, the instances", key)
@@ -207,6 +258,9 @@ def _gpu(table: Table) -> Gpu:
         persistence=table.flag("persistence", default=True),
         mig=mig,
         rows=table.text("rows", choices=ROWS) if "rows" in table else "",
+        module=table.count("module", low=0, high=MOST_PACKAGES - 1) if "module" in table else -1,
+        scopes=tuple(table.each("scopes", int, [], low=0, high=2)),
+        recovery=tuple((round(seconds * SECOND_US), action) for seconds, action in advice),
         **{f"{key.removesuffix('_s')}_us": moment for key, moment in moments_us.items()},
     )
 
@@ -253,6 +307,7 @@ def _job(table: Table, count: int, cycle_s: float) -> Job:
         instance=instance,
         memory_mib=table.count("memory_mib", 20_480, low=0),
         uid=table.count("uid", 1000, low=0),
+        cores=table.count("cores", 0, low=0, high=4096),
         pid_file=table.text("pid_file", "", empty=True),
         forever="start_s" not in table and "end_s" not in table,
         command=table.text("command", "python", empty=True),
@@ -260,14 +315,16 @@ def _job(table: Table, count: int, cycle_s: float) -> Job:
     )
 
 
-def _fault(table: Table, count: int) -> ScriptedFault:
-    table.only(("kind", "gpu", "at_s", "for_s", "value", "call", "code"))
+def _fault(table: Table, count: int, meters: list[str]) -> ScriptedFault:
+    table.only(("kind", "gpu", "meter", "at_s", "for_s", "value", "call", "code"))
     kind = table.text("kind", choices=KINDS)
     start_s = table.number("at_s", 0.0, low=0)
     end_s = start_s + table.number("for_s", FOREVER_S, low=0)
     code = table.count("code", 0, low=0, high=LAST_CODE)
     if code and kind != "slow-gpu":
         table.fail("is only for slow-gpu; an error's code is its value", "code")
+    if "meter" in table and kind not in BESIDE:
+        table.fail("is only for faults of host meters", "meter")
     return ScriptedFault(
         kind,
         round(start_s * SECOND_US),
@@ -276,4 +333,5 @@ def _fault(table: Table, count: int) -> ScriptedFault:
         table.number("value", 0.0, low=0),
         table.text("call", "", empty=True),
         code,
+        meter=table.text("meter", choices=meters) if "meter" in table else "",
     )

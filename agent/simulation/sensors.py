@@ -9,10 +9,7 @@ here they are of one. Which field exists where is NVML's API reference.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from wattshed.agent.simulation.workload import Timeline
+from typing import Protocol
 
 MS = 1000
 SECOND_US = 1_000_000
@@ -34,10 +31,12 @@ class Architecture:
         Of instant power.
     sample_us : int, us
         Between two entries of the ring of power samples; 0: as often as instant power is published.
-    module_mw, memory_mw : int, mW
-        Drawn beside the GPU, seen in the scopes of that name; 0: no such scope.
+    memory_mw : int, mW
+        Drawn by the GPU's memory beside it, seen in the scope of that name; 0: no such scope.
     memory_instant : bool
         Whether instant power of the memory exists beside its average.
+    grace : bool
+        It sits on a module with a Grace CPU, whose power is seen in the scope of that name.
     counts_module : bool
         The energy counter is the module's.
     rows : str
@@ -57,9 +56,9 @@ class Architecture:
     period_us: int = 100 * MS
     window_us: int = 100 * MS
     sample_us: int = 0
-    module_mw: int = 0
     memory_mw: int = 0
     memory_instant: bool = True
+    grace: bool = False
     counts_module: bool = False
     rows: str = "interval"
     sms: int = 132
@@ -90,15 +89,22 @@ ARCHITECTURES = {
         memory_instant=False, rows="tick", gpm=True, mig=True,
     ),
     "gh200": Architecture(
-        9, "NVIDIA GH200 480GB", 900_000, 85_000, window_us=25 * MS, module_mw=140_000, counts_module=True, gpm=True,
+        9, "NVIDIA GH200 480GB", 900_000, 85_000, window_us=25 * MS, grace=True, counts_module=True, gpm=True,
         mig=True, memory_mib=97_871,
     ),
     "gb200": Architecture(
-        10, "NVIDIA GB200", 1_200_000, 130_000, module_mw=270_000, memory_mw=30_000, sms=148, gpm=True, mig=True,
+        10, "NVIDIA GB200", 1_200_000, 130_000, grace=True, memory_mw=30_000, sms=148, gpm=True, mig=True,
         memory_mib=189_471,
     ),
     "gb10": Architecture(10, "NVIDIA GB10", 140_000, 8_000, sms=48, limits=False, memory_mib=122_502),
 }  # fmt: skip
+
+
+class Flow(Protocol):
+    """Energy that flows, as far as a sensor is concerned."""
+
+    def energy_nj(self, time_us: int) -> int:
+        """Energy since an origin, nJ."""
 
 
 @dataclass(slots=True)
@@ -107,7 +113,8 @@ class Sensor:
 
     Parameters
     ----------
-    timeline : Timeline
+    timeline : Flow
+        What it meters: a GPU's, or a module's.
     architecture : Architecture
     gain_ppm : int
         Relative error of everything it shows.
@@ -116,7 +123,7 @@ class Sensor:
     counter_period_us : int, us
     """
 
-    timeline: Timeline
+    timeline: Flow
     architecture: Architecture
     gain_ppm: int = 0
     phase_us: int = 0
@@ -135,16 +142,12 @@ class Sensor:
         """Return the cumulative counter in millijoules, as last published."""
         at_us = self.published_us(now_us)
         energy_nj = self.timeline.energy_nj(at_us) - self.epoch_nj
-        if self.architecture.counts_module:
-            energy_nj += self.architecture.module_mw * (at_us - self.timeline.origin_us)
         # Below zero is a reset that is younger than the last publication.
         return max(0, self.shift_mj + energy_nj * (1_000_000 + self.gain_ppm) // 1_000_000_000_000)
 
     def reset(self, at_us: int) -> None:
         """Start counting from zero, as after a driver reload."""
         self.epoch_nj = self.timeline.energy_nj(at_us)
-        if self.architecture.counts_module:
-            self.epoch_nj += self.architecture.module_mw * (at_us - self.timeline.origin_us)
         self.shift_mj = 0
 
     def mean_mw(self, now_us: int, window_us: int) -> int:

@@ -49,6 +49,8 @@ class Job:
     uid : int
     pid_file : str
         Holds the pid of the process of this machine that stands for the job's; empty: it is made up.
+    cores : int
+        Of the processors, kept busy from start to end.
     earlier : int
         Cycles of the node's earlier lives: Slurm ids go on after them.
     """
@@ -65,6 +67,7 @@ class Job:
     container: str = "main"
     uid: int = 1000
     pid_file: str = ""
+    cores: int = 0
     forever: bool = False
     earlier: int = 0
 

@@ -12,6 +12,7 @@ from wattshed.agent.errors import InputError
 
 if TYPE_CHECKING:
     import argparse
+    import socket
     import ssl
     from collections.abc import Mapping
 
@@ -31,6 +32,8 @@ class Credentials:
         PEM certificates of the authorities to trust, these alone; empty: those of the system.
     cert_file, key_file : str
         PEM certificate and key of the client's own; the key may be in the first file too.
+    pin : str
+        SHA-256 of the only server's certificate to trust, hexadecimal: whoever signed it, and whatever its name.
     """
 
     login: str = ""
@@ -38,6 +41,7 @@ class Credentials:
     ca_file: str = ""
     cert_file: str = ""
     key_file: str = ""
+    pin: str = ""
 
     @property
     def authorization(self) -> str:
@@ -60,11 +64,23 @@ class Credentials:
             if self.cert_file:
                 file = self.cert_file
                 context.load_cert_chain(file, self.key_file or None, password="")
+            if self.pin:
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # `pinned` looks at it instead
         except ssl.SSLError:
             raise InputError("has no PEM certificate (or key) that can be used", file) from None
         except OSError as error:
             raise InputError(f"cannot be read ({error.strerror})", file) from None
         return context
+
+    def pinned(self, sock: socket.socket) -> bool:
+        """Return whether the server at the other end may be trusted, as far as its certificate is pinned."""
+        if not self.pin:
+            return True
+        import hashlib  # noqa: PLC0415 - few pin one
+        import ssl  # noqa: PLC0415
+
+        certificate = sock.getpeercert(binary_form=True) if isinstance(sock, ssl.SSLSocket) else None
+        return certificate is not None and hashlib.sha256(certificate).hexdigest() == self.pin
 
 
 def basic(user: str, password: str) -> str:

@@ -186,6 +186,7 @@ class Client:
         if authorization := address.authorization or own:
             self._headers["Authorization"] = authorization
         self._target = address.target if address.path else f"/{address.target}"
+        self._before = ""  # what stands before a path where a proxy is asked for it
         self._connection = self._route()
 
     def get(self, *, most_bytes: int = _READ) -> Answer:
@@ -202,11 +203,30 @@ class Client:
         """
         return self._exchange("POST", content, most_bytes)
 
+    def ask(
+        self,
+        method: str,
+        target: str,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        most_bytes: int = _READ,
+    ) -> Answer:
+        """Send one request for another path of the same server, with headers of its own; see `post`."""
+        return self._exchange(method, content, most_bytes, self._before + target, headers)
+
     def close(self) -> None:
         """Hang up; the next request connects again."""
         self._connection.close()
 
-    def _exchange(self, method: str, content: bytes | None, most_bytes: int) -> Answer:
+    def _exchange(
+        self,
+        method: str,
+        content: bytes | None,
+        most_bytes: int,
+        target: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         sent = False
         ends = time.monotonic() + self._timeout_s
         try:
@@ -214,7 +234,7 @@ class Client:
                 self._connection.connect()
                 self._see(self._connection.sock)
             with self._until(ends):
-                self._connection.request(method, self._target, content, self._headers)
+                self._connection.request(method, target or self._target, content, {**self._headers, **(headers or {})})
                 sent = True
                 response = self._connection.getresponse()
                 kept = response.read(most_bytes)
@@ -247,10 +267,15 @@ class Client:
     def _see(self, sock: socket.socket | None) -> None:
         try:
             if sock is not None:
+                self._recognise(sock)
                 self._connected(sock)
         except BaseException:
             self.close()
             raise
+
+    def _recognise(self, sock: socket.socket) -> None:
+        if self._credentials is not None and not self._credentials.pinned(sock):
+            raise NoAnswerError("has another certificate than the one that is pinned", lasting=True)
 
     @contextmanager
     def _until(self, ends: float) -> Iterator[None]:
@@ -299,7 +324,8 @@ class Client:
         headers = {"Proxy-Authorization": by.authorization} if by.authorization else {}
         if to.scheme == "http":
             self._headers |= headers
-            self._target = f"http://{to.authority}{self._target}"
+            self._before = f"http://{to.authority}"
+            self._target = self._before + self._target
             return HTTPConnection(by.host, by.port, timeout=self._timeout_s)
         tunnel = HTTPSConnection(by.host, by.port, timeout=self._timeout_s, context=context)
         tunnel.set_tunnel(to.host, to.port, headers)

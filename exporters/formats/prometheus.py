@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wattshed.exporters.formats.exposition import Family, label_name
+from wattshed.exporters.formats.host_metrics import HOST
 from wattshed.exporters.formats.readings import READINGS
 from wattshed.exporters.formats.self_metrics import SELF
 from wattshed.exporters.formats.work_metrics import WORK
@@ -285,16 +286,7 @@ TABLE: tuple[Family, ...] = (
         pairs=_job_seconds,
     ),
     *WORK,
-    Family(
-        "wattshed_host_energy_joules_total",
-        "counter",
-        "Energy in joules as reported by a meter of the host other than the GPUs' own, since the agent first started: "
-        "source nvml, domain module-N is the superchip of GPU N, CPU included, as its counter says. A module holds its "
-        "GPU, so never add the two up; nor domains, where several GPUs sit on one module and each reports all of it.",
-        ("source", "domain"),
-        lambda s: [((one.source, one.domain), one.energy_hnj) for one in s.host_energy],
-        per=HNJ_PER_JOULE,
-    ),
+    *HOST,
     Family(
         "wattshed_jobs_folded_total",
         "counter",

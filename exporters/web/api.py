@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.exporters.numbers import plain
 from wattshed.exporters.units import HNJ_PER_JOULE
+from wattshed.exporters.web.host_api import host_meter, node
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,10 +72,8 @@ def document(
                     _job(key, facts.get(key), energy.get(key, {}), watts.get(key), tenants.get(key, []))
                     for key in owners
                 ],
-                "host_energy": [
-                    {"source": one.source, "domain": one.domain, "energy_j": one.energy_hnj / HNJ_PER_JOULE}
-                    for one in snapshot.host_energy
-                ],
+                "host_energy": [host_meter(one) for one in snapshot.host_energy],
+                "node": node(snapshot.node) if snapshot.node else None,
                 "folded_jobs": snapshot.folded_jobs,
                 "sampler": {"late_s": snapshot.late_s, "duty": snapshot.duty},
                 "faults": dict(snapshot.faults),

@@ -33,8 +33,9 @@ HAVE_EXAMPLES = {
     "measure",
     "work",
     "release",
+    "meters",
 }
-STAY = {"run", "record", "collect", "top", "measure", "work", "release", "fleet serve", "fleet simulate"}
+STAY = {"run", "record", "collect", "top", "measure", "work", "release", "meters", "fleet serve", "fleet simulate"}
 """These run until they are ended, or need other programs, or an agent; their own tests run them."""
 POWER = "timestamp, index, power.draw [W]\n" + "".join(f"2026/03/01 12:00:{s:02}, 0, {300 + s} W\n" for s in range(60))
 JOBS = "job,gpu,start,end\ntrain,0,2026-03-01T12:00:05,2026-03-01T12:00:50\n"

@@ -8,7 +8,9 @@ from wattshed.exporters.snapshot import (
     FleetFacts,
     GpuFacts,
     Histogram,
+    HostEnergy,
     JobFacts,
+    NodeFacts,
     Snapshot,
     WorkStatus,
 )
@@ -83,6 +85,32 @@ def unmeterable():
     return Snapshot("node1", "0.1.0", "nvml", "lib", 60, T0 + 60_000_000, T0, (one,), (), (job,), unmetered=why)
 
 
+def _host_meters(seconds):
+    """Two packages in one node, and a node's meter that refuses now and then."""
+    return (
+        HostEnergy(
+            "rapl", "package-0", seconds * 180 * HNJ_PER_JOULE, "", "cpu", "counter", power_w=180.25,
+            sigma_j=seconds * 9.0, flags=("sigma-assumed",),
+        ),
+        HostEnergy("rapl", "dram-0", None, "", "memory", "counter", rejected={"denied": seconds}),
+        HostEnergy(
+            "ipmi", "node", seconds * 6000 * HNJ_PER_JOULE, "", "ac", "gauge", window_us=1_000_000, power_w=6012.0,
+            sigma_j=seconds * 300.0, gap_us=7_500_000, rejected={"unknown": 3},
+        ),
+    )  # fmt: skip
+
+
+def _node(seconds):
+    parts = {name: seconds * watts * HNJ_PER_JOULE for name, watts in NODE_WATTS.items()}
+    return NodeFacts(
+        "ipmi/node", seconds * 1_000_000, seconds * 6000 * HNJ_PER_JOULE, parts, 0,
+        {"gpu": 192.0, "cpu": 9.0, "rest": 357.0}, {"parts": 0.0, "redfish": 0.0125},
+    )  # fmt: skip
+
+
+NODE_WATTS = {"gpu": 4800, "cpu": 180, "rest": 1020}
+
+
 def rich(seq=3600, seconds=3600):
     """Eight GPUs, three jobs, idle, unattributed and ended energy, a fleet; GPU energy = all of these, exactly."""
     shares = _shares(seconds)
@@ -120,6 +148,8 @@ def rich(seq=3600, seconds=3600):
         faults={"squeue": 1},
         notes=("job names come from squeue",),
         fleet=_fleet(seconds),
+        host_energy=_host_meters(seconds),
+        node=_node(seconds),
         work=WorkStatus(
             2, {"negative": 1}, (("k8s:8f0c-11/trainer", "vllm", True), ("k8s:8f0c-11/trainer", "", False))
         ),

@@ -13,6 +13,7 @@ from wattshed.exporters.snapshot import (
     HostEnergy,
     InstanceFacts,
     JobFacts,
+    NodeFacts,
     ProcessFacts,
     Snapshot,
     Tenancy,
@@ -33,12 +34,22 @@ FLEET = FleetFacts(
     {("it", "mean"): 10.5, ("it", "lower"): 9.5, ("site", "mean"): 20.5}, {"it": 30.5}, {("it", "15m"): 40.5}, 50, 60,
     ("w",), {"site": 70.5}, {"busy": 80},
 )  # fmt: skip
+HOST_METERS = (
+    HostEnergy("nvml", "module-3", 17_000_000_000, boundary="module", kind="counter"),
+    HostEnergy(
+        "grace", "cpu-0", None, "grace-0", "cpu", "gauge", 50_000, 70.5, 0.5, 1_500_000, {"unknown": 3}, ("may-alias",)
+    ),
+)
+NODE = NodeFacts(
+    "ipmi/node", 2_500_000, 8_000_000_000, {"gpu": 5_000_000_000, "rest": 4_000_000_000}, 1_000_000_000,
+    {"rest": 0.25}, {"parts": 0.125}, ("parts-above-meter",),
+)  # fmt: skip
 SNAPSHOT = Snapshot(
     "h", "1.2", "nvml", "lib.so", 11, 12_500_000, 13_500_000, (GPU,),
     (EnergyShare("a", "GPU-0", 2_000_000_000, 1_000_000_000), EnergyShare("a", "GPU-1", 500_000_000, 0),
      EnergyShare("_idle", "GPU-0", 3_000_000_000, 0)),
     (JOB,), late_s=0.75, duty=0.0625, folded_jobs=14, faults={"squeue": 15}, notes=("note",), fleet=FLEET,
-    host_energy=(HostEnergy("nvml", "module-3", 17_000_000_000),), counters_since_us=3_500_000,
+    host_energy=HOST_METERS, node=NODE, counters_since_us=3_500_000,
     tenancy=Tenancy(
         (ProcessFacts("a", 18, "GPU-0", "2/0", 3 << 20, 4_500_000), ProcessFacts("a", 17, "GPU-1"),
          ProcessFacts("_unattributed", 19, "GPU-0")),
@@ -61,7 +72,29 @@ def test_the_whole():
     }  # fmt: skip
     assert found["sampler"] == {"late_s": 0.75, "duty": 0.0625}
     assert (found["faults"], found["notes"], found["history"]) == ({"squeue": 15}, ["note"], {"step_s": 16})
-    assert found["host_energy"] == [{"source": "nvml", "domain": "module-3", "energy_j": 8.5}]
+
+
+def test_meters_of_the_host():
+    assert told()["host_energy"] == [
+        {
+            "source": "nvml", "domain": "module-3", "part_of": "", "boundary": "module", "kind": "counter",
+            "window_s": None, "energy_j": 8.5, "sigma_j": None, "power_w": None, "gap_s": 0, "rejected": {},
+            "flags": [],
+        },
+        {
+            "source": "grace", "domain": "cpu-0", "part_of": "grace-0", "boundary": "cpu", "kind": "gauge",
+            "window_s": 0.05, "energy_j": None, "sigma_j": None, "power_w": 70.5, "gap_s": 1.5,
+            "rejected": {"unknown": 3}, "flags": ["may-alias"],
+        },
+    ]  # fmt: skip
+
+
+def test_the_node():
+    assert told()["node"] == {
+        "meter": "ipmi/node", "covered_s": 2.5, "energy_j": 4, "parts_j": {"gpu": 2.5, "rest": 2}, "debt_j": 0.5,
+        "sigma_j": {"rest": 0.25}, "disagreement": {"parts": 0.125}, "flags": ["parts-above-meter"],
+    }  # fmt: skip
+    assert told(replace(SNAPSHOT, node=None))["node"] is None
 
 
 def test_a_gpu():

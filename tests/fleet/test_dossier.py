@@ -121,9 +121,10 @@ def test_what_is_written(fleet, trace, files, tmp_path):
         hours = [float(r["objective"]) for r in csv.DictReader(file)]
     assert sum(hours) == pytest.approx(600 / 3600)
     player = (out / "load.player").read_text().splitlines()
-    assert player[0].startswith("2026-01-01 00:00:00 UTC,")
+    assert player[0].startswith("2026-01-01 00:00:00 GMT,")
     assert float(player[0].split(",")[1]) == pytest.approx(float(rows[0]["site"]) * 1e6)
     record = (out / "load.raw").read_text().split(",")
+    assert len(record) == 14  # as PSS/E 33.5 writes them: I, ID, STATUS, AREA, ZONE, PL, QL, IP, IQ, YP, YQ, OWNER, ...
     assert float(record[5]) == pytest.approx(document["max_w"] / 1e6, abs=1e-5)
     assert "found over limit" in plot.read_text()
 

@@ -1,12 +1,15 @@
 """Numbers on the fleet's command line: percent are taken where they are written, and never where they are not."""
 
+import argparse
 from argparse import ArgumentTypeError
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wattshed.agent.commands import fleet as command
 from wattshed.agent.fleet import flags
+from wattshed.agent.traces.opening import OpenedTrace
 
 READERS = [flags.fraction, flags.fraction_or_zero, flags.fraction_or_whole, flags.variation]
 
@@ -69,6 +72,8 @@ FILES = ("--sample", "S.csv", "--population", "P.csv")
         (("estimate", *FILES, "--timeout", 3), "--timeout needs --prometheus"),
         (("demand", "load.csv", "--replicates", 9), "--replicates needs --scale or --limit"),
         (("demand", "load.csv", "--limit", 9, "--checkpoint", 60), "--checkpoint needs --scale"),
+        (("flexibility", "C.toml", "--target", "5%", "--for", "1h", "--event", "A..B"), "--event needs --measured"),
+        (("flexibility", "C.toml", "--target", "5%", "--for", "1h", "--curtail", "1%"), "--curtail needs --grid"),
         (("simulate", "--inventory", "F", "--to", "http://127.0.0.1:9", "--interval", 2), "--interval needs --for"),
     ],
 )
@@ -77,3 +82,21 @@ def test_an_option_that_would_be_ignored_is_refused(fleet, words, said):
     assert found.code == 2
     assert f"wattshed: {said}, and would be ignored" in found.err
     assert found.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (("headroom", "t.csv", "--feed", "1MW"), "--feed"),
+        (("flexibility", "C.toml", "--target", "5%", "--for", "1h"), "--for"),
+        (("path", "P.toml", "--seed", "2"), "--seed"),
+        (("siting", "S.toml", "--load", "L.csv"), "--load"),
+        (("storage", "t.csv", "--ramp", "1MW/min"), "--ramp"),
+        (("dossier", "t.csv", "--limits", "L.toml"), "--limits"),
+        (("demand", "t.csv", "--scale", "5"), "--scale"),
+    ],
+)
+def test_a_command_notes_which_options_it_was_given(words, option):
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers(), OpenedTrace)
+    assert flags.is_given(parser.parse_args(["fleet", *words]), option)

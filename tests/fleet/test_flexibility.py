@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.decide.flexibility import flexible
-from wattshed.agent.fleet.decide.flexible_classes import HostClass
+from wattshed.agent.fleet.decide.flexible_classes import HostClass, read_classes
 from wattshed.agent.fleet.decide.past_event import event_of, new_load, spared
 from wattshed.agent.fleet.estimate.student import quantile
+from wattshed.agent.traces.opening import OpenedTrace
+from wattshed.agent.traces.options import Options
 
 NODE = "node = { level_w = 5223, slope = 1.34, pivot_w = 3215 }\n"
 
@@ -92,6 +94,53 @@ def test_a_rebound_that_nobody_says_is_unknown():
 
 
 MONDAY = datetime(2026, 5, 18, 14, tzinfo=UTC)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 3599), st.integers(600, 7200), st.integers(60, 900))
+def test_an_event_s_readings_are_those_between_its_times(begin_s, length_s, step_s):
+    """Whatever the step and the seconds: each reading from the beginning up to the end counts, and no other."""
+    start, begin = MONDAY - timedelta(days=5), MONDAY + timedelta(seconds=begin_s)
+    event = (begin, begin + timedelta(seconds=length_s))
+    stamps = start.timestamp() + step_s * np.arange(86_400 * 6 // step_s)
+    within = (stamps >= event[0].timestamp()) & (stamps < event[1].timestamp())
+    if not within.any():
+        return
+    found = spared(np.where(within, 7e6, 9e6), float(step_s), start.timestamp() * 1e6, event)
+    assert (found.during_w, found.like_w) == (7e6, 9e6)
+    first = np.where(np.cumsum(within) == 1, within * 2e6, 0.0)  # and the first of them counts as much as the others
+    alone = spared(9e6 - first, float(step_s), start.timestamp() * 1e6, event)
+    assert alone.during_w == pytest.approx(9e6 - 2e6 / within.sum())
+
+
+@pytest.mark.parametrize("minutes", [15, 60])
+def test_an_event_counts_in_the_steps_that_it_is_in(fleet, folder, tmp_path, minutes):
+    """Of a meter whose stamps are the beginnings of its means, what was spared is found whole, whatever the step."""
+    power, _, start = days_of_power(spared_w=2e6)
+    every = minutes // 15
+    coarse = power.reshape(-1, every).mean(axis=1)
+    rows = "".join(f"{start / 1e6 + i * 60 * minutes:.0f},site,{w:.0f}\n" for i, w in enumerate(coarse))
+    site = folder(s_csv="time,job,power\n" + rows)
+    words = ("flexibility", folder(c_toml=CLASSES), "--target", "0.1", "--for", "3h", "--measured", site)
+    found = fleet(*words, "--event", "2026-05-18T14:00..2026-05-18T17:00Z", "--json").json
+    assert found["event"]["spared_w"] == pytest.approx(2e6)
+
+
+def rebound_of(folder, cap):
+    """What comes back over what was spared, of a class with a cap."""
+    text = CLASSES.replace("cap_w = 320\nspeed = 0.9", cap)
+    return read_classes(folder(c_toml=text), lambda paths: OpenedTrace(paths, Options(None, loads=True)))[1]
+
+
+def test_what_a_cap_defers_is_done_at_full_power(folder):
+    """A pause is the cap that stops: at rest's power and no speed, all of it comes back."""
+    found = rebound_of(folder, "cap_w = 320\nspeed = 0.9")
+    assert found.rebound == pytest.approx(0.1 * found.power_w.mean() / found.less_w.mean())
+    rests = rebound_of(folder, "cap_w = 320\nspeed = 0.9\nidle_w = 86")
+    idle = 5223 + 1.34 * (8 * 86 - 3215)
+    assert rests.rebound == pytest.approx(0.1 * (found.power_w.mean() - idle) / found.less_w.mean())
+    assert rebound_of(folder, "cap_w = 86\nspeed = 1e-9\nidle_w = 86").rebound == pytest.approx(1.0, rel=1e-6)
+    assert rebound_of(folder, "cap_w = 5000\nspeed = 0.9").rebound == 0.0
 
 
 def days_of_power(noise_w=0.0, spared_w=0.0):
@@ -179,7 +228,7 @@ def test_what_is_answered(fleet, folder, tmp_path):
     assert found["met"] is True
     assert found["share_needed"] == pytest.approx(0.25 / found["share"])
     spared_w = 0.25 * found["base_w"]
-    back = (train["spared_w"] + 0.1 * serve["spared_w"]) / found["spared_w"] * spared_w * 3
+    back = (train["spared_w"] + 0.1 * serve["base_w"]) / found["spared_w"] * spared_w * 3
     assert found["rebound_wh"] == pytest.approx(back)
     assert found["rebound_peak_w"] == pytest.approx(found["base_w"] + back / 3)
     assert found["share_interval"][0] < found["share"] < found["share_interval"][1]
@@ -199,7 +248,7 @@ def test_an_event_that_was_measured(fleet, folder, tmp_path):
     assert low < 2e6 < high
     assert found["met"] is False
     assert "is not met" in found["answer"]
-    assert fleet(*words).err == "wattshed: --event and --measured, and --grid and --curtail, are given together\n"
+    assert fleet(*words).err.startswith("wattshed: --measured needs --event, and would be ignored")
     assert "is not two times" in fleet(*words, "--event", "yesterday").err
 
 
@@ -217,6 +266,7 @@ def test_events_that_are_none(text):
         ("idle_w = 86", "", "1:1: class: needs idle_w, a number"),
         ('"pause"', '"sleep"', "5:1: class.mode: must be one of firm, pause, cap, shift, not 'sleep'"),
         ("speed = 0.9", "speed = 0.9\nrebound = 0.1", "speed: rebound is given"),
+        ("speed = 0.9", "idle_w = 86", "class.idle_w: is for what comes back after a cap with a speed"),
         ('"a.csv", "b.csv"', "", "3:1: class.traces: needs at least one recording"),
         ('["a.csv", "b.csv"]', '["x.csv"]', "x.csv"),
     ],

@@ -1,6 +1,7 @@
 """Headroom: its inverse gives back the probability of fleets drawn by exact phases, and so does what it prints."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -85,6 +86,41 @@ def test_never_below_all_at_their_peaks(watts, job_hosts, exceed, horizon_s):
     assert most >= most_hosts(swing, job_hosts, FEED_W, exceed, horizon_s * 10)
 
 
+def test_a_swing_is_scaled_and_loses_kinds_as_its_power_does():
+    powers = np.array([skewed(400, seed) + 100.0 * seed for seed in range(5)])
+    swing = swing_of(powers, 0.1)
+    for other, again in (
+        (swing.times(1.3, -500.0), swing_of(1.3 * powers - 500.0, 0.1)),
+        (swing.without(np.array([1, 3])), swing_of(powers[[0, 2, 4]], 0.1)),
+    ):
+        assert other.within_w == pytest.approx(again.within_w)
+        assert other.between_w == pytest.approx(again.between_w)
+        assert other.crossings_hz == pytest.approx(again.crossings_hz)
+        found = [most_hosts(of, 4, FEED_W, 0.01, 1e6) for of in (other, again)]
+        assert found[0] == pytest.approx(found[1], abs=1)
+
+
+def test_the_jobs_of_a_smaller_fleet_are_the_first_of_a_larger_one():
+    """Kinds counted job by job, and a job in part; another seed draws other jobs."""
+    powers = np.array([np.full(8, w) + np.arange(8) % 2 for w in (100.0, 200.0, 400.0)])
+    swing = swing_of(powers, 1.0)
+    found = Crossings(swing, 2.0, 40.0, 7).exceeding(9.0, 2500.0, 1e-9)
+    drawn = np.random.default_rng(7).integers(3, size=(2000, 21))
+    jobs_w = 2.0 * powers.mean(axis=1)[drawn]
+    assert found == pytest.approx(np.mean(jobs_w[:, :4].sum(axis=1) + 0.5 * jobs_w[:, 4] > 2500.0), abs=0.01)
+    assert found != Crossings(swing, 2.0, 40.0, 8).exceeding(9.0, 2500.0, 1e-9)
+
+
+def test_a_thousand_kinds_take_little_memory():
+    swing = swing_of(np.random.default_rng(1).uniform(1e3, 2e3, (1000, 16)), 1.0)
+    tracemalloc.start()
+    try:
+        Crossings(swing, 1.0, 250.0).exceeding(200.0, 3.3e5, 1e3)
+        assert tracemalloc.get_traced_memory()[1] < 150e6  # 2,000 fleets of 251 jobs of 1,000 kinds are 4 GB
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_constant_load_fills_the_feed():
     swing = swing_of(np.full((1, 50), 700.0), 1.0)
     assert most_hosts(swing, 4, FEED_W, 0.01, 3600.0) == 1428
@@ -139,6 +175,15 @@ def test_ten_megawatts_of_nameplate_are_980_dgx(fleet, trace):
     assert found["hosts_interval"] is None
     assert "one recorded job" in found["interval"]["method"]
     assert any("300 s of recording stand for 1 year" in w for w in found["warnings"])
+
+
+def test_a_seed_draws_the_jobs_and_these_last_for_the_horizon_at_most(fleet, trace):
+    words = ("headroom", trace, "--feed", "1MW", "--job-hosts", 8, "--horizon", "5m", "--json")
+    found = fleet(*words).json
+    assert fleet(*words, "--seed", 1, "--jobs-last", "1d").json == found
+    other = fleet(*words, "--seed", 2).json["check"]
+    assert other["hosts"] != found["check"]["hosts"] or other["formula"] != found["check"]["formula"]
+    assert fleet(*words, "--jobs-last", "1m").json["jobs_last_s"] == 60.0
 
 
 def test_caps_carry_more_gpus_a_megawatt(fleet, gpus, files, tmp_path):

@@ -1,5 +1,6 @@
 """The growth path: closed forms of its probabilities, published numbers, and files that say where they are wrong."""
 
+import math
 import re
 import textwrap
 from pathlib import Path
@@ -75,12 +76,18 @@ def test_an_order_made_in_time_is_in_time():
     first, order = orders(p, Draws(p))
     assert (first.needed, first.order_by) == (0, None)
     assert order.needed == 7  # 80,000 GPUs: 150 MW are too little with more than 5 %
-    placed = plan(gpus, there(150e6), Supply("new", 1e9, None, order.order_by - 1.0, wanted.lead_weeks))
-    assert orders(placed, Draws(placed))[1].in_time >= 0.95
-    assert max(m.binds for m in months_ahead(placed, Draws(placed))) <= 0.06
-    half = plan(gpus, there(150e6), Supply("new", 1e9, None, order.order_by_median, wanted.lead_weeks))
-    assert months_ahead(half, Draws(half))[order.needed - 1].binds < 0.05
-    assert pytest.approx(order.needed - order.order_by_median, abs=1e-3) == 40.0 / WEEKS_A_MONTH
+
+    def placed(ordered):
+        """Order in a month, by its name: what then is there in time, and how the months bind."""
+        p = plan(gpus, there(150e6), Supply("new", 1e9, None, float(math.floor(ordered)), wanted.lead_weeks))
+        return orders(p, Draws(p))[1].in_time, months_ahead(p, Draws(p))
+
+    in_time, months = placed(order.order_by)
+    assert in_time >= 0.95
+    assert max(m.binds for m in months) <= 0.05
+    assert placed(order.order_by + 1.0)[0] < 0.95  # it is the latest such month
+    assert placed(order.order_by_median)[0] >= 0.5 > placed(order.order_by_median + 1.0)[0]
+    assert pytest.approx(order.needed + 1 - order.order_by_median, abs=1e-3) == 40.0 / WEEKS_A_MONTH
 
 
 @settings(max_examples=25, deadline=None)
@@ -116,7 +123,7 @@ def test_text_and_picture(fleet, files, tmp_path):
     plot = tmp_path / "p.svg"
     path = files(p_toml=PLAN)
     found = fleet("path", path, "--plot", plot)
-    assert "transformers: it would have to be ordered by 2022-04, before the plan begins" in found.out
+    assert "transformers: it would have to be ordered by 2022-05, before the plan begins" in found.out
     assert "83,011 (75,4" in found.out
     assert "Power is too little" in plot.read_text()
     assert fleet("path", path, "--seed", 2, "--json").json["months"][2]["binds"] == pytest.approx(

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from tests.fleet.example_fleet import FLEET
+from tests.fleet.query_server import server, vector
 from tests.wire.decoding import decode, unpacked
 from tests.wire.servers import running
+from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.live.inventory import read_inventory
-from wattshed.agent.fleet.live.rules import GPUS_RULE, POWER_RULE
+from wattshed.agent.fleet.live.rules import GPUS_RULE, POWER_RULE, STATE_RULE
 from wattshed.agent.fleet.live.simulate import HOSTS_PER_JOB, MOST_SERIES_A_REQUEST, SimulatedFleet, send
 
 LARGE = FLEET.replace("hosts = 100", "hosts = 6000")
@@ -65,9 +67,9 @@ def test_all_series_arrive_in_requests_of_bounded_size(files, via, path, content
     of = SimulatedFleet(read_inventory(files(FLEET_toml=LARGE)), seed=3)
     with receiver() as (url, taken):
         sent = send(url + "/prefix/", via, of.series(100.0), 100_000)
-    assert sent == 2 * 6050
+    assert sent == 3 * 6050
     sizes = [len(read(body)) for _, _, body in taken]
-    assert sizes == [MOST_SERIES_A_REQUEST, MOST_SERIES_A_REQUEST, sent - 2 * MOST_SERIES_A_REQUEST]
+    assert sizes == [MOST_SERIES_A_REQUEST] * 3 + [sent - 3 * MOST_SERIES_A_REQUEST]
     assert {p for p, _, _ in taken} == {"/prefix" + path}
     assert {headers["Content-Type"] for _, headers, _ in taken} == {content_type}
     got = {}
@@ -87,8 +89,8 @@ def test_what_is_printed_is_the_truth_of_what_was_sent(fleet, inventory_file):
     of = SimulatedFleet(read_inventory(inventory_file), seed=7, share=0.5)
     for line, (_, _, body) in zip(told, taken, strict=True):
         got = lines_of(body)
-        assert line["samples"] == len(got) == 150
-        assert {at for _, at in got.values()} == {int(line["time_s"] * 1000)} or len(got) == 150
+        assert line["samples"] == len(got) == 2 * 75 + 150
+        assert {at for _, at in got.values()} == {int(line["time_s"] * 1000)} or len(got) == 300
         assert line["truth_w"] == pytest.approx(of.truth_w(line["time_s"]), rel=1e-4)
     assert told[1]["time_s"] - told[0]["time_s"] >= 0.1
 
@@ -139,6 +141,39 @@ def test_those_that_report_are_a_share_of_each_stratum(inventory_file, share):
         ]
         gpus = [value for name, labels, value in found if name == GPUS_RULE and labels["stratum"] == s.name]
         assert gpus == [s.gpus_per_host] * len(mine)
-    assert (share in {0.0, 1.0}) or {labels["instance"] for _, labels, _ in found} != {
-        labels["instance"] for _, labels, _ in SimulatedFleet(inventory, seed=3, share=share).series(50.0)
+    assert (share in {0.0, 1.0}) or {labels["instance"] for name, labels, _ in found if name == POWER_RULE} != {
+        labels["instance"]
+        for name, labels, _ in SimulatedFleet(inventory, seed=3, share=share).series(50.0)
+        if name == POWER_RULE
     }
+
+
+def test_hosts_that_are_off_are_known_to_be(fleet, files):
+    """Half of those that are on report: with states the estimate holds the truth, without them it counts the others."""
+    inventory_file = files(FLEET_toml=FLEET.replace("hosts = 100", "hosts = 400").replace("hosts = 50", "hosts = 200"))
+    of = SimulatedFleet(read_inventory(inventory_file), seed=4, share=0.5, idle=0.2, off=0.4)
+    found = list(of.series(50.0))
+    states = [labels["state"] for name, labels, _ in found if name == STATE_RULE]
+    assert {state: states.count(state) for state in sorted(set(states))} == {"busy": 240, "idle": 120, "off": 240}
+    powers = of.powers(50.0)
+    off = {labels["instance"] for name, labels, _ in found if labels.get("state") == "off"}
+    assert sum(float((powers[s] == 0.0).sum()) for s in powers) == len(off)
+    assert not off & {labels["instance"] for name, labels, _ in found if name == POWER_RULE}
+
+    def estimated(*rules):
+        answers = {rule: vector(*((labels, v) for name, labels, v in found if name == rule)) for rule in rules}
+        with server(answers) as (url, _):
+            words = ("estimate", "--prometheus", url, "--inventory", inventory_file, "--json")
+            return next(b for b in fleet(*words).json["boundaries"] if b["boundary"] == "gpu")
+
+    known, blind = estimated(POWER_RULE, GPUS_RULE, STATE_RULE), estimated(POWER_RULE, GPUS_RULE)
+    assert known["lower_w"] < of.truth_w(50.0) < known["upper_w"] < blind["lower_w"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [({"idle": 1.5}, "--idle is a fraction"), ({"idle": 0.6, "off": 0.6}, "--idle and --off are more than all hosts")],
+)
+def test_shares_that_cannot_be(inventory_file, more, said):
+    with pytest.raises(InputError, match=said):
+        SimulatedFleet(read_inventory(inventory_file), **more)

@@ -229,7 +229,7 @@ def test_a_driver_that_is_unloaded_is_looked_for(released):
 
 def test_modes_are_asked_for_again_without_opening_what_was_let_go_of(released):
     """By its UUID a GPU is found only by opening those before it."""
-    one = released('[[gpu]]\nindex = 2\nmig = [[1, 0, 60]]\nmig_at_s = 10')
+    one = released("[[gpu]]\nindex = 2\nmig = [[1, 0, 60]]\nmig_at_s = 10")
     one.desk.ask(200 * S, frozenset({one.uuids[0]}))
     one.run(40)
     assert one.open() == ALL - {"nvidia0"}

@@ -69,7 +69,10 @@ def test_what_changes_about_a_gpu_is_read(tmp_path):
     [
         ("gpus = 0", "1:1: gpus: must be from 1 to 64, not 0"),
         ("gpus = 'two'", "1:1: gpus: must be a whole number, not 'two'"),
-        ("colour = 1", "1:1: colour: unknown key; known here: gpus, cycle_s, begin_s, missing, gpu, job, fault"),
+        (
+            "colour = 1",
+            "1:1: colour: unknown key; known here: gpus, cycle_s, begin_s, missing, gpu, job, fault, host, host_meter",
+        ),
         (
             "[[gpu]]\narchitecture = 'kepler'",
             f"2:1: gpu.architecture: must be one of {', '.join(ARCHITECTURES)}, not 'kepler'",
@@ -92,8 +95,8 @@ def test_what_changes_about_a_gpu_is_read(tmp_path):
             "3:9: job.load: a step lasts at least 1 ms, draws no negative power, and keeps 0-100 % busy",
         ),
         (
-            "[[fault]]\nkind = 'fire'",
-            f"2:1: fault.kind: must be one of {', '.join(KINDS)}, not 'fire'",
+            "[[fault]]\nkind = 'quux'",
+            f"2:1: fault.kind: must be one of {', '.join(KINDS)}, not 'quux'",
         ),
         ("[[fault]]\nkind = 'xid'\ngpu = 8", "3:1: fault.gpu: must be from -1 to 7, not 8"),
         ("fault = 3", "1:1: fault: must be written as [[fault]]"),

@@ -215,7 +215,7 @@ def test_modes_change_under_an_open_session_and_mig_is_told_to_who_asked(opened)
     assert pynvml.nvmlDeviceGetPersistenceMode(first) == 0
     assert pynvml.nvmlDeviceGetPersistenceMode(second) == 1
     events = pynvml.nvmlEventSetCreate()
-    assert pynvml.nvmlDeviceGetSupportedEventTypes(first) == 0x108
+    assert pynvml.nvmlDeviceGetSupportedEventTypes(first) == 0x8108
     pynvml.nvmlDeviceRegisterEvents(first, 0x108, events)
     assert (pynvml.nvmlDeviceGetAccountingMode(first), pynvml.nvmlDeviceGetMigMode(first)) == (0, [0, 0])
     assert driver.wait_event(events, 0) is None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.fleet.printing import answer
+from wattshed.agent.spans import SPANS_S, YEAR_S
 
 if TYPE_CHECKING:
     import argparse
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def lasting(seconds: float) -> str:
     """Write a time in the unit that suits it: ``270 s``, ``4.5 minutes``, ``1 year``."""
-    for size, name in ((31_557_600.0, "year"), (86_400.0, "day"), (3600.0, "hour"), (60.0, "minute")):
+    for size, name in ((YEAR_S, "year"), (SPANS_S["d"], "day"), (SPANS_S["h"], "hour"), (SPANS_S["m"], "minute")):
         if seconds >= size * (10.0 if name == "minute" else 1.0 - 1e-9):
             return f"{seconds / size:.4g} {name}{'' if abs(seconds / size - 1.0) < 5e-5 else 's'}"
     return f"{seconds:g} s"

@@ -14,7 +14,7 @@ Rice (1980): recorded power is skewed, and with tens of jobs a Gaussian density 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _TILTS = 400  # points at which the cumulants are known
 _SINGLE, _GROUPS = 1024, 2048  # readings at the top that count one by one, and means of the others
+_VALUES, _LEAST_VALUES = 300_000, 256  # of both for all kinds together, and for each at least
 _MIXES = 2000  # drawn, where jobs are of several kinds
 _DRAWN_ONE_BY_ONE = 300  # jobs; of more, how many are of which kind is drawn from the normal limit
 _PHI = NormalDist()
@@ -39,12 +40,8 @@ class HostSwing:
     Attributes
     ----------
     mean_w, largest_w : float64[kinds], W
-    within_w : float, W
-        Standard deviation over time, root mean square over the kinds.
-    between_w : float, W
-        Standard deviation of the kinds' means.
-    crossings_hz : float, Hz
-        nu0.
+    variance, speed : float64[kinds], W^2 and W^2/s^2
+        Of the power over time, and the mean square of its slope.
     tilt : float64[t], 1/W
     cumulant, first, second : float64[kinds, t]
         log of the mean of exp(tilt * (P - mean)), and its derivatives.
@@ -52,35 +49,65 @@ class HostSwing:
 
     mean_w: NDArray[np.float64]
     largest_w: NDArray[np.float64]
-    within_w: float
-    between_w: float
-    crossings_hz: float
+    variance: NDArray[np.float64]
+    speed: NDArray[np.float64]
     tilt: NDArray[np.float64]
     cumulant: NDArray[np.float64]
     first: NDArray[np.float64]
     second: NDArray[np.float64]
 
+    @property
+    def within_w(self) -> float:
+        """Standard deviation over time, root mean square over the kinds, W."""
+        return math.sqrt(float(self.variance.mean()))
+
+    @property
+    def between_w(self) -> float:
+        """Standard deviation of the kinds' means, W."""
+        return float(self.mean_w.std())
+
+    @property
+    def crossings_hz(self) -> float:
+        """nu0, Hz."""
+        within = self.within_w
+        return math.sqrt(float(self.speed.mean())) / (2.0 * math.pi * within) if within > 0.0 else 0.0
+
+    def without(self, kinds: NDArray[np.int64]) -> HostSwing:
+        """Leave some kinds out."""
+        rows = {f.name: np.delete(getattr(self, f.name), kinds, axis=0) for f in fields(self) if f.name != "tilt"}
+        return replace(self, **rows)
+
+    def times(self, factor: float, more_w: float = 0.0) -> HostSwing:
+        """Return the swing of power that is ``factor`` times this one and ``more_w``; the factor is above 0."""
+        return HostSwing(
+            self.mean_w * factor + more_w, self.largest_w * factor + more_w, self.variance * factor**2,
+            self.speed * factor**2, self.tilt / factor, self.cumulant, self.first * factor, self.second * factor**2,
+        )  # fmt: skip
+
 
 def swing_of(powers_w: NDArray[np.float64], step_s: float) -> HostSwing:
     """Measure the kinds: float64[kinds, n], W, each taken as a circle."""
-    slope = np.diff(powers_w, axis=1, append=powers_w[:, :1]) / step_s
-    means = powers_w.mean(axis=1)
-    within = float(np.sqrt(powers_w.var(axis=1).mean()))
-    speed = float(np.sqrt(np.mean(slope**2)))
+    speed = np.mean((np.diff(powers_w, axis=1, append=powers_w[:, :1]) / step_s) ** 2, axis=1)
+    means, variance = powers_w.mean(axis=1), powers_w.var(axis=1)
+    within = math.sqrt(float(variance.mean()))
     unit = within if within > 0.0 else 1.0
     # Up to where the largest reading alone decides: nothing is left of the others.
     tilt = np.concatenate(([0.0], np.geomspace(1e-4, 50.0, _TILTS - 1))) / unit
-    columns = [_cumulants(row - mean, tilt) for row, mean in zip(powers_w, means, strict=True)]
+    share = min(1.0, max(_VALUES // len(powers_w), _LEAST_VALUES) / (_SINGLE + _GROUPS))
+    columns = [_cumulants(row - mean, tilt, share) for row, mean in zip(powers_w, means, strict=True)]
     cumulant, first, second = (np.array(column) for column in zip(*columns, strict=True))
-    nu0 = speed / (2.0 * math.pi * within) if within > 0.0 else 0.0
-    return HostSwing(means, powers_w.max(axis=1), within, float(means.std()), nu0, tilt, cumulant, first, second)
+    return HostSwing(means, powers_w.max(axis=1), variance, speed, tilt, cumulant, first, second)
 
 
-def _cumulants(swing: NDArray[np.float64], tilt: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Cumulant generating function of readings, with two derivatives: float64[t] each."""
+def _cumulants(swing: NDArray[np.float64], tilt: NDArray[np.float64], share: float) -> tuple[NDArray[np.float64], ...]:
+    """Cumulant generating function of readings, with two derivatives: float64[t] each.
+
+    Of many kinds a ``share`` of the values is enough: none of them decides alone.
+    """
     ordered = np.sort(swing)
-    body, top = ordered[: max(swing.size - _SINGLE, 0)], ordered[max(swing.size - _SINGLE, 0) :]
-    groups = np.array_split(body, min(_GROUPS, body.size)) if body.size else []
+    single = max(swing.size - round(_SINGLE * share), 0)
+    body, top = ordered[:single], ordered[single:]
+    groups = np.array_split(body, min(round(_GROUPS * share), body.size)) if body.size else []
     values = np.concatenate(([group.mean() for group in groups], top))
     weights = np.concatenate(([group.size for group in groups], np.ones(top.size))) / swing.size
     largest = values[-1]
@@ -117,12 +144,11 @@ class Crossings:
     def __init__(self, swing: HostSwing, job_hosts: float, most: float, seed: int = 1) -> None:
         self.swing, self.job_hosts = swing, job_hosts
         random, kinds, jobs = np.random.default_rng(seed), swing.mean_w.size, math.ceil(most / job_hosts) + 1
-        self._counts: NDArray[np.float64] | None = None
+        self._drawn: NDArray[np.int64] | None = None
         self._normal: NDArray[np.float64] | None = None
         if kinds > 1 and jobs <= _DRAWN_ONE_BY_ONE:
-            drawn = random.integers(kinds, size=(_MIXES, jobs))
-            of_kind = (drawn[:, :, None] == np.arange(kinds)).cumsum(axis=1)
-            self._counts = np.concatenate((np.zeros((_MIXES, 1, kinds)), of_kind), axis=1)
+            # A row of kinds for each fleet: the first jobs of it are those of a smaller one.
+            self._drawn = random.integers(kinds, size=(_MIXES, jobs)) + kinds * np.arange(_MIXES)[:, None]
         elif kinds > 1:
             free = random.standard_normal((_MIXES, kinds))
             self._normal = (free - free.mean(axis=1, keepdims=True)) / math.sqrt(kinds)
@@ -130,10 +156,12 @@ class Crossings:
     def _mixes(self, jobs: float) -> NDArray[np.float64]:
         """Jobs of each kind, in each of the fleets that were drawn: float64[mixes, kinds]."""
         kinds = self.swing.mean_w.size
-        if self._counts is not None:
+        if self._drawn is not None:
             whole = int(jobs)
-            later = self._counts[:, min(whole + 1, self._counts.shape[1] - 1)]
-            return np.asarray(self._counts[:, whole] + (jobs - whole) * (later - self._counts[:, whole]), np.float64)
+            counts = np.bincount(self._drawn[:, :whole].ravel(), minlength=_MIXES * kinds).astype(np.float64)
+            if whole < self._drawn.shape[1]:
+                counts[self._drawn[:, whole]] += jobs - whole
+            return counts.reshape(_MIXES, kinds)
         if self._normal is not None:
             return jobs / kinds + math.sqrt(jobs) * self._normal
         return np.full((1, 1), jobs)
@@ -192,7 +220,14 @@ def over_horizon(probability: float, lasts_s: float, horizon_s: float) -> float:
 
 
 def most_hosts(
-    swing: HostSwing, job_hosts: float, feed_w: float, exceed: float, horizon_s: float, *, lasts_s: float | None = None
+    swing: HostSwing,
+    job_hosts: float,
+    feed_w: float,
+    exceed: float,
+    horizon_s: float,
+    *,
+    lasts_s: float | None = None,
+    seed: int = 1,
 ) -> int:
     """Largest number of hosts that exceed a feed within a horizon with a probability of at most ``exceed``.
 
@@ -200,7 +235,7 @@ def most_hosts(
     """
     lasts = min(lasts_s or horizon_s, horizon_s)
     low, high = in_lockstep(swing, feed_w), math.floor(feed_w / max(float(swing.mean_w.min()), 1e-9)) + 1
-    fleets = Crossings(swing, job_hosts, high)
+    fleets = Crossings(swing, job_hosts, high, seed)
     while high - low > 1:
         middle = (low + high) // 2
         fits = over_horizon(fleets.exceeding(middle, feed_w, lasts), lasts, horizon_s) <= exceed

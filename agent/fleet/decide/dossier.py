@@ -80,20 +80,14 @@ def dossier(args: argparse.Namespace, open_trace: OpenTrace) -> int:
         folder = Path(args.out)
         coarse = hosts.over(max(1.0, hosts.step_s))
         start_us = hosts.start_us + round((coarse.step_s - hosts.step_s) * 5e5)
-        write_exports(folder, exports, _load(coarse, args.hosts), coarse.step_s, start_us)
+        write_exports(folder, exports, coarse.load(args.hosts), coarse.step_s, start_us)
         _write(folder, decision)
     return give(decision, args)
 
 
-def _load(hosts: HostPowers, count: int | None) -> NDArray[np.float64]:
-    """Power of the load: as recorded, or of so many hosts that all do what the mean one does."""
-    powers = hosts.powers()
-    return np.asarray(powers.sum(axis=0) if count is None else powers.mean(axis=0) * count, np.float64)
-
-
 def _even(hosts: HostPowers) -> HostPowers:
     """Return steps that can be trusted: energy counters are published unevenly, and jitter in short ones."""
-    return hosts.over(EVEN_MEANS_S) if hosts.counted and hosts.step_s < EVEN_MEANS_S else hosts
+    return hosts.over(EVEN_MEANS_S) if hosts.jitters else hosts
 
 
 def judge(hosts: HostPowers, limits: OperatorLimits, count: int | None, job_hosts: int) -> list[Requirement]:
@@ -102,7 +96,7 @@ def judge(hosts: HostPowers, limits: OperatorLimits, count: int | None, job_host
 
     def changes(window_s: float, times: int | None, *, up: bool) -> Callable[[HostPowers], float | None]:
         def largest(of: HostPowers) -> float | None:
-            found = ramp(Load(of.step_s, of.start_us, _load(of, times), "total"), "", window_s)
+            found = ramp(Load(of.step_s, of.start_us, of.load(times), "total"), "", window_s)
             return found.up_w if up else found.down_w
 
         return largest
@@ -163,10 +157,10 @@ def _swing(hosts: HostPowers, limit: SwingLimit, count: int | None) -> Requireme
     top_hz, what = observable_up_to(hosts.step_s), f"swing in {limit.low_hz:g}-{limit.high_hz:g} Hz, rms"
     limit_w = limit.rms_w
     if limit_w is None:
-        limit_w = (limit.share_of_peak or 0.0) * float(_load(_even(hosts), count).max())
+        limit_w = (limit.share_of_peak or 0.0) * float(_even(hosts).load(count).max())
 
     def rms(of: HostPowers) -> float:
-        power = _load(of, count)
+        power = of.load(count)
         frequency = np.asarray(np.fft.rfftfreq(power.size, of.step_s))
         return math.sqrt(float(shares(frequency, limit.low_hz, min(limit.high_hz, top_hz)) @ line_powers(power)))
 
@@ -192,7 +186,7 @@ def synchrony(hosts: HostPowers) -> float | None:
 def _decision(
     args: argparse.Namespace, hosts: HostPowers, limits: OperatorLimits, found: list[Requirement]
 ) -> Decision:
-    load_w = _load(_even(hosts), args.hosts)
+    load_w = _even(hosts).load(args.hosts)
     counts = {
         verdict: sum(r.verdict == verdict for r in found) for verdict in (EXCEEDS, MEETS, NOT_OBSERVABLE, DECLARE)
     }

@@ -82,10 +82,13 @@ def _pypsa(folder: Path, load_w: Series, step_s: float, start_us: int) -> list[P
 
 
 def _gridlabd(folder: Path, load_w: Series, step_s: float, start_us: int) -> list[Path]:
-    """Write a player of real power in W: a time in UTC and a value a line."""
+    """Write a player of real power in W: a time and a value a line.
+
+    The zone is called GMT, which GridLAB-D knows in every model; UTC ends the simulation of one with a local zone.
+    """
     path = folder / "load.player"
     rows = zip(_stamps(load_w.size, step_s, start_us), load_w.tolist(), strict=True)
-    path.write_text("".join(f"{at} UTC,{w:.9g}\n" for at, w in rows), encoding="utf-8")
+    path.write_text("".join(f"{at} GMT,{w:.9g}\n" for at, w in rows), encoding="utf-8")
     return [path]
 
 

@@ -68,10 +68,10 @@ def flexibility(args: argparse.Namespace, open_trace: OpenTrace) -> int:
     """``fleet flexibility``."""
     ready(args)
     event = None if args.event is None else event_of(args.event)
-    if (args.event is None) != (args.measured is None) or (args.grid is None) != (args.curtail is None):
-        raise InputError("--event and --measured, and --grid and --curtail, are given together")
     classes = read_classes(args.classes, open_trace)
     found = flexible(classes, args.duration, args.within)
+    if args.recover is not None and found.rebound_j is None:
+        raise InputError("--recover would be ignored: a class has neither speed nor rebound", args.classes)
     more: dict[str, Any] = {"event": None, "grid": None}
     if event is not None:
         load = on_grid(read_series(open_trace([args.measured])))
@@ -158,7 +158,9 @@ def _decision(args: argparse.Namespace, found: Flexible, more: dict[str, Any]) -
     }  # fmt: skip
     assumed = ["hosts draw what the recorded jobs drew, on average, whenever they are asked"]
     if peak_w is not None:
-        assumed.append(f"what is made up for later is spread over {recover_s / 3600.0:g} h")
+        assumed.append(
+            f"what is made up for later is spread over {recover_s / 3600.0:g} h, by hosts that would rest then"
+        )
     warnings = list(dict.fromkeys(text for part in found.parts for text in part.of.said))
     warnings += [
         f"{p.of.name}: what a cap costs in speed is unknown; give speed or rebound"

@@ -25,7 +25,7 @@ _OF_MODES = {
     "firm": (),
     "pause": ("idle_w", "share", "notice_s", "least_s", "most_h", "rebound"),
     "shift": ("idle_w", "share", "notice_s", "least_s", "most_h", "rebound"),
-    "cap": ("cap_w", "speed", "share", "notice_s", "least_s", "most_h", "rebound"),
+    "cap": ("cap_w", "speed", "idle_w", "share", "notice_s", "least_s", "most_h", "rebound"),
 }
 _COMMON = ("name", "traces", "hosts", "mode", "node")
 
@@ -44,7 +44,7 @@ class HostClass:
     notice_s, least_s, most_s : float, s
         Time until it has taken effect, and how long it lasts at least and at most.
     rebound : float or None
-        Energy that comes back later, over what was spared; None unknown.
+        Energy that comes back later, over what was spared, and 2 if it is twice as much; None unknown.
     power_w, less_w : float64[jobs], W
         Mean power of a host of each recorded job, and how much less it draws.
     boundary : str
@@ -90,37 +90,47 @@ def _class(table: Table, folder: Path, open_trace: OpenTrace) -> HostClass:
     if not files:
         table.fail("needs at least one recording; each is a job", "traces")
     cap_w = table.number("cap_w", above=0) if mode == "cap" else math.inf
-    idle_w = table.number("idle_w", low=0) if mode in ("pause", "shift") else 0.0
+    if mode == "cap" and "idle_w" in table and "speed" not in table:
+        table.fail("is for what comes back after a cap with a speed, and would not be used; leave it out", "idle_w")
+    idle_w = table.number("idle_w", low=0) if "idle_w" in table or mode in ("pause", "shift") else None
     how = HostReading(node=table.table("node") if "node" in table else None)
     jobs = [read_hosts(open_trace, [str(folder / file)], how, each_gpu=mode != "firm") for file in files]
     for i, job in enumerate(jobs):
         if mode != "firm" and job.node is None:
             table.fail(f"mode {mode!r} needs the power of GPUs; this shows that of hosts or jobs", "traces", i)
+    power_w = np.array([float(job.powers().mean()) for job in jobs])
+    less_w = np.array([_less(job, cap_w if mode == "cap" else idle_w) for job in jobs])
+    work_w = power_w if idle_w is None else np.array([_less(job, idle_w) for job in jobs])
     return HostClass(
         name, table.count("hosts", low=1), mode, table.number("share", 1.0, above=0, high=1),
         table.number("notice_s", 0.0, low=0), table.number("least_s", 0.0, low=0),
-        3600.0 * table.number("most_h", 1e9, above=0), _rebound(table, mode),
-        np.array([float(job.powers().mean()) for job in jobs]),
-        np.array([_less(job, mode, cap_w, idle_w) for job in jobs]),
-        "node" if any(job.node is not None for job in jobs) else "as recorded",
-        min(job.span_s for job in jobs), tuple(dict.fromkeys(text for job in jobs for text in job.said)),
+        3600.0 * table.number("most_h", 1e9, above=0), power_w=power_w, less_w=less_w,
+        rebound=_rebound(table, mode, work_w, less_w),
+        boundary="node" if any(job.node is not None for job in jobs) else "as recorded",
+        span_s=min(job.span_s for job in jobs), said=tuple(dict.fromkeys(text for job in jobs for text in job.said)),
     )  # fmt: skip
 
 
-def _rebound(table: Table, mode: str) -> float | None:
-    """All that was spared comes back from work that waited; from slower work, what its speed says."""
+def _rebound(table: Table, mode: str, work_w: NDArray[np.float64], less_w: NDArray[np.float64]) -> float | None:
+    """Energy that comes back over what was spared; ``work_w`` is the power of a host at work over that at rest.
+
+    All of it from work that waited. A cap defers ``1 - speed`` of the work, which is then done at full power.
+    """
     if "rebound" in table:
         if "speed" in table:
             table.fail("rebound is given, and it would not be used; leave one of them out", "speed")
         return table.number("rebound", low=0)
-    if mode == "cap":
-        return 1.0 - table.number("speed", above=0, high=1) if "speed" in table else None
-    return 1.0 if mode in ("pause", "shift") else 0.0
+    if mode != "cap":
+        return 1.0 if mode in ("pause", "shift") else 0.0
+    if "speed" not in table:
+        return None
+    later = 1.0 - table.number("speed", above=0, high=1)
+    return later * float(work_w.mean() / less_w.mean()) if less_w.any() else 0.0
 
 
-def _less(job: HostPowers, mode: str, cap_w: float, idle_w: float) -> float:
-    """Mean power of a host that is spared, W."""
-    if mode == "firm":
+def _less(job: HostPowers, gpu_w: float | None) -> float:
+    """Mean power of a host that is spared where its GPUs draw no more than ``gpu_w``, W; nothing where none is said."""
+    if gpu_w is None:
         return 0.0
     coarse = job.over(EVEN_MEANS_S)
-    return float((coarse.powers() - coarse.powers(cap_w if mode == "cap" else idle_w)).mean())
+    return float((coarse.powers() - coarse.powers(gpu_w)).mean())

@@ -7,10 +7,17 @@ import math
 import re
 from argparse import ArgumentTypeError
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wattshed.agent.inputs.quantities import POWER_MW
+from wattshed.agent.spans import SPANS_S, YEAR_S
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _NUMBER = r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
-_POWER = {"W": 1.0, "kW": 1e3, "MW": 1e6, "GW": 1e9}
-_TIME_S = {"ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0, "y": 31_557_600.0}
+_POWER = {unit: float(POWER_MW[unit] / 1000) for unit in ("W", "kW", "MW", "GW")}
+_TIME_S = {"ms": 1e-3, **SPANS_S, "y": YEAR_S}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +97,7 @@ def powers(text: str) -> tuple[float, ...]:
     return tuple(power(part) for part in text.split(","))
 
 
-def _quantity(text: str, units: dict[str, float], plain: str, what: str) -> float:
+def _quantity(text: str, units: Mapping[str, float], plain: str, what: str) -> float:
     found = re.fullmatch(rf"\s*{_NUMBER}\s*([A-Za-z]*)\s*", text)
     if not found:
         raise ArgumentTypeError(f"{text!r} is not {what}")

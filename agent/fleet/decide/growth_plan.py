@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from wattshed.agent.fleet.boundary.ranges import Range
 from wattshed.agent.fleet.boundary.written import range_in
 from wattshed.agent.inputs.toml import Document
+from wattshed.agent.spans import SPANS_S, YEAR_S
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from wattshed.agent.inputs.toml import Table
 
-WEEKS_A_MONTH = 365.25 / 12 / 7
+WEEKS_A_MONTH = YEAR_S / 12 / SPANS_S["w"]
 MOST_MONTHS = 600
 _SURVEY = (
     "Wood Mackenzie, Q2 2025 (POWER, January 2026): {} on average; the interval is assumed, 210 weeks were reported"

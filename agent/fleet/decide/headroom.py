@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,13 +45,23 @@ _LEFT_OUT = 20  # parts of the hosts, each left out once
 
 @dataclass(frozen=True, slots=True)
 class FeedLimit:
-    """What the feed must carry: power, probability, and for how long; and of what jobs the fleet consists."""
+    """What the feed must carry: power, probability, and for how long; and of what jobs the fleet consists.
+
+    ``lasts_s`` is within the horizon; ``seed`` draws which kinds the jobs are of.
+    """
 
     feed_w: float
     exceed: float
     horizon_s: float
     job_hosts: float
     lasts_s: float
+    seed: int = 1
+
+    def most(self, swing: HostSwing, job_hosts: float | None = None, *, span_s: float | None = None) -> int:
+        """Hosts that it carries, in jobs of another size or within another time if these are given."""
+        lasts_s = self.lasts_s if span_s is None else None
+        jobs, horizon_s = job_hosts or self.job_hosts, span_s or self.horizon_s
+        return most_hosts(swing, jobs, self.feed_w, self.exceed, horizon_s, lasts_s=lasts_s, seed=self.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,8 @@ def headroom(args: argparse.Namespace, open_trace: OpenTrace) -> int:
     hosts = read_hosts(open_trace, args.source, reading_of(args), each_gpu=args.cap is not None)
     if args.cap is not None and hosts.node is None:
         raise InputError("--cap needs the power of GPUs; this recording shows that of hosts or jobs", args.source[0])
-    asked = FeedLimit(args.feed, args.exceed, args.horizon, job_hosts, args.jobs_last or args.horizon)
+    lasts_s = min(args.jobs_last or args.horizon, args.horizon)
+    asked = FeedLimit(args.feed, args.exceed, args.horizon, job_hosts, lasts_s, args.seed)
     kinds = _kinds(args, hosts.powers())
     rows = [_carried(kinds, hosts.step_s, window, seconds, asked) for window, seconds in args.window]
     first = next((row for row in rows if row.hosts is not None), None)
@@ -115,8 +126,7 @@ def _carried(kinds: NDArray[np.float64], step_s: float, window: str, seconds: fl
     if steps * 2 > kinds.shape[1]:
         return Carried(window, None, None, None, f"{kinds.shape[1] * step_s:g} s are fewer than two such windows")
     swing = swing_of(circular_means(kinds, steps), step_s)
-    most = most_hosts(swing, asked.job_hosts, asked.feed_w, asked.exceed, asked.horizon_s, lasts_s=asked.lasts_s)
-    return Carried(window, most, in_lockstep(swing, asked.feed_w), swing)
+    return Carried(window, asked.most(swing), in_lockstep(swing, asked.feed_w), swing)
 
 
 def _capped(args: argparse.Namespace, hosts: HostPowers, cap_w: float, asked: FeedLimit) -> dict[str, Any]:
@@ -140,29 +150,24 @@ def _capped(args: argparse.Namespace, hosts: HostPowers, cap_w: float, asked: Fe
 
 def _interval(args: argparse.Namespace, hosts: HostPowers, first: Carried, asked: FeedLimit) -> tuple[Any, str, Any]:
     """Return the 95 % interval of the hosts or None, how it is made, and its degrees of freedom."""
-    seconds = dict(args.window)[first.window]
-
-    def most(powers_w: NDArray[np.float64]) -> float:
-        found = _carried(powers_w, hosts.step_s, first.window, seconds, asked)
-        return float(found.hosts or 0)
-
-    powers = hosts.powers()
-    count = len(powers)
-    if args.one_job or count < 2:
+    swing = first.swing
+    if args.one_job or swing is None or swing.mean_w.size < 2:
         return None, "none: one recorded job has no spread between jobs; record more of them", None
+    count = swing.mean_w.size
     groups = np.array_split(np.arange(count), min(count, _LEFT_OUT))
-    left = np.array([most(np.delete(powers, group, axis=0)) for group in groups])
+    left = np.array([asked.most(swing.without(group)) for group in groups], np.float64)
     g = len(groups)
     square = (quantile(0.95, g - 1) ** 2) * (g - 1) / g * float(((left - left.mean()) ** 2).sum())
-    if hosts.node is not None:
-        model, value = hosts.node, float(first.hosts or 0)
-        for name in ("level_w", "slope"):
-            at = getattr(model, name)
-            ends = [
-                most(replace(hosts, node=replace(model, **{name: replace(at, value=end)})).powers())
-                for end in (at.low, at.high)
-            ]
-            square += max(abs(end - value) for end in ends) ** 2
+    if (model := hosts.node) is not None:
+        level, slope = model.level_w, model.slope
+        ends = [
+            [asked.most(swing.times(1.0, end - level.value)) for end in (level.low, level.high)],
+            [
+                asked.most(swing.times(end / slope.value, level.value * (1.0 - end / slope.value)))
+                for end in (max(slope.low, 1e-6 * slope.value), slope.high)
+            ],
+        ]
+        square += sum(max(abs(end - (first.hosts or 0)) for end in two) ** 2 for two in ends)
     half, value = math.sqrt(square), float(first.hosts or 0)
     method = "jackknife over recorded hosts, Student's t" + ("; error of the node's model" if hosts.node else "")
     return [max(value - half, 0.0), value + half], method, float(g - 1)
@@ -173,14 +178,14 @@ def _check(args: argparse.Namespace, hosts: HostPowers, first: Carried, asked: F
     if first.swing is None:
         return None
     job = max(1, round(asked.job_hosts))
-    fleet = most_hosts(first.swing, job, asked.feed_w, asked.exceed, hosts.span_s)
+    fleet = asked.most(first.swing, job, span_s=hosts.span_s)
     if not fleet:
         return None
     kinds = circular_means(_kinds(args, hosts.powers()), max(1, round(dict(args.window)[first.window] / hosts.step_s)))
     replicates = int(np.clip(_CHECKED_CELLS // kinds.size, 100, 1000))
-    peaks = phase_fleet_peaks(kinds, fleet, job, replicates, args.seed)
+    peaks = phase_fleet_peaks(kinds, fleet, job, replicates, asked.seed)
     seen: Exceedance = exceedance(peaks, asked.feed_w)
-    formula = Crossings(first.swing, job, fleet).exceeding(fleet, asked.feed_w, hosts.span_s)
+    formula = Crossings(first.swing, job, fleet, asked.seed).exceeding(fleet, asked.feed_w, hosts.span_s)
     return {
         "hosts": fleet,
         "span_s": hosts.span_s,
@@ -315,7 +320,7 @@ def _drawing(args: argparse.Namespace, asked: FeedLimit, rows: list[Carried]) ->
         high = max(asked.feed_w / float(swing.mean_w.mean()) for _, swing, _ in known) * 1.02
         hosts = np.linspace(low, high, 120)
         for i, (row, swing, most) in enumerate(known):
-            fleets = Crossings(swing, asked.job_hosts, high)
+            fleets = Crossings(swing, asked.job_hosts, high, asked.seed)
             each = [fleets.exceeding(float(h), asked.feed_w, asked.lasts_s) for h in hosts]
             shown_p = [over_horizon(p, asked.lasts_s, asked.horizon_s) for p in each]
             above.semilogy(hosts, np.maximum(shown_p, 1e-12), color=COLOURS[2 * i], label=f"mean over {row.window}")
@@ -330,9 +335,7 @@ def _drawing(args: argparse.Namespace, asked: FeedLimit, rows: list[Carried]) ->
         above.legend()
         _, swing, _ = known[0]
         sizes = np.unique(np.geomspace(1, max(high / 2, 2), 14).astype(int))
-        most_of = [
-            most_hosts(swing, m, asked.feed_w, asked.exceed, asked.horizon_s, lasts_s=asked.lasts_s) for m in sizes
-        ]
+        most_of = [asked.most(swing, float(m)) for m in sizes]
         below.semilogx(sizes, most_of, "o-", color=COLOURS[0], markersize=3, label=f"mean over {known[0][0].window}")
         below.axhline(in_lockstep(swing, asked.feed_w), color=COLOURS[4], linestyle="--", label="all at their peaks")
         if args.nameplate is not None:

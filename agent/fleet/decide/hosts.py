@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wattshed.agent.errors import InputError, counted
-from wattshed.agent.fleet.demand.grid import on_grid
+from wattshed.agent.fleet.demand.grid import longest_stretch, on_grid
 from wattshed.agent.fleet.demand.kept import KeptSeries
 from wattshed.agent.fleet.demand.lines import find_lines, said_of
 from wattshed.agent.fleet.demand.series import read_series
@@ -96,6 +96,16 @@ class HostPowers:
         model = self.node
         return model.level_w.value + model.slope.value * (host_w - model.pivot_w)
 
+    def load(self, count: int | None) -> NDArray[np.float64]:
+        """Power of the load: float64[n], W; as recorded, or of so many hosts that all do what the mean one does."""
+        powers = self.powers()
+        return np.asarray(powers.sum(axis=0) if count is None else powers.mean(axis=0) * count, np.float64)
+
+    @property
+    def jitters(self) -> bool:
+        """Whether its steps are too short to be trusted: energy counters are published unevenly."""
+        return self.counted and self.step_s < EVEN_MEANS_S
+
 
 @dataclass(frozen=True, slots=True)
 class HostReading:
@@ -173,7 +183,9 @@ def _read(
     except InputError as error:
         raise InputError(error.message, error.path or paths[0], error.line, error.column) from None
     table = np.array(list(load.units.values())) if load.units else load.power_w[None, :]
-    first, last = _longest(table, paths[0])
+    first, last = longest_stretch(np.isnan(table).any(axis=0))
+    if first == last:
+        raise InputError("no stretch of the recording is without a hole for all of its series", paths[0])
     names, of_host, gpus = _hosts_of(recording, table.shape[0])
     said = [*recording.notes, *said_of(swings)]
     left_out = table.shape[1] - (last - first)
@@ -235,13 +247,3 @@ def _node_of(node: Table | None, gpus: tuple[int, ...], path: str, said: list[st
         f"for a node of {counted(max(gpus), 'GPU')}"
     )
     return model
-
-
-def _longest(table: NDArray[np.float64], path: str) -> tuple[int, int]:
-    """First step, and the one behind the last, of the longest stretch that all rows have without a hole."""
-    unknown = np.isnan(table).any(axis=0)
-    edges = np.flatnonzero(np.diff(np.concatenate(([1], unknown.astype(np.int8), [1]))))
-    if not edges.size:
-        raise InputError("no stretch of the recording is without a hole for all of its series", path)
-    longest = int(np.argmax(edges[1::2] - edges[::2]))
-    return int(edges[::2][longest]), int(edges[1::2][longest])

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 LIKE_DAYS = 10
 _FARTHEST = 45  # days before an event that may be like it
-_DAY_US = 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +32,18 @@ class PastEvent:
     upper_w: float
 
 
-def spared(power_w: NDArray[np.float64], step_s: float, start_us: int, event: tuple[datetime, datetime]) -> PastEvent:
+def spared(power_w: NDArray[np.float64], step_s: float, first_us: float, event: tuple[datetime, datetime]) -> PastEvent:
     """Compare an event with the ten like days before it: of working days these, of weekends those.
+
+    Parameters
+    ----------
+    power_w : float64[n], W
+        Mean of each step.
+    step_s : float, s
+    first_us : float, us
+        Time of the first reading, since 1970.
+    event : (datetime, datetime)
+        The readings from the first of them up to the second count.
 
     The interval is that of one more such day: Student's t with ``days - 1`` degrees of freedom times
     ``s sqrt(1 + 1/days)``.
@@ -47,8 +56,8 @@ def spared(power_w: NDArray[np.float64], step_s: float, start_us: int, event: tu
     begin, end = event
 
     def mean(back: int) -> float:
-        at = [(t - timedelta(days=back)).timestamp() * 1e6 - start_us for t in (begin, end)]
-        first, last = (round(t / 1e6 / step_s) for t in at)
+        at = [(t - timedelta(days=back)).timestamp() - first_us / 1e6 for t in (begin, end)]
+        first, last = (math.ceil(t / step_s - 1e-6) for t in at)
         piece = power_w[max(first, 0) : max(last, 0)]
         whole = first >= 0 and piece.size == last - first and piece.size > 0 and not np.isnan(piece).any()
         return float(piece.mean()) if whole else math.nan

@@ -13,6 +13,7 @@ from wattshed.agent.errors import counted
 from wattshed.agent.fleet.boundary.units import between, shown
 from wattshed.agent.fleet.decide.answer import Basis, Decision, give, ready
 from wattshed.agent.fleet.decide.growth_plan import WEEKS_A_MONTH, read_plan
+from wattshed.agent.fleet.estimate.student import quantile
 from wattshed.agent.printing.paragraphs import table
 
 if TYPE_CHECKING:
@@ -87,12 +88,10 @@ class Draws:
     def __init__(self, plan: GrowthPlan, seed: int = 1) -> None:
         random = np.random.default_rng(seed)
         even = (np.arange(DRAWS) + 0.5) / DRAWS
-        normal = np.array([NormalDist().inv_cdf(p) for p in even])
+        places = [NormalDist().inv_cdf(p) / quantile(0.95, math.inf) for p in even]
 
         def drawn(of: Range) -> NDArray[np.float64]:
-            z = random.permutation(normal)
-            ends = np.where(z < 0.0, of.value - of.low, of.high - of.value)
-            return np.asarray(np.maximum(of.value + z / 1.959963984540054 * ends, 0.0), np.float64)
+            return np.asarray(np.maximum(random.permutation([of.at(place) for place in places]), 0.0), np.float64)
 
         self.gpu_w = drawn(plan.watts) * np.maximum(drawn(plan.pue), 1.0)
         self.lead_months = np.array([drawn(s.lead_weeks) for s in plan.supplies]) / WEEKS_A_MONTH
@@ -137,9 +136,8 @@ def orders(plan: GrowthPlan, draws: Draws) -> list[Order]:
         in_time = order_by = median = None
         if needed is not None and supply.since is None:
             if supply.ordered is None:
-                # There at the end of the month before the one in which GPUs need it.
-                order_by = needed - float(np.quantile(lead, 1.0 - LATE))
-                median = needed - float(np.quantile(lead, 0.5))
+                # There at the end of the month in which GPUs need it, as for supplies that are ordered.
+                order_by, median = (needed + 1.0 - float(np.quantile(lead, p)) for p in (1.0 - LATE, 0.5))
             else:
                 in_time = float(np.mean(supply.ordered + lead <= needed + 1))
         found.append(Order(supply.name, supply.watts, needed, in_time, order_by, median))

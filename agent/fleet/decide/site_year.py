@@ -12,6 +12,7 @@ from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.boundary.ranges import Range
 from wattshed.agent.fleet.demand.transformer import age
 from wattshed.agent.fleet.estimate.student import quantile
+from wattshed.agent.spans import SPANS_S, YEAR_S
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from wattshed.agent.fleet.decide.candidate_sites import CandidateSite
     from wattshed.agent.fleet.decide.hourly_table import HourlyTable
 
-YEAR_H = 8766.0
+YEAR_H = YEAR_S / SPANS_S["h"]
 LEAST_YEARS = 3
 _MOST_OF_A_YEAR = 8000  # hours, with which a year counts for the interval
 TOTALS = {"energy_kwh": "energy", "cost": "cost", "carbon_kg": "carbon", "water_l": "water"}

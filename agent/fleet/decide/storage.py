@@ -55,8 +55,8 @@ def storage(args: argparse.Namespace, open_trace: OpenTrace) -> int:
             raise InputError("--floor needs the power of GPUs; this recording shows that of others", args.source[0])
         before = hosts
         hosts = replace(hosts, gpu_w=smoothed(hosts.gpu_w, hosts.step_s, args.floor, args.tmp))
-        bought_w = float(_load(args, hosts).mean() - _load(args, before).mean())
-    if hosts.counted and hosts.step_s < EVEN_MEANS_S:
+        bought_w = float(hosts.load(args.hosts).mean() - before.load(args.hosts).mean())
+    if hosts.jitters:
         if args.band is None:
             hosts = hosts.over(EVEN_MEANS_S)
             said.append(
@@ -66,7 +66,7 @@ def storage(args: argparse.Namespace, open_trace: OpenTrace) -> int:
             said.append(
                 "energy counters are published unevenly: the power of the battery is too large rather than small"
             )
-    load_w = _load(args, hosts)
+    load_w = hosts.load(args.hosts)
     if args.band is not None:
         limit_hz = observable_up_to(hosts.step_s)
         if args.band.low_hz >= limit_hz:
@@ -80,12 +80,6 @@ def storage(args: argparse.Namespace, open_trace: OpenTrace) -> int:
     limits: list[tuple[str, Any]] = list(args.ramp) if args.band is None else [(_band_text(args.band), args.band)]
     sizings = [_sized(args, hosts, load_w, name, limit) for name, limit in limits]
     return give(_decision(args, hosts, load_w, sizings, bought_w=bought_w, said=said), args)
-
-
-def _load(args: argparse.Namespace, hosts: HostPowers) -> NDArray[np.float64]:
-    """Power of the whole load: as recorded, or of so many hosts that all do what the mean one does."""
-    powers = hosts.powers()
-    return np.asarray(powers.sum(axis=0) if args.hosts is None else powers.mean(axis=0) * args.hosts, np.float64)
 
 
 def _band_text(band: BandLimit) -> str:
@@ -123,7 +117,7 @@ def _bounds(args: argparse.Namespace, hosts: HostPowers, follow: _Follow) -> tup
         return None
     ends = []
     for slope in (model.slope.low, model.slope.high):
-        load_w = _load(args, replace(hosts, node=replace(model, slope=replace(model.slope, value=slope))))
+        load_w = replace(hosts, node=replace(model, slope=replace(model.slope, value=slope))).load(args.hosts)
         ends.append(sized(*follow(load_w), hosts.step_s, args.round_trip))
     return ends[0], ends[1]
 

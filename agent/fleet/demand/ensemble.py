@@ -10,7 +10,9 @@ import numpy as np
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.demand.fleets import FleetOrder, Fleets, draw_here, join, over
+from wattshed.agent.fleet.demand.grid import longest_stretch
 from wattshed.agent.fleet.estimate.bootstrap import check_unit
+from wattshed.agent.fleet.estimate.student import quantile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -210,7 +212,7 @@ def resample(
 
 def exceedance(peaks_w: NDArray[np.float64], limit_w: float) -> Exceedance:
     """Share of the replicates whose peak lies above a limit, with Wilson's interval (E. B. Wilson 1927)."""
-    n, z = peaks_w.size, 1.959963984540054
+    n, z = peaks_w.size, quantile(0.95, math.inf)
     p = float(np.mean(peaks_w > limit_w))
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
@@ -223,8 +225,7 @@ def _units(load: Load) -> NDArray[np.float64]:
     """Traces of the units that are drawn: float64[units, n], the stretch that all of them have without a hole."""
     table = np.array(list(load.units.values())) if load.units else load.steps_w[None, :]
     unknown = np.isnan(table).any(axis=0) | np.isnan(load.steps_w)
-    edges = np.flatnonzero(np.diff(np.concatenate(([1], unknown.astype(np.int8), [1]))))
-    if not edges.size:
+    first, last = longest_stretch(unknown)
+    if first == last:
         raise InputError("no stretch of the recording is without a hole")
-    longest = int(np.argmax(edges[1::2] - edges[::2]))
-    return np.ascontiguousarray(table[:, edges[::2][longest] : edges[1::2][longest]])
+    return np.ascontiguousarray(table[:, first:last])

@@ -32,6 +32,7 @@ class Load:
     ----------
     step_s : float, s
     start_us : int, us
+        Middle of the first step.
     power_w : float64[n], W
         Mean power of each step over what is known of it; NaN in a hole of the recording.
     kind : str
@@ -81,14 +82,24 @@ class Load:
     @cached_property
     def longest(self) -> tuple[int, int]:
         """Steps from which and to which the longest stretch without a hole reaches."""
-        unknown = np.ones(self.steps_w.size + 2, np.bool_)
-        np.isnan(self.steps_w, out=unknown[1:-1])
-        edges = np.flatnonzero(unknown[1:] != unknown[:-1])
-        if not edges.size:
-            return 0, 0
-        starts, ends = edges[::2], edges[1::2]
-        longest = int(np.argmax(ends - starts))
-        return int(starts[longest]), int(ends[longest])
+        return longest_stretch(np.isnan(self.steps_w))
+
+
+def longest_stretch(unknown: NDArray[np.bool_]) -> tuple[int, int]:
+    """First step, and the one behind the last, of the longest stretch of steps that are known; (0, 0) if none is.
+
+    Parameters
+    ----------
+    unknown : bool[n]
+    """
+    around = np.ones(unknown.size + 2, np.bool_)
+    around[1:-1] = unknown
+    edges = np.flatnonzero(around[1:] != around[:-1])
+    if not edges.size:
+        return 0, 0
+    starts, ends = edges[::2], edges[1::2]
+    longest = int(np.argmax(ends - starts))
+    return int(starts[longest]), int(ends[longest])
 
 
 MOST_STEPS = 50_000_000
