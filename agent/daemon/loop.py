@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.errors import counted
 from wattshed.agent.printing.figures import age
 from wattshed.agent.window import Event, HostReadings, Readings, Usage, Window
+from wattshed.agent.window.host_meters import joined
 from wattshed.exporters.snapshot import Tenancy, WorkStatus
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ class Daemon:
         window, observations = self._windows.next()
         if self._beside is not None:
             with self._faults.noting("host"):
-                window = replace(window, beside=self._beside.collect(window.end_us))
+                window = replace(window, beside=joined(window.beside, self._beside.collect(window.end_us)))
         self._held.append((window, observations))
         if self._awaits_owners(window, observations):
             self._notifier.watchdog()

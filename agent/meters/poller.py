@@ -20,6 +20,7 @@ from wattshed.agent.meters.lists import Lists
 from wattshed.agent.meters.pace import Pace
 from wattshed.agent.meters.recovery import Recovery
 from wattshed.agent.meters.schedule import BLIND_US, GpuSchedule, Meter, Rates, moment_us
+from wattshed.agent.meters.scopes import Scopes
 from wattshed.agent.meters.sharing import Sharing
 from wattshed.agent.window import MISSING, ProcessObservation, Readings, Window
 
@@ -60,6 +61,8 @@ class Poller:
         takes long says nothing about the driver.
     desk : ReleaseDesk, optional
         Where others ask for GPUs to be let go of.
+    local_cpus : callable
+        Says of a device which CPUs are local to it, see `Scopes`.
     """
 
     def __init__(
@@ -74,9 +77,11 @@ class Poller:
         asleep: Callable[[Device], bool],
         behind: Callable[[], bool] = lambda: False,
         desk: ReleaseDesk | None = None,
+        local_cpus: Callable[[Device], str] = lambda _: "",
     ) -> None:
         self._meter, self._clock, self._host, self._rates = meter, clock, host, rates
         self._asleep = asleep
+        self._scopes = Scopes(rates.sample_us, local_cpus)
         self.stop = threading.Event()
         self.lock = threading.Lock()
         self.late_us = 0
@@ -195,6 +200,8 @@ class Poller:
         if at_us is not None:
             if full:
                 gpu_handle.watch_scope(at_us, sample, beside)
+                powers = {name: watts for name, watts in beside.items() if schedule.gauges.sane(name, watts)}
+                self._scopes.add(gpu_handle.device, at_us, powers, sample.power_mw / 1e3, sample.instant_mw / 1e3)
             self._append(gpu, sample._replace(time_us=at_us))
         if ended_us >= schedule.usage_due_us:
             schedule.usage_due_us = ended_us - ended_us % self._rates.usage_us + self._rates.usage_us
@@ -321,6 +328,7 @@ class Poller:
             busy_us=busy_us,
             events=self.recovery.take_events(),
             gauges=dict(zip(names, table, strict=True)),
+            beside=self._scopes.take(end_us),
         )
         return window, observations
 
@@ -329,6 +337,6 @@ class Poller:
             return MISSING
         instances = {one.gi: one.ppm for one in self._meter.watches[gpu].instances}
         if instances:
-            known = [ratio * instances[gi] / 1e6 for gi, ratio in schedule.busy.items() if gi in instances]
+            known = [used.sm * instances[gi] / 1e6 for gi, used in schedule.busy.items() if gi in instances]
             return int(min(1.0, sum(known)) * length_us) if known else MISSING
         return int(sum(schedule.utils) / len(schedule.utils) / 100 * length_us) if schedule.utils else MISSING

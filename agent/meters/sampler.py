@@ -83,16 +83,9 @@ class Sampler:
         met = meet if clock.virtual else self._finished.put
         self._desk = desk or ReleaseDesk(clock.now_us)
         self._poller = Poller(
-            meter,
-            clock,
-            host,
-            self._rates,
-            alive=alive,
-            met=met,
-            asleep=self._asleep,
-            behind=self._behind,
-            desk=self._desk,
-        )
+            meter, clock, host, self._rates, alive=alive, met=met,
+            asleep=self._asleep, behind=self._behind, desk=self._desk, local_cpus=self._local_cpus,
+        )  # fmt: skip
         self._edge_us = self._poller.start_us
         self._threads: list[threading.Thread] = []
 
@@ -232,12 +225,18 @@ class Sampler:
     def _asleep(self, device: Device) -> bool:
         if self._wake or not device.pci_bus_id:
             return False
+        return self._of_pci(device, "power/runtime_status") == "suspended"
+
+    def _local_cpus(self, device: Device) -> str:
+        return self._of_pci(device, "local_cpulist") if device.pci_bus_id else ""
+
+    def _of_pci(self, device: Device, name: str) -> str:
+        """Return what the kernel says of a GPU's place on the bus; empty if it says nothing."""
         domain, _, rest = device.pci_bus_id.lower().partition(":")
-        status = self._sys_root / "bus/pci/devices" / f"{domain[-4:]}:{rest}" / "power/runtime_status"
         try:
-            return status.read_text().strip() == "suspended"
+            return (self._sys_root / "bus/pci/devices" / f"{domain[-4:]}:{rest}" / name).read_text().strip()
         except OSError:
-            return False
+            return ""
 
     def close(self) -> None:
         """Stop, and end the driver session unless a call hangs in it."""

@@ -93,7 +93,12 @@ def test_a_gb200_counts_for_itself(tmp_path):
     truth_j = node.truth.gpu_nj(0, begin_us, begin_us + account.booked_us) / 1e9
     assert account.energy_hnj / 2e9 == pytest.approx(truth_j, rel=0.005)
     assert (account.method, account.boundary, account.module) == ("counter", "board", None)
-    assert one.board.current().host_energy == ()
+    beside = one.accounts.beside["sim"].meters
+    module, memory = beside["nvml/module-0"], beside["nvml/memory-0"]
+    assert module.energy_hnj / 2e9 == pytest.approx(truth_j + 300 * module.covered_us / S, rel=0.01)  # CPU and memory
+    assert memory.energy_hnj / 2e9 == pytest.approx(30 * memory.covered_us / S, rel=0.01)
+    assert module.energy_hnj >= account.energy_hnj + memory.energy_hnj
+    assert [one.domain for one in one.board.current().host_energy] == ["module-0", "memory-0"]
 
 
 def test_a_recording_replays_to_the_same_bill(tmp_path):
@@ -106,6 +111,8 @@ def test_a_recording_replays_to_the_same_bill(tmp_path):
     assert [a.module.energy_hnj for a in again.gpus.values()] == [
         a.module.energy_hnj for a in one.accounts.gpus.values()
     ]
+    (beside,) = one.accounts.beside.values()
+    assert again.beside["sim"].plain() == beside.plain()
 
 
 def test_both_go_on_after_a_restart(tmp_path):
