@@ -139,6 +139,7 @@ def _when_done(wanted: dict[str, Any], wait_s: float) -> dict[str, Any] | None:
 
 def _report(status: dict[str, Any], gpus: list[str], for_s: float) -> int:
     """Say what is let go of, and who else has it open; returns 1 if it is the agent itself."""
+    from wattshed.agent.errors import counted  # noqa: PLC0415
     from wattshed.agent.meters.device_nodes import holders  # noqa: PLC0415 - as above
     from wattshed.agent.printing.figures import age  # noqa: PLC0415
 
@@ -152,8 +153,8 @@ def _report(status: dict[str, Any], gpus: list[str], for_s: float) -> int:
         _print("open in other processes:")
     for one in others:
         _print(f"  pid {one.pid}, {one.user}: {one.command} ({', '.join(one.nodes)})")
-    if hidden and os.geteuid():
-        _print(f"{hidden} processes of other users cannot be looked into; root sees all")
+    if hidden:
+        _print(f"{counted(hidden, 'process', 'processes')} cannot be looked into; root sees all")
     if own := [one for one in others if one.pid == status["pid"]]:
         _say(f"the agent itself still has {', '.join(own[0].nodes)} open")
     return int(bool(own))

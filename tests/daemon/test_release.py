@@ -7,6 +7,8 @@ import signal
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.daemon.process import ROOT, Agent
 from wattshed.agent.__main__ import main, parser
@@ -132,6 +134,24 @@ def test_what_cannot_be_meant_changes_nothing(control, message, told):
     desk, asked = control
     assert re.search(told, asked(message)["error"])
     assert desk.wanted() is None
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(("op", "for_s", "gpus", "why", "x")),
+        st.sampled_from(("release", "status", "resume"))
+        | st.lists(st.text(max_size=3), max_size=2)
+        | st.floats()
+        | st.none(),
+    )
+)
+@settings(max_examples=50)
+def test_whatever_is_asked_is_answered_and_no_release_is_longer_than_a_day(message):
+    desk = ReleaseDesk(lambda: 0)
+    answer = Control(desk, "test").answer(message)
+    json.dumps(answer)
+    wanted = desk.wanted()
+    assert wanted is None or (message["op"] == "release" and S <= wanted.until_us <= 86_400 * S)
 
 
 def test_whoever_is_not_let_in_learns_nothing(tmp_path):

@@ -207,11 +207,12 @@ def test_a_gpu_for_which_the_driver_wants_a_reset_is_left_to_whoever_does_it(rel
     """An action that passes by itself within a minute is waited for; the GPU is looked at again after ten."""
     one = released()
     (schedule, *_) = one.rig.sampler._poller._schedules
+    told = schedule.gauges.value
     for wanted_s, freed in ((50, False), (70, True)):
-        for _ in range(wanted_s):
-            schedule.gauges.renew("health", {"recovery_action": 1.0}, one.clock.now_us(), S)
-            one.run(1)
+        schedule.gauges.value = lambda name, now_us: 1.0 if name == "recovery_action" else told(name, now_us)
+        one.run(wanted_s)
         assert (one.desk.obeyed is not None) is freed
+        schedule.gauges.value = told
         one.run(3)
     assert one.open() == ALL - {"nvidia0"}
     assert "recovery action 1" in one.desk.obeyed.why
