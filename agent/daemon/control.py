@@ -85,8 +85,8 @@ class Control:
             return {"error": "gpus is a list of numbers and UUIDs, and why a text"}
         found = {str(one): self._uuid(str(one)) for one in given}
         if unknown := [name for name, uuid in found.items() if not uuid]:
-            known = ", ".join(f"{one.index} ({one.uuid})" for one in self.devices()) or "none yet"
-            return {"error": f"no GPU {', '.join(unknown)} is metered here; known: {known}"}
+            known = ", ".join(str(one.index) for one in self.devices()) or "none yet"
+            return {"error": f"no GPU {', '.join(unknown)} is metered here; there are {known} (or a UUID)"}
         why = "".join(c for c in why if c.isprintable())[:LONGEST_WHY]
         return self._status(self._desk.ask(round(for_s * 1e6), frozenset(found.values()), why))
 
