@@ -93,17 +93,17 @@ def followed(node, clock):
     return mapping
 
 
+def host_meters(node, clock, faults):
+    """The readers of the node's other meters, as the assembly opens them."""
+    return open_host(NodeSettings(), clock, faults, node.proc_root, simulated=(node.sys, node.drop_dir))
+
+
 def opened(node, clock, host, *, marked=True):
     """A meter of the node, with a driver session; one that is not ``marked`` passes for real."""
     roots = {"proc_root": node.proc_root, "dev_root": node.dev_root}
     meter = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=marked, **roots)
     meter.open()
     return meter
-
-
-def host_meters(node, clock, faults):
-    """The readers of the node's other meters, as the assembly opens them."""
-    return open_host(NodeSettings(), clock, faults, node.proc_root, simulated=(node.sys, node.drop_dir))
 
 
 def agent(
@@ -124,17 +124,18 @@ def agent(
     version="test",
     callers=None,
     inbox=False,
-    desk=None,
     beside=False,
+    desk=None,
 ):
     """Put an agent together as the assembly does, on a node that exists already.
 
     ``slurm`` stands in place of the node's mapping; a node that is not ``marked`` passes for real. With ``history``, a
     path, parts of jobs go there; with ``inbox``, work is heard of; with ``beside``, the host's meters are read.
     """
-    processes, alive = Processes(node.proc_root, clock.now_us), partial(exists, node.proc_root)
-    meter, rates = opened(node, clock, host, marked=marked), rates or Rates()
-    sampler = Sampler(meter, clock, host, rates, alive=alive, meet=processes.meet, desk=desk)
+    meter = opened(node, clock, host, marked=marked)
+    processes = Processes(node.proc_root, clock.now_us)
+    alive, met = partial(exists, node.proc_root), processes.meet
+    sampler = Sampler(meter, clock, host, rates or Rates(), alive=alive, meet=met, desk=desk)
     slurm = slurm or Slurm(clock.now_us, host, followed(node, clock), squeue=())
     resolver = JobResolver(processes, slurm)
     accounts = Accounts(ledger=Ledger(cap), live=True)

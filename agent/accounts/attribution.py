@@ -364,6 +364,7 @@ class Accounts:
         if event.kind in {"lost", "released", "back"} and 0 <= event.gpu < len(host.keys):
             account = self.gpus[host.keys[event.gpu]]
             account.up, account.released = event.kind == "back", event.kind == "released"
+            account.down_why = "" if account.up else event.detail
         elif event.kind == "xid" and 0 <= event.gpu < len(host.keys) and event.detail.isdecimal():
             self.gpus[host.keys[event.gpu]].hear_xid(int(event.detail))
         elif event.kind == "driver-reload" and host.watts is not None and 0 <= event.gpu < len(host.keys):

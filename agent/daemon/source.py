@@ -86,9 +86,10 @@ def open_source(config: Config, host: str, faults: Faults, desk: ReleaseDesk | N
             return _driver(config, host, faults, desk)
         except NoMeter as error:
             why = f"no NVIDIA driver: {str(error).partition(';')[0]}"
-            source = _simulated(config, host, desk, "", faults, why)
-            return replace(source, look=lambda: LOG.warning("%s", STAYS_SIMULATED))
-    return _simulated(config, host, desk, script, faults) if kind == "simulated" else _played_back(config)
+            return replace(
+                _simulated(config, host, desk, faults, "", why=why), look=lambda: LOG.warning("%s", STAYS_SIMULATED)
+            )
+    return _simulated(config, host, desk, faults, script) if kind == "simulated" else _played_back(config)
 
 
 def _driver(config: Config, host: str, faults: Faults, desk: ReleaseDesk | None) -> Source:
@@ -109,8 +110,8 @@ def _driver(config: Config, host: str, faults: Faults, desk: ReleaseDesk | None)
         return _metered(config, host, desk, meter, clock, proc_root, opened, slurm, pods, beside)
 
 
-def _simulated(  # noqa: PLR0917 - called just above
-    config: Config, host: str, desk: ReleaseDesk | None, script: str, faults: Faults, why: str = ""
+def _simulated(
+    config: Config, host: str, desk: ReleaseDesk | None, faults: Faults, script: str, *, why: str = ""
 ) -> Source:
     """Meter a node that exists in this process only, and say so, with the reason if it was not asked for."""
     from wattshed.agent.clock import RealClock  # noqa: PLC0415

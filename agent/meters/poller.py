@@ -168,7 +168,9 @@ class Poller:
         late_us = begun_us - max(due_us, self._free_us)
         if late_us > ON_TIME_US and not self._learning.on:
             self.late_us += late_us
-        if self.recovery.may_read(gpu) and not self._asleep(self._meter.gpu_handles[gpu].device):
+        if self.recovery.may_read(gpu) and self._asleep(self._meter.gpu_handles[gpu].device):
+            schedule.gauges.renew("asleep", {"asleep": 1.0}, begun_us, 0)
+        elif self.recovery.may_read(gpu):
             self.recovery.guard(gpu, partial(self._read, gpu, schedule, self._meter.gpu_handles[gpu], due_us))
         period_us = self.pace.period_us(gpu, schedule, begun_us)
         self._free_us = self._clock.now_us()

@@ -184,7 +184,7 @@ class Recovery:
         for gpu, schedule in enumerate(self._schedules):
             if schedule.up:
                 schedule.stale = True
-                self._down(gpu, schedule, why)
+                self._down(gpu, schedule, f"stale: {why}")
 
     def guard(self, gpu: int, work: Callable[[], None]) -> None:
         """Do one GPU's work; a failure affects that GPU alone, as far as possible."""
@@ -209,7 +209,9 @@ class Recovery:
         if took_us >= self._rates.stale_us:
             self.note("stale_call", f"GPU {gpu}: a driver call took {took_us / 1e6:.1f} s")
             if self._clock.virtual and schedule.up:
-                self._events.append(Event(begun_us + self._rates.stale_us, "lost", gpu, "a call does not return"))
+                self._events.append(
+                    Event(begun_us + self._rates.stale_us, "lost", gpu, "stale: a call does not return")
+                )
                 self._events.append(Event(self._clock.now_us(), "back", gpu))
         for other, waiting in enumerate(self._schedules):
             if waiting.stale and not self._driver_down:
@@ -272,6 +274,7 @@ class Recovery:
         self.faults["slow_call"] += 1
         if schedule.stale:
             schedule.stale = False  # known to be down already, and it stays so
+            self._events.append(Event(self._clock.now_us(), "lost", gpu, why))
             LOG.error("GPU %d stays down: %s", gpu, why)
         else:
             self._down(gpu, schedule, why, min(self._clock.now_us(), since_us + self._rates.stale_us))

@@ -83,8 +83,9 @@ class Sampler:
         met = meet if clock.virtual else self._finished.put
         self._desk = desk or ReleaseDesk(clock.now_us)
         self._poller = Poller(
-            meter, clock, host, self._rates, alive=alive, met=met,
-            asleep=self._asleep, behind=self._behind, desk=self._desk, local_cpus=self._local_cpus,
+            meter, clock, host, self._rates,
+            alive=alive, met=met, asleep=self._asleep, behind=self._behind, desk=self._desk,
+            local_cpus=self._local_cpus,
         )  # fmt: skip
         self._edge_us = self._poller.start_us
         self._threads: list[threading.Thread] = []

@@ -257,9 +257,14 @@ class Card(BoardUsage):
         """Whether the board can be partitioned."""
         return self.architecture.mig
 
+    @property
+    def counted(self) -> Sensor:
+        """What its energy counter counts: the board, or on some superchips the module."""
+        return self.module if self.module is not None and self.architecture.counts_module else self.sensor
+
     def restart_counter(self) -> None:
         """Let the counter begin at zero now: the board was reset, or is new to the driver."""
-        self.sensor.reset(self.host.now_us())
+        self.counted.reset(self.host.now_us())
 
     def field(self, number: int, scope: int, now_us: int) -> tuple[int, int, int]:
         """Answer a field query: (code, value type, value)."""
@@ -276,7 +281,7 @@ class Card(BoardUsage):
             return OK, UINT, self.celsius() + 6
         if number == RECOVERY and about.number >= 8:
             return OK, UINT, self.recovery
-        if number in {74, 269, 270, 271} and about.number >= 7:
+        if number in {74, 76, 269, 270, 271} and about.number >= 7:
             return OK, ULONGLONG, 0
         return UNSUPPORTED, UINT, 0
 
@@ -284,8 +289,7 @@ class Card(BoardUsage):
         """Energy since the counter began, in mJ."""
         if not self.architecture.energy:
             return UNSUPPORTED, 0
-        plan = self.host.plan
-        sensor = self.module if self.module is not None and self.architecture.counts_module else self.sensor
+        plan, sensor = self.host.plan, self.counted
         if not plan.has(COUNTER):
             return OK, sensor.energy_mj(now_us)
         self.host.dwell(self.index, sensor.published_us(now_us))

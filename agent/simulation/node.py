@@ -233,12 +233,12 @@ def _place(host: SimulatedHost, card: Card, gpu: Gpu, begun_us: int) -> None:
         host.plan_change(begun_us + gpu.mig_off_at_us, partial(host.partition, card, []))
     if gpu.accounting_at_us:
         host.plan_change(begun_us + gpu.accounting_at_us, account)
+    for after_us, action in gpu.recovery:
+        host.plan_change(begun_us + after_us, partial(host.advise, card, action))
     for fault in host.plan.of("unbind"):
         if fault.gpu in {-1, card.index}:
             host.plan_change(fault.start_us, partial(host.binding.unbind, card))
             host.plan_change(fault.end_us, partial(host.binding.bind, card))
-    for after_us, action in gpu.recovery:
-        host.plan_change(begun_us + after_us, partial(host.advise, card, action))
     if gpu.late_us:
         host.plan_change(begun_us + gpu.late_us, partial(host.add, card))
     else:
