@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.bench import agent_cost, growth, history, kernels, log_files
 from wattshed.agent.bench.accuracy import command as accuracy
+from wattshed.agent.bench.split import command as split
 from wattshed.agent.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MEASURED = (kernels, accuracy, agent_cost, log_files, growth, history)
+MEASURED = (kernels, accuracy, agent_cost, log_files, growth, history, split)
 """Modules that offer ``add_parser(subparsers)``; none imports numpy or numba before its word is given."""
 _BARE = "bare_"
 """Options of ``bench`` itself are kept apart from those of a word behind it."""

@@ -94,6 +94,7 @@ class ShownJob:
     power_w: float | None  # as the agent says
     gpus: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # UUID -> static J, dynamic J
     processes: tuple[ShownProcess, ...] = ()
+    watts: float | None = None  # W that it is believed to draw at full activity, above idle
     work: tuple[Mapping[str, Any], ...] = ()  # as `exporters.work_facts.WorkFacts.plain` lays it out
 
     @property
@@ -243,5 +244,6 @@ def _job(job: Mapping[str, Any], lines: Mapping[str, Sequence[float | None]]) ->
             ShownProcess(one["pid"], one["gpu_uuid"], one["instance"], one["memory_mib"], one["started_s"])
             for one in job.get("processes", ())
         ),
+        watts=job.get("watts"),
         work=tuple(job.get("work") or ()),
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from wattshed.agent.accounts.attribution import Accounts
-from wattshed.agent.bench.split.patterns import IDLE_W, LIMIT_W, told
+from wattshed.agent.bench.split.patterns import IDLE_W, LIMIT_W
 from wattshed.agent.window import Device, JobKey, Owner, Readings, Usage, Window
 from wattshed.exporters.units import HNJ_PER_JOULE
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from wattshed.agent.bench.split.patterns import SharedGpu
 
 SECOND_US = 1_000_000
+CERTAIN = 1.96
 BEGIN_US = 1_700_000_000_000_000
 DEVICE = Device(
     "simulated", 0, "GPU-0", model="NVIDIA H100 80GB HBM3", architecture="hopper", limit_mw=round(LIMIT_W * 1e3),
@@ -38,6 +39,11 @@ class SplitBill(NamedTuple):
     def error(self) -> float:
         """How far off the bill is, relative to what the job drew."""
         return self.billed_j / self.drawn_j - 1
+
+    @property
+    def held(self) -> bool:
+        """Whether the 95 % interval of the split holds what the job drew."""
+        return abs(self.billed_j - self.drawn_j) <= CERTAIN * self.sigma_j
 
 
 def windows(recording: SharedGpu) -> Iterator[Window]:
@@ -68,15 +74,6 @@ def windows(recording: SharedGpu) -> Iterator[Window]:
             np.full(jobs, -1, np.int32), np.ones(jobs, np.int8), *(one[:, second] for one in features),
         )  # fmt: skip
         yield Window("simulated", second, start_us, end_us, (DEVICE,), readings, busy_us, owners, usage)
-
-
-def bills(pattern: str, ratio: float, seed: int, seconds: int, rule: SplitRule) -> list[SplitBill]:
-    """SplitBill one recording of a pattern; who drew nothing to speak of is left out.
-
-    Shares are compared: what the jobs drew is scaled to what was billed to them all, since a meter's gain, and energy
-    above idle that no job drew, are no faults of a split.
-    """
-    return billed(pattern, told(pattern, ratio, seed, seconds), rule)
 
 
 def billed(pattern: str, recording: SharedGpu, rule: SplitRule) -> list[SplitBill]:
