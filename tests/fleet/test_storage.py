@@ -166,7 +166,7 @@ def test_what_uneven_stamps_take_from_a_swing_is_said(fleet, files):
         files(
             **{
                 name: "time_s,power_W\n"
-                + "".join(f"{i / 10 + late * (i % 7):.3f},{900 + 97 * i % 89}\n" for i in range(400))
+                + "".join(f"{i / 10 + late * (i % 7):.3f},{900 + 89 * math.sin(i) ** 3:.2f}\n" for i in range(400))
             }
         )
         for name, late in (("e_csv", 0.0), ("u_csv", 0.007))
