@@ -87,6 +87,7 @@ class Bmc:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    timeout = 0.3  # it hangs up on who is silent
     bmc = None
 
     def log_message(self, *_):

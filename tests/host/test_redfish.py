@@ -2,6 +2,7 @@
 
 import hashlib
 import ssl
+import time
 
 import pytest
 import trustme
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.host.bmc import ONE, PASSWORD, SESSIONS, USER, Bmc, chassis, control, linked, metrics, supplies, tls_of
 from wattshed.agent.errors import InputError
+from wattshed.agent.host import redfish
 from wattshed.agent.host.ipmi import NoPowerError, PowerReading
 from wattshed.agent.host.redfish import Redfish, RedfishSession
 from wattshed.agent.wire.credentials import Credentials
@@ -126,6 +128,20 @@ def test_a_session_that_the_bmc_dropped_is_made_anew_once():
         assert bmc.opened == 2
 
 
+def test_a_bmc_that_hangs_up_between_two_polls_is_connected_to_again(monkeypatch):
+    monkeypatch.setattr(redfish, "IDLE_S", 0.2)
+    with Bmc(ONE | metrics()) as bmc:
+        session = session_with(bmc)
+        power = Redfish(session)
+        power.read()
+        time.sleep(0.4)
+        assert power.read().power_mw == 412_500
+        assert bmc.opened == 1
+        time.sleep(0.4)
+        session.close()
+        assert bmc.sessions == {}
+
+
 def test_no_session_to_be_had_is_no_reading_and_a_wrong_password_ends():
     with Bmc(ONE | metrics()) as bmc:
         bmc.most = 0
@@ -146,6 +162,9 @@ def test_garbage_is_no_reading_and_passes(garbage):
         bmc.garbage = b""
         assert power.read().power_mw == 412_500
         assert bmc.opened == 1
+        time.sleep(0.4)
+        session.close()
+        assert bmc.sessions == {}
 
 
 JSON = st.recursive(
