@@ -74,6 +74,14 @@ def test_the_unit_verifies_without_a_word(tmp_path, name):
     assert (done.returncode, said) == (0, []), "that key is of systemd 253"
 
 
+def test_a_unit_around_which_the_agent_lets_go_verifies_without_a_word(tmp_path):
+    unit = tmp_path / "mig.service"
+    around = (SYSTEMD / "around/wattshed.conf").read_text().replace("/usr/bin/wattshed", "/bin/true")
+    unit.write_text("[Unit]\nDescription=x\n" + around + "ExecStart=/bin/true\nType=oneshot\n")
+    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
 # Root, for a device that is root's, without a capability and without a network; and a client of one server.
 @pytest.mark.parametrize(
     ("name", "most"), [("wattshed-collect", 1.7), ("wattshed-ipmi", 1.0), ("wattshed-redfish", 1.7)]
