@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ROOT = "/redfish/v1"
 MOST_BYTES, MOST_CHASSIS, MOST_SUPPLIES = 1_000_000, 64, 32
-MOST_W = 200_000
+MOST_W, MOST_KWH = 200_000, 1e9
 OLDEST_S = 60.0
 """A reading is not of now if it is older, by the BMC's own clock, or if its time has stood still for longer."""
 IDLE_S = 2.0
@@ -235,10 +235,13 @@ class Redfish:
         self._fresh(sensor.get("ReadingTime"), now)
         accuracy = _number(sensor.get("Accuracy"), 100.0)
         seconds = _seconds(sensor.get("SensingInterval"))
+        counter = metrics.get("EnergykWh")
+        energy_kwh = _number(counter.get("Reading"), MOST_KWH) if isinstance(counter, dict) else None
         return PowerReading(
             _milliwatts(sensor.get("Reading"), path),
             sigma_ppm=-1 if accuracy is None else round(1e4 * accuracy),
             window_us=-1 if seconds is None else round(1e6 * seconds),
+            energy_kwh=-1.0 if energy_kwh is None else energy_kwh,
         )
 
     def _supplies(self, path: str) -> PowerReading:
