@@ -35,7 +35,7 @@ NODE_COLUMNS = (
     Column("CPUs J", right=True),
     Column("memory J", right=True),
     Column("rest J", right=True),
-    Column("± J", right=True, leaves=3),
+    Column("± rest J", right=True, leaves=3),
     Column("above the meter J", right=True, leaves=4),
     Column("covered s", right=True, leaves=5),
 )
@@ -114,7 +114,7 @@ def node_row(one: Mapping[str, Any], joules: Callable[[Any], str], doubt: Callab
         "CPUs J": parts.get("cpu", ""),
         "memory J": parts.get("memory", ""),
         "rest J": parts.get("rest", ""),
-        "± J": doubt(one["sigma_j"].get("rest", 0.0)),
+        "± rest J": doubt(one["sigma_j"].get("rest", 0.0)),
         "above the meter J": joules(one["debt_j"]) if one["debt_j"].uj else "",
         "covered s": f"{one['covered_s']:,.1f}",
     }
