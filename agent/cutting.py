@@ -88,6 +88,10 @@ def _usage(usage: Usage, since_us: int, until_us: int) -> Usage:
         _part(usage.activity_us[rows], (last - first)[rows], (end - begin)[rows]),
         usage.share_ppm[rows],
         usage.live[rows],
+        *(
+            _part(column[rows], (last - first)[rows], (end - begin)[rows]) if len(column) else column
+            for column in (usage.tensor_us, usage.dram_us)
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""What this process itself costs, by psutil, which has its only home here (docs/decisions/0981).
+"""What this process itself costs, and its host's processors, by psutil, which has its only home here (decision 0981).
 
 Processes of jobs are read by hand, below any proc root (`agent.jobs.processes`).
 """
@@ -52,6 +52,15 @@ def own_process() -> OwnProcess:
             max_fds=_readable(lambda: this.rlimit(psutil.RLIMIT_NOFILE)[0]),
             started_s=_readable(this.create_time),
         )
+
+
+MODES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
+
+
+def host_cpu() -> dict[str, float]:
+    """Read how long the host's processors have been in which mode since its boot, in s; they sum to all their time."""
+    times = _readable(psutil.cpu_times)
+    return {} if times is None else {mode: getattr(times, mode) for mode in MODES if hasattr(times, mode)}
 
 
 def _readable(read: Callable[[], T]) -> T | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from wattshed.exporters.split_facts import SplitFacts
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -231,6 +233,7 @@ class Snapshot:
     kernels: KernelFacts | None = None
     tenancy: Tenancy = field(default_factory=Tenancy)
     work: WorkStatus = field(default_factory=WorkStatus)
+    split: SplitFacts = field(default_factory=SplitFacts)
 
     @property
     def up(self) -> bool:

@@ -88,7 +88,10 @@ def private_names(tree, *, defined):
         elif not defined and isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "setattr":
             text = next((a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)), "")
             name = text.rpartition(".")[2]  # a patch names what it replaces
-        if re.fullmatch(r"_[A-Za-z]\w*", name) and name != "_replace":  # which every NamedTuple has in public
+        if re.fullmatch(r"_[A-Za-z]\w*", name) and name not in {
+            "_replace",
+            "_fields_",
+        }:  # public of NamedTuple and ctypes
             yield name
 
 
@@ -214,6 +217,7 @@ WINDOWS_ARE_MADE = {
     "agent/traces/native/batch.py",  # of a recording
     "agent/window/__init__.py",  # of windows that lie together in a file
     "agent/bench/made_windows.py",  # of samples made up for a contest
+    "agent/bench/split/running.py",  # of jobs made up that share a GPU
 }
 OTHER_EDGES = {"agent/cutting.py", "agent/daemon/loop.py"}  # cut to pieces; the open end that a shutdown closes
 

@@ -20,6 +20,7 @@ from wattshed.agent.accounts.beside import BesideBooks
 from wattshed.agent.accounts.entering import enter_time
 from wattshed.agent.accounts.former_names import FormerNames
 from wattshed.agent.accounts.host import HostAccounts
+from wattshed.agent.accounts.learned import LearnedWatts
 from wattshed.agent.accounts.ledger import GpuKey, Ledger
 from wattshed.agent.accounts.limits import DeviceLimits, in_parts
 from wattshed.agent.accounts.modules import Module, leave_counter, without
@@ -29,6 +30,8 @@ from wattshed.agent.accounts.power_books import PowerBooks
 from wattshed.agent.accounts.restart import go_on
 from wattshed.agent.accounts.runs import WindowRun
 from wattshed.agent.accounts.splitting import enter_split
+from wattshed.agent.accounts.watts import ends_of_slots
+from wattshed.agent.cutting import cut
 from wattshed.agent.inputs.boards import likely_limit_mw
 from wattshed.kernels.billing.layout import GpuState
 from wattshed.kernels.billing.power_runs import book_runs
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.host import GpuBooks
     from wattshed.agent.accounts.ledger import JobAccount
     from wattshed.agent.accounts.runs import Whose
+    from wattshed.agent.accounts.split_rule import SplitRule
     from wattshed.agent.window import Device, Event, Readings, Window, WindowBatch
     from wattshed.kernels.billing.layout import EnergyIntervals
     from wattshed.kernels.billing.power_runs import BookPowers
@@ -62,6 +66,9 @@ class Accounts:
         Also keep moving peaks and ramps, which only a running agent publishes.
     book_powers : BookPowers
         What books runs of power readings and nothing else.
+    split : SplitRule, optional
+        How a shared GPU's energy is split; then watts of jobs are learned. By default all jobs draw the same per
+        activity, and nothing is learned.
     """
 
     def __init__(
@@ -71,11 +78,13 @@ class Accounts:
         ledger: Ledger | None = None,
         live: bool = False,
         book_powers: BookPowers = book_runs,
+        split: SplitRule | None = None,
     ) -> None:
         self.max_gap_us = max_gap_us
         self.ledger = ledger or Ledger()
         self.gpus: dict[GpuKey, GpuAccount] = {}
         self.live = live
+        self.watts = LearnedWatts(split, self.keys_of)
         self.since_us: int | None = None  # start of the first window of these accounts, before any restart
         self.beside: dict[str, BesideBooks] = {}  # by host, of those that have other meters too
         self._hosts: dict[str, HostAccounts] = {}
@@ -84,10 +93,17 @@ class Accounts:
 
     def add(self, window: Window) -> None:
         """Attribute one window. Windows of one host come in order; hosts may be mixed."""
+        slots = ends_of_slots(window) if self.watts.bills else ()
+        for part in cut(window, slots):
+            self._add(part)
+
+    def _add(self, window: Window) -> None:
         host = self._enter(window.host, window.devices, window.start_us)
         # What was, or still is, said of a job under its former name; what is booked stays.
         found = self._names.learn(window, self.ledger.jobs.values())
         host.waiting = host.waiting.renamed(found)
+        if host.watts is not None:
+            host.watts.renamed(found)
         host.holding.renamed(found, self._names.now)
         window = self._names.applied(window)
         for event in window.events:
@@ -97,6 +113,9 @@ class Accounts:
         enter_time(self.ledger, new, host.keys)
         self.ledger.work.take(window.work, self.ledger.jobs, found)
         rows = waiting.followed_by(new)
+        if host.watts is not None:
+            host.watts.see(window, new)
+            rows = host.watts.cut(rows) if host.watts.rule.learned else rows
         before = silence.untold(host.state)
         readings = self._without_modules(window.readings.with_room(len(host.keys)), host, rows)
         if (
@@ -119,6 +138,8 @@ class Accounts:
         if self.live:
             follow_moving(window.readings, self._here(host), host.limits)
         host.wait(rows, window.end_us)
+        if host.watts is not None:
+            host.watts.close(host.known_us(window.end_us))
         if self.ledger.work:
             self.ledger.work.settle(self.ledger.jobs, self.known_us(window.end_us), window.end_us)
         self._follow_silence(host, before, window.end_us)
@@ -233,12 +254,15 @@ class Accounts:
         for host, beside in other.beside.items():
             self.beside.setdefault(host, BesideBooks()).merge(beside)
         self.ledger.merge(other.ledger)
+        self.watts.merge(other.watts)
 
     def retire(self, now_us: int, keep_us: int) -> list[JobAccount]:
         """Close the accounts of jobs that ended, see `Ledger.retire`; not before all their energy is booked."""
         waiting = {owner.key for host in self._hosts.values() for owner in host.waiting.owners}
         waiting.update(self.ledger.work.owners(), *(host.holding.keys() for host in self._hosts.values()))
-        return self.ledger.retire(now_us, keep_us, waiting)
+        retired = self.ledger.retire(now_us, keep_us, waiting)
+        self.watts.retire(retired)
+        return retired
 
     def account(self, device: Device) -> GpuAccount:
         """Return the account of one GPU that was in a window."""
@@ -279,7 +303,7 @@ class Accounts:
 
     def restore(self, host: str, books: Iterable[GpuBooks]) -> None:
         """Take over one host's accounts from before a restart, as `books_of` returned them."""
-        mine = self._hosts[host] = HostAccounts()
+        mine = self._hosts[host] = HostAccounts(watts=self.watts.open(host))
         for one in books:
             key = _key(one.account.device)
             self.gpus[key] = one.account
@@ -290,7 +314,7 @@ class Accounts:
         if self.since_us is None:
             self.since_us = start_us
         if name not in self._hosts:
-            self._hosts[name] = HostAccounts()
+            self._hosts[name] = HostAccounts(watts=self.watts.open(name))
         host = self._hosts[name]
         if host.devices is devices and len(host.limits.ceiling_mw) == len(host.keys):
             return host
@@ -313,6 +337,8 @@ class Accounts:
                 silence.begin(self.gpus[key], start_us)
         host.devices = devices
         host.limits = DeviceLimits.of(tuple(self.gpus[key].device for key in host.keys), self.max_gap_us)
+        if host.watts is not None:
+            host.watts.meet([self.gpus[key].device for key in host.keys])
         return host
 
     def _book(self, host: HostAccounts, intervals: EnergyIntervals, rows: PendingUsage) -> None:
@@ -340,6 +366,8 @@ class Accounts:
             account.up = event.kind == "back"
         elif event.kind == "xid" and 0 <= event.gpu < len(host.keys) and event.detail.isdecimal():
             self.gpus[host.keys[event.gpu]].hear_xid(int(event.detail))
+        elif event.kind == "driver-reload" and host.watts is not None and 0 <= event.gpu < len(host.keys):
+            host.watts.forget(event.gpu)
         elif event.kind == "restart":
             self._give_up_late(host)
             self.ledger.resume(window.start_us)
@@ -352,6 +380,8 @@ class Accounts:
                 silence.end(account, state, window.start_us, forgotten=not same_boot)
                 silence.begin(account, window.start_us)
             host.restart(window.start_us, same_boot=same_boot)
+            if host.watts is not None:
+                host.watts.restart()
             if window.host in self.beside:
                 self.beside[window.host].restart(window.start_us, same_boot=same_boot)
 

@@ -46,6 +46,8 @@ def plain_gpu(books: GpuBooks) -> dict[str, Any]:
         "late_hole": named(books.late) if books.late is not None else None,
         "waiting": books.waiting.plain(),
         "module": _plain_module(account.module),
+        "watts": None if books.watts is None else books.watts[0],
+        "open_slots": None if books.watts is None else books.watts[1],
     }
 
 
@@ -144,7 +146,9 @@ def _gpu(place: int, gpu: dict[str, Any]) -> GpuBooks:
     late = gpu.get("late_hole")
     late_hole = of_names(LateHole, late) if late is not None else None
     waiting = PendingUsage.of_plain(place, gpu["waiting"])
-    return GpuBooks(account, of_names(GpuState, gpu["state"]), Hole.of_plain(gpu["hole"]), late_hole, waiting)
+    watts = (gpu["watts"], gpu["open_slots"]) if gpu.get("watts") is not None else None
+    hole = Hole.of_plain(gpu["hole"])
+    return GpuBooks(account, of_names(GpuState, gpu["state"]), hole, late_hole, waiting, watts)
 
 
 def _module(values: dict[str, Any] | None) -> Module | None:

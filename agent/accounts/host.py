@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,17 +27,22 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.hole import Hole
     from wattshed.agent.accounts.late_holes import LateHole
     from wattshed.agent.accounts.ledger import GpuKey
+    from wattshed.agent.accounts.watts import HostLearning
     from wattshed.agent.window import Device
 
 
 class GpuBooks(NamedTuple):
-    """What outlives a restart of one GPU's accounts: ``waiting`` is usage whose energy is not booked."""
+    """What outlives a restart of one GPU's accounts: ``waiting`` is usage whose energy is not booked.
+
+    ``watts`` is what was learned of its jobs' watts, as `agent.accounts.watts.HostLearning.plain` lays it out.
+    """
 
     account: GpuAccount
     state: GpuState
     hole: Hole
     late: LateHole | None
     waiting: PendingUsage
+    watts: tuple[dict[str, Any], list[list[int]]] | None = None
 
 
 @dataclass(slots=True)
@@ -59,6 +64,8 @@ class HostAccounts:
     holding : Holding
     late : LateHoles
         Booked, and not split yet.
+    watts : HostLearning or None
+        What each job draws, if that is learned.
     end_us : int, us
         Of the last window.
     """
@@ -71,6 +78,7 @@ class HostAccounts:
     activity_share: ActivityShare = field(default_factory=ActivityShare)
     holding: Holding = field(default_factory=Holding)
     late: LateHoles = field(default_factory=LateHoles)
+    watts: HostLearning | None = None
     end_us: int = 0
 
     @property
@@ -97,6 +105,7 @@ class HostAccounts:
                 self.holding.of(i),
                 self.late.of(key),
                 waiting.keep(slice(bounds[i], bounds[i + 1])),
+                self.watts.plain(i) if self.watts is not None else None,
             )
             for i, (key, state) in enumerate(zip(self.keys, objects(self.state, GpuState), strict=True))
         ]
@@ -106,6 +115,8 @@ class HostAccounts:
         self.holding.restore(len(self.keys), books.hole)
         if books.late is not None:
             self.late.restore(key, books.late)
+        if books.watts is not None and self.watts is not None:
+            self.watts.restore(len(self.keys), *books.watts)
         self.keys.append(key)
         self.state = np.concatenate([self.state, of_objects([books.state], GpuState)])
         self.waiting = self.waiting.followed_by(books.waiting)
@@ -122,6 +133,8 @@ class HostAccounts:
         self.waiting = self.waiting.moved(moved)
         self.holding.moved(moved)
         self.activity_share.moved(moved)
+        if self.watts is not None:
+            self.watts.arrange(moved, len(keys))
         self.keys, self.state = keys, state
 
     def wait(self, rows: PendingUsage, now_us: int) -> None:

@@ -70,6 +70,8 @@ def _merged(rows: PendingUsage, first: NDArray[np.int64]) -> PendingUsage:
         end_us=np.maximum.reduceat(rows.end_us, first),
         activity_ppm=mean(rows.activity_ppm),
         busy_ppm=mean(rows.busy_ppm),
+        tensor_ppm=mean(rows.tensor_ppm),
+        dram_ppm=mean(rows.dram_ppm),
         live=np.maximum.reduceat(rows.live, first),
     )
 

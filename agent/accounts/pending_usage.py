@@ -113,6 +113,8 @@ class PendingUsage:
         Rates, so that a row may be cut anywhere; -1 unknown.
     share_ppm : int64[m], millionths of the GPU
     live : int8[m]
+    tensor_ppm, dram_ppm : int64[m], millionths of the GPU
+        Rates of its tensor cores and memory; -1 unknown.
     """
 
     owners: tuple[Owner, ...]
@@ -124,6 +126,8 @@ class PendingUsage:
     busy_ppm: NDArray[np.int64]
     share_ppm: NDArray[np.int64]
     live: NDArray[np.int8]
+    tensor_ppm: NDArray[np.int64]
+    dram_ppm: NDArray[np.int64]
 
     @classmethod
     def of(cls, window: Window, busy_us: NDArray[np.int64]) -> PendingUsage:
@@ -151,6 +155,7 @@ class PendingUsage:
             np.where(busy >= 0, busy * PPM // length, -1).astype(np.int64),
             np.clip(usage.share_ppm, -1, PPM).astype(np.int64),
             np.where(unseen, np.int8(1), usage.live),
+            *(_rates(column, span) for column in (usage.tensor_us, usage.dram_us)),
         )
 
     @classmethod
@@ -163,12 +168,14 @@ class PendingUsage:
         return cls(
             tuple(owners), column[0], np.arange(len(rows)), column[1], column[2], column[3],
             np.full(len(rows), -1, np.int64), column[4], np.array(live, np.int8),
+            *(np.full(len(rows), -1, np.int64) for _ in _FEATURES),
         )  # fmt: skip
 
     def plain(self) -> list[dict[str, Any]]:
         """Lay the rows out as plain values, by name; labels are the ledger's."""
-        rows = zip(self.owner.tolist(), *(getattr(self, name).tolist() for name in _SAVED), strict=True)
-        return [{"key": self.owners[place].key, **dict(zip(_SAVED, values, strict=True))} for place, *values in rows]
+        names = (*_SAVED, *(name for name in _FEATURES if (getattr(self, name) >= 0).any()))
+        rows = zip(self.owner.tolist(), *(getattr(self, name).tolist() for name in names), strict=True)
+        return [{"key": self.owners[place].key, **dict(zip(names, values, strict=True))} for place, *values in rows]
 
     @classmethod
     def of_plain(cls, gpu: int, rows: Sequence[Mapping[str, Any]]) -> PendingUsage:
@@ -178,7 +185,10 @@ class PendingUsage:
         start, end, activity, busy, share, live = (np.array([row[name] for row in rows], np.int64) for name in _SAVED)
         owners = tuple(Owner(JobKey(str(row["key"]))) for row in rows)
         places = np.arange(len(rows))
-        return cls(owners, np.full(len(rows), gpu), places, start, end, activity, busy, share, live.astype(np.int8))
+        features = (np.array([row.get(name, -1) for row in rows], np.int64) for name in _FEATURES)
+        return cls(
+            owners, np.full(len(rows), gpu), places, start, end, activity, busy, share, live.astype(np.int8), *features
+        )
 
     def key(self, row: int) -> JobKey:
         """Return the key of a row's owner."""
@@ -199,7 +209,16 @@ class PendingUsage:
         return PendingUsage(
             self.owners, self.gpu[which], self.owner[which], self.start_us[which], self.end_us[which],
             self.activity_ppm[which], self.busy_ppm[which], self.share_ppm[which], self.live[which],
+            self.tensor_ppm[which], self.dram_ppm[which],
         )  # fmt: skip
+
+    def features(self) -> NDArray[np.int64]:
+        """Return the rates of tensor cores and memory, one above the other (int64[2, m])."""
+        return np.array([self.tensor_ppm, self.dram_ppm])
+
+    def at(self, start_us: NDArray[np.int64], end_us: NDArray[np.int64]) -> PendingUsage:
+        """Return the rows with other times."""
+        return replace(self, start_us=start_us, end_us=end_us)
 
     def followed_by(self, later: PendingUsage) -> PendingUsage:
         """Join with later rows, in the split's order."""
@@ -215,7 +234,7 @@ class PendingUsage:
         if len(some) > 1:
             places = np.cumsum([0, *(len(part.owners) for part in some)]).tolist()
             owners = [part.owner + place for part, place in zip(some, places, strict=False)]
-            columns = [np.concatenate([getattr(part, name) for part in some]) for name in _SAVED]
+            columns = [np.concatenate([getattr(part, name) for part in some]) for name in (*_SAVED, *_FEATURES)]
             gpu = np.concatenate([part.gpu for part in some])
             both = cls(tuple(owner for part in some for owner in part.owners), gpu, np.concatenate(owners), *columns)
         if len(both.gpu) < 2:
@@ -252,5 +271,16 @@ class PendingUsage:
 
 
 _SAVED = ("start_us", "end_us", "activity_ppm", "busy_ppm", "share_ppm", "live")
+_FEATURES = ("tensor_ppm", "dram_ppm")
+"""Saved where any is known."""
 _NONE = np.empty(0, np.int64)
-NO_PENDING_USAGE = PendingUsage((), _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, np.empty(0, np.int8))
+
+
+def _rates(amount_us: NDArray[np.int64], span_us: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return amounts as millionths of their spans; -1 where they are not known, or none is."""
+    if not len(amount_us):
+        return np.full(len(span_us), -1, np.int64)
+    return np.where(amount_us >= 0, np.minimum(amount_us, span_us) * PPM // span_us, -1)
+
+
+NO_PENDING_USAGE = PendingUsage((), _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, np.empty(0, np.int8), _NONE, _NONE)

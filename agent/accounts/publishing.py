@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from wattshed.agent.accounts.host_facts import host_energy, node_facts
+from wattshed.agent.accounts.publishing_split import split_facts
 from wattshed.agent.accounts.uncertainty import gpu_flags, gpu_sigma_j, job_sigma_j
 from wattshed.agent.window import HISTORY_LABELS, IDLE, UNATTRIBUTED
 from wattshed.agent.wire.parts import method_name
@@ -119,6 +120,7 @@ class Publisher:
             kernels=kernels,
             tenancy=tenancy,
             work=work,
+            split=split_facts(accounts, window),
         )
 
 

@@ -54,13 +54,17 @@ def enter_split(
     rows = rows if sure.all() else rows.keep(sure)
     bounds = np.searchsorted(rows.gpu, np.arange(len(host.keys) + 1)).astype(np.int64)
     hole = intervals.hole if intervals.hole.any() else None
+    told = host.watts.told(rows) if host.watts is not None and host.watts.rule.learned else None
     parts = split(
         intervals.starts, intervals.counts, intervals.t0_us, intervals.t1_us, intervals.energy_hnj,
         host.limits.idle_mw, bounds, rows.start_us, rows.end_us, rows.activity_ppm, rows.busy_ppm,
         rows.share_ppm, rows.live,
         begin_mw=intervals.begin_mw, end_mw=intervals.end_mw, hole=hole,
         owner=None if hole is None else rows.whose(), rests=True,
+        watts=None if told is None else told.cut,
     )  # fmt: skip
+    if host.watts is not None:
+        host.watts.book(rows, parts, intervals, told)
     energy = _sums(intervals, intervals.energy_hnj)
     covered = _sums(intervals, intervals.t1_us - intervals.t0_us - np.maximum(-intervals.hole, 0))
     idle, nobodys = parts.idle_hnj.tolist(), parts.unattributed_hnj.tolist()

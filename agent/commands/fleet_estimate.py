@@ -121,9 +121,9 @@ def _doubted(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument(
         "--interval",
-        choices=("auto", "t", "hall", "bounded"),
+        choices=("auto", "t", "johnson", "hall", "bounded"),
         default="auto",
-        help="kind of interval (default auto: t, or hall if the sample is skewed)",
+        help="kind of interval (default auto: t, or johnson if the sample is skewed)",
     )
     p.add_argument(
         "--meter-sigma",

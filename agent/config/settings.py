@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wattshed.agent.config.node_settings import NodeSettings
+from wattshed.agent.config.split_settings import SplitSettings
 from wattshed.agent.inputs.keys import key
 from wattshed.agent.inputs.toml import meant
 
@@ -332,6 +333,7 @@ class Config:
     kubernetes: Kubernetes = field(default_factory=Kubernetes)
     work: WorkSettings = field(default_factory=WorkSettings)
     node: NodeSettings = field(default_factory=NodeSettings)
+    split: SplitSettings = field(default_factory=SplitSettings)
     export: Export = field(default_factory=Export)
     fleet: Fleet = field(default_factory=Fleet)
     prices: Prices = field(default_factory=Prices)

@@ -144,7 +144,7 @@ def _assemble(about: _About, opened: ExitStack) -> tuple[Daemon, Callable[[], No
     recorder = kept_recording(config, about.host, opened, alone=about.server is None)
     state = kept_state(config, about.host, source.kind, where, opened)
     history = kept_history(config, about.host, source.kind, about.jobs, faults, opened)
-    accounts = Accounts(ledger=Ledger(config.jobs.max_series), live=True)
+    accounts = Accounts(ledger=Ledger(config.jobs.max_series), live=True, split=config.split.rule)
     between = _told(about.line, settle_form(opened))
     inbox = open_inbox(source)
     told = inbox if config.work.told else None

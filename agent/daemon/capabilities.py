@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.config.node_settings import NodeSettings
+    from wattshed.agent.host.files import HostFiles
     from wattshed.agent.meters.meter import NvmlMeter
     from wattshed.agent.window import Device
     from wattshed.exporters.snapshot import Snapshot
@@ -91,10 +92,10 @@ def report(
         "host_meters": {"meters": [], "not_read": []},
     }
     if tree["meter"] == "nvml":
-        tree["host_meters"] = _host_meters(node, proc_root)
+        tree["host_meters"] = _host_meters(node, proc_root, None)
     with tempfile.TemporaryDirectory(prefix="wattshed-simulated-") as folder:
         try:
-            opened, clock, proc_root = _open(meter, tree["host"], Path(folder), proc_root)
+            opened, clock, proc_root, shown = _open(meter, tree["host"], Path(folder), proc_root)
         except MeterError as error:
             tree["reason"] = (
                 f"the driver is not responding ({error}); see `nvidia-smi` and the permissions of /dev/nvidia*"
@@ -102,6 +103,8 @@ def report(
         except NoMeter as error:
             tree["reason"] = str(error)
         else:
+            if shown is not None:
+                tree["host_meters"] = _host_meters(node, proc_root, shown)
             tried = _try_out(opened, clock, tree["host"], proc_root)
             if tried is None:
                 tree["reason"] = "the driver went away, or only a new process can use it; see the log and `nvidia-smi`"
@@ -110,13 +113,15 @@ def report(
     return tree
 
 
-def _host_meters(node: NodeSettings | None, proc_root: Path) -> dict[str, Any]:
-    """Tell which meters this host has beside its GPUs' own."""
+def _host_meters(
+    node: NodeSettings | None, proc_root: Path, simulated: tuple[HostFiles, Path] | None
+) -> dict[str, Any]:
+    """Tell which meters this host, or a simulated one, has beside its GPUs' own."""
     from wattshed.agent.clock import RealClock  # noqa: PLC0415
     from wattshed.agent.config.node_settings import NodeSettings  # noqa: PLC0415
     from wattshed.agent.daemon.host_check import host_report  # noqa: PLC0415
 
-    return host_report(node or NodeSettings(), RealClock(), proc_root)
+    return host_report(node or NodeSettings(), RealClock(), proc_root, simulated)
 
 
 def _kernels() -> dict[str, Any]:
@@ -128,8 +133,10 @@ def _kernels() -> dict[str, Any]:
     return {"form": form.name, "cpu": form.cpu, "reason": form.reason, "passed_over": list(passed_over())}
 
 
-def _open(meter: str, host: str, folder: Path, proc_root: Path) -> tuple[NvmlMeter, Clock, Path]:
-    """Open the driver, or a simulated one with a process tree of its own."""
+def _open(
+    meter: str, host: str, folder: Path, proc_root: Path
+) -> tuple[NvmlMeter, Clock, Path, tuple[HostFiles, Path] | None]:
+    """Open the driver, or a simulated one with a process tree and meters of the host of its own."""
     from wattshed.agent.clock import RealClock  # noqa: PLC0415
     from wattshed.agent.meters.meter import NvmlMeter  # noqa: PLC0415
     from wattshed.agent.meters.nvml import Nvml  # noqa: PLC0415
@@ -139,15 +146,15 @@ def _open(meter: str, host: str, folder: Path, proc_root: Path) -> tuple[NvmlMet
     kind, _, script = meter.partition(":")
     if kind not in {"nvml", "simulated"}:
         raise InputError(f"--meter {meter!r}: check knows nvml, simulated and simulated:FILE")
-    clock = RealClock()
+    clock, shown = RealClock(), None
     if kind == "simulated":
         node = SimulatedNode(clock, folder, script)
-        proc_root = node.proc_root
+        proc_root, shown = node.proc_root, (node.sys, node.drop_dir)
         opened = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=True, proc_root=proc_root)
     else:
         opened = NvmlMeter(Nvml(clock), clock, host, known=seen_from(own_namespace()), proc_root=proc_root)
     opened.open()
-    return opened, clock, proc_root
+    return opened, clock, proc_root, shown
 
 
 def _try_out(meter: NvmlMeter, clock: Clock, host: str, proc_root: Path) -> Snapshot | None:

@@ -305,7 +305,7 @@ class JobResolver:
             claim = claims.of(observation.gpu, alone.owner)
             claim.live.append((begin_us, stop_us))
             if observation.sm_us >= 0:
-                claim.add_work(begin_us, stop_us, observation.sm_us)
+                claim.add_work(begin_us, stop_us, observation.sm_us, observation.tensor_us, observation.dram_us)
 
     def _tables(
         self, claims: Claims, start_us: int, end_us: int, new: Collection[int]
@@ -362,8 +362,12 @@ def _share_out(observation: ProcessObservation, presence: Presence, claims: Clai
     """Give a process's activity to its owner: to those it had one after the other, by time."""
     stop_us = observation.to_us if presence.end_us is None else min(observation.to_us, presence.end_us)
     begin_us = min(max(observation.from_us, presence.here_us), stop_us)
-    left = observation.sm_us
+    amounts = observation.sm_us, observation.tensor_us, observation.dram_us
+    left = list(amounts)
     for owner, a, b in reversed(presence.stretches(begin_us, stop_us)):
-        part = left if a == begin_us else observation.sm_us * (b - a) // (stop_us - begin_us)
-        claims.of(observation.gpu, owner).add_work(a, b, part)
-        left -= part
+        parts = [
+            rest if a == begin_us or whole < 0 else whole * (b - a) // (stop_us - begin_us)
+            for whole, rest in zip(amounts, left, strict=True)
+        ]
+        claims.of(observation.gpu, owner).add_work(a, b, *parts)
+        left = [rest - part if rest >= 0 else rest for rest, part in zip(left, parts, strict=True)]

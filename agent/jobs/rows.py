@@ -25,6 +25,8 @@ class OwnerClaim:
         What was reserved; the share is -1 if unknown. The same part reported twice counts once.
     work : dict of (int, int) -> int, (us, us) -> SM-us
         Activity, spread evenly over its stretch; one entry for all processes that share the stretch.
+    features : two dict of (int, int) -> int, us
+        The same of tensor cores and memory, where that is known of all who share the stretch.
     instances : dict of str -> int, ppm
         MIG instances that the owner's processes ran on.
     """
@@ -32,11 +34,18 @@ class OwnerClaim:
     live: list[tuple[int, int]] = field(default_factory=list)
     held: list[tuple[int, int, int, str]] = field(default_factory=list)
     work: dict[tuple[int, int], int] = field(default_factory=dict)
+    features: tuple[dict[tuple[int, int], int], dict[tuple[int, int], int]] = field(default_factory=lambda: ({}, {}))
     instances: dict[str, int] = field(default_factory=dict)
 
-    def add_work(self, from_us: int, to_us: int, sm_us: int) -> None:
+    def add_work(self, from_us: int, to_us: int, sm_us: int, tensor_us: int = MISSING, dram_us: int = MISSING) -> None:
         """Add activity; one stretch is summed before anything is divided, so that splitting a pid changes nothing."""
+        fresh = (from_us, to_us) not in self.work
         self.work[from_us, to_us] = self.work.get((from_us, to_us), 0) + sm_us
+        for table, used_us in zip(self.features, (tensor_us, dram_us), strict=True):
+            if used_us >= 0 and (fresh or (from_us, to_us) in table):
+                table[from_us, to_us] = table.get((from_us, to_us), 0) + used_us
+            else:
+                table.pop((from_us, to_us), None)
 
     def is_on(self, instance: str) -> bool:
         """Return whether a process of the owner was there; of the GPU instance, if one is named."""
@@ -73,6 +82,8 @@ class UsageRow(NamedTuple):
     activity_us: int
     share_ppm: int
     live: bool
+    tensor_us: int = MISSING
+    dram_us: int = MISSING
 
 
 def lay_out(claim: OwnerClaim, start_us: int, end_us: int) -> list[UsageRow]:
@@ -110,11 +121,16 @@ def lay_out(claim: OwnerClaim, start_us: int, end_us: int) -> list[UsageRow]:
             pieces[-1] = (pieces[-1][0], b, share, here)
         else:
             pieces.append((a, b, share, here))
-    activity = _spread(claim.work, [(a, b) for a, b, _, here in pieces if here])
+    there = [(a, b) for a, b, _, here in pieces if here]
+    activity = _spread(claim.work, there)
+    features = [_spread(table, there) if table else {} for table in claim.features]
     return [
-        UsageRow(a, b, activity.get((a, b), 0 if claim.work else MISSING) if here else 0, share, here)
+        UsageRow(
+            a, b, activity.get((a, b), 0 if claim.work else MISSING) if here else 0, share, here,
+            *(table.get((a, b), MISSING) for table in features),
+        )
         for a, b, share, here in pieces
-    ]
+    ]  # fmt: skip
 
 
 def _union(stretches: list[tuple[int, int]], start_us: int, end_us: int) -> list[tuple[int, int]]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wattshed.agent.library.paths import Path
 
     Method = Literal["stratified", "ratio", "cluster", "two-stage", "regression", "pps", "pi"]
-    IntervalKind = Literal["auto", "t", "hall", "bounded"]
+    IntervalKind = Literal["auto", "t", "johnson", "hall", "bounded"]
 
 
 def estimate(
@@ -45,8 +45,9 @@ def estimate(
         Of the interval.
     meter_sigma : float
         One sigma of the gain error that all meters share, as a fraction; it does not shrink with more hosts.
-    interval : {"auto", "t", "hall", "bounded"}
-        ``auto`` is Student's t, or Hall's transform of it for a skewed sample; ``bounded`` needs a column ``limit``.
+    interval : {"auto", "t", "johnson", "hall", "bounded"}
+        ``auto`` is Student's t, or ``johnson``, which extends it if the sample is skewed; ``bounded`` needs a column
+        ``limit``.
     by : str
         Column of the sample; ``domains`` has a total for each of its values.
     calibrate : path
@@ -87,7 +88,9 @@ def estimate(
     return asked.answer(os.fspath(sample), os.fspath(population))[0]
 
 
-def simulate(inventory: Path, *, share: float = 1.0, seed: int = 1) -> SimulatedFleet:
+def simulate(
+    inventory: Path, *, share: float = 1.0, idle: float = 0.0, off: float = 0.0, seed: int = 1
+) -> SimulatedFleet:
     """Make a fleet whose true power is known, to try estimators on; ``wattshed fleet simulate`` sends it to a server.
 
     Parameters
@@ -95,7 +98,9 @@ def simulate(inventory: Path, *, share: float = 1.0, seed: int = 1) -> Simulated
     inventory : path
         FLEET.toml: sites and strata of the fleet.
     share : float
-        Share of the hosts that report.
+        Share of the hosts that report, of those that are not off.
+    idle, off : float
+        Shares of the hosts that run no job, and that are powered down.
     seed : int
         The same one gives the same hosts.
 
@@ -103,14 +108,14 @@ def simulate(inventory: Path, *, share: float = 1.0, seed: int = 1) -> Simulated
     -------
     SimulatedFleet
         ``powers(time_s)`` of each stratum, float64[hosts], W; ``truth_w(time_s)``, W, of all hosts;
-        ``series(time_s)`` of those that report.
+        ``series(time_s)`` of those that report, and the state of each host.
 
     Raises
     ------
     InputError
         If the inventory cannot be used; it names the line and the column.
     """
-    return SimulatedFleet(read_inventory(os.fspath(inventory)), seed=seed, share=share)
+    return SimulatedFleet(read_inventory(os.fspath(inventory)), seed=seed, share=share, idle=idle, off=off)
 
 
 def scenario(name: Path) -> Scenario:

@@ -51,6 +51,7 @@ def replay(
     idle_watts: float | None = None,
     work: AnyPath | Frame | None = None,
     work_columns: Columns | None = None,
+    watts: str | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     workers: int | None = None,
     scheduler: str | None = None,
@@ -97,6 +98,9 @@ def replay(
         (docs/work.md). A recording of the agent knows what it heard of by itself.
     work_columns : str or mapping, optional
         What its columns, or the label that names the job, are called: ``{"job": "pod"}``.
+    watts : str, optional
+        By what watts per activity a shared GPU's energy is split: ``"common"``, or ``"learned"`` of each job
+        (docs/accuracy.md), which may say more: ``"learned,bound=1.5,spread=0.6,remember=30m"``.
     device : {"auto", "cpu", "cuda"}
         Where power is summed. The integers are the same.
     workers : int, optional
@@ -142,13 +146,12 @@ def replay(
     >>> round(report.total_j, 1)
     22530.9
     """
-    traces = texts_of(paths)
-    options = options_from(
-        columns=columns, where=where, period=period, timezone=timezone, max_gap=max_gap, max_power=max_power
-    )
+    traces, read = texts_of(paths), {"period": period, "max_gap": max_gap, "max_power": max_power}
+    options = options_from(columns=columns, where=where, timezone=timezone, **read)
     settings = settings_from(
-        options, jobs=jobs, job_columns=job_columns, idle_watts=idle_watts, work=work, work_columns=work_columns
-    )
+        options, jobs=jobs, job_columns=job_columns, idle_watts=idle_watts, work=work, work_columns=work_columns,
+        split=watts,
+    )  # fmt: skip
     asked: dict[str, object] = {"jobs": jobs, "work": work, "openmetrics": openmetrics, "remote_write": remote_write}
     asked |= {"history": history, "device": device, "workers": workers, "scheduler": scheduler}
     asks = any(one is not None for one in (by, html, price, carbon, pue, currency, tariff_columns))

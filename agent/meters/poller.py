@@ -332,6 +332,6 @@ class Poller:
             return MISSING
         instances = {one.gi: one.ppm for one in self._meter.watches[gpu].instances}
         if instances:
-            known = [ratio * instances[gi] / 1e6 for gi, ratio in schedule.busy.items() if gi in instances]
+            known = [used.sm * instances[gi] / 1e6 for gi, used in schedule.busy.items() if gi in instances]
             return int(min(1.0, sum(known)) * length_us) if known else MISSING
         return int(sum(schedule.utils) / len(schedule.utils) / 100 * length_us) if schedule.utils else MISSING

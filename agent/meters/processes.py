@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.meters.handle import GpuHandle
     from wattshed.agent.meters.nvml import Nvml
+    from wattshed.agent.meters.profiling import InstanceUse
 
 KINDS = ("Compute", "Graphics", "MPSCompute")
 
@@ -285,14 +286,14 @@ class ProcessWatch:
                 gone.append((pid, start_us, start_us + stats.time * 1000, ratio))
         return gone
 
-    def profile(self, now_us: int) -> tuple[dict[str, float], dict[int, float]]:
+    def profile(self, now_us: int) -> tuple[dict[str, float], dict[int, InstanceUse]]:
         """Return gauges and the activity of MIG instances as GPM reports them, see `agent.meters.profiling`."""
         if not self.able("gpm"):
             return {}, {}
         return self._profile.read(self.gpu_handle.handle, {one.gi for one in self.instances}, now_us)
 
     def observations(
-        self, gpu: int, start_us: int, end_us: int, shares: dict[int, float] | None, busy: dict[int, float]
+        self, gpu: int, start_us: int, end_us: int, shares: dict[int, float] | None, busy: dict[int, InstanceUse]
     ) -> list[ProcessObservation]:
         """Return the listed processes as seen over a stretch.
 
@@ -302,7 +303,7 @@ class ProcessWatch:
         start_us, end_us : int, us
         shares : dict of pid -> ratio, or None
             From :meth:`busy_shares`; None unknown.
-        busy : dict of GPU instance -> ratio
+        busy : dict of GPU instance -> InstanceUse
             From :meth:`profile`.
         """
         length = end_us - start_us
@@ -317,7 +318,12 @@ class ProcessWatch:
                 gi = int(seen.instance.split("/")[0])
                 if gi in busy:
                     # What the instance's SMs did, as a part of the whole GPU's, shared by those who are in it.
-                    ratio = busy[gi] * seen.ppm / PPM / crowd[seen.instance]
+                    part = seen.ppm / PPM / crowd[seen.instance]
+                    ratio = busy[gi].sm * part
+                    tensor, dram = (
+                        int(used * part * length) if used >= 0 else MISSING for used in (busy[gi].tensor, busy[gi].dram)
+                    )
+                    one = replace(one, tensor_us=tensor, dram_us=dram)
             elif shares is not None:
                 ratio = min(1.0, shares.get(pid, 0.0))
             result.append(one if ratio < 0 else replace(one, sm_us=int(ratio * length)))

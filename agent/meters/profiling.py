@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wattshed.agent.meters.errors import Fault, MeterError
 from wattshed.agent.window import MISSING
@@ -20,8 +20,16 @@ GPM_GAUGES = {
     5: "pipe_tensor_active",
     10: "dram_active",
 }
-SM_UTIL = 2
+SM_UTIL, TENSOR_UTIL, DRAM_UTIL = 2, 5, 10
 SHORTEST_US = 100_000  # between two samples
+
+
+class InstanceUse(NamedTuple):
+    """How busy a MIG instance's own SMs, tensor cores and memory were, 0 to 1; -1 unknown."""
+
+    sm: float
+    tensor: float = -1.0
+    dram: float = -1.0
 
 
 class Profile:
@@ -36,22 +44,22 @@ class Profile:
         self._nvml = nvml
         self._samples: dict[int, tuple[Any, Any, int]] = {}  # instance -> older, newer sample, time of newer
 
-    def read(self, handle: object, instances: set[int], now_us: int) -> tuple[dict[str, float], dict[int, float]]:
+    def read(self, handle: object, instances: set[int], now_us: int) -> tuple[dict[str, float], dict[int, InstanceUse]]:
         """Return what was so between the last call and this one, at least 100 ms apart.
 
         Returns
         -------
         gauges : dict of str -> ratio
             Of the whole GPU.
-        busy : dict of GPU instance -> ratio
-            SM utilisation of each MIG instance (of the instance's own SMs).
+        busy : dict of GPU instance -> InstanceUse
         """
         gauges = self._between(handle, MISSING, now_us, GPM_GAUGES)
         busy = {}
         for gi in instances:
-            found = self._between(handle, gi, now_us, (SM_UTIL,))
-            if SM_UTIL in found:
-                busy[gi] = min(1.0, max(0.0, found[SM_UTIL] / 100))
+            found = self._between(handle, gi, now_us, (SM_UTIL, TENSOR_UTIL, DRAM_UTIL))
+            ratios = {metric: min(1.0, max(0.0, percent / 100)) for metric, percent in found.items()}
+            if SM_UTIL in ratios:
+                busy[gi] = InstanceUse(ratios[SM_UTIL], ratios.get(TENSOR_UTIL, -1.0), ratios.get(DRAM_UTIL, -1.0))
         return {GPM_GAUGES[m]: v / 100 for m, v in gauges.items()}, busy
 
     def _between(self, handle: object, gi: int, now_us: int, metrics: Iterable[int]) -> dict[int, float]:

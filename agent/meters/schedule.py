@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wattshed.agent.meters.gauges import Gauges
     from wattshed.agent.meters.handle import GpuHandle, Reading
     from wattshed.agent.meters.processes import ProcessWatch
+    from wattshed.agent.meters.profiling import InstanceUse
     from wattshed.agent.window import Device, ProcessObservation
 
 SECOND_US = 1_000_000
@@ -151,5 +152,5 @@ class GpuSchedule:
     burst_until_us: int = 0
     burst_again_us: int = 0
     last_mw: int = MISSING
-    busy: dict[int, float] = field(default_factory=dict)
+    busy: dict[int, InstanceUse] = field(default_factory=dict)
     utils: list[float] = field(default_factory=list)

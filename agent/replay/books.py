@@ -24,6 +24,7 @@ from wattshed.kernels.billing.power_runs import book_runs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from wattshed.agent.accounts.split_rule import SplitRule
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.replay.work_feed import WorkFeed
     from wattshed.agent.traces.jobs.assignment import Assignment
@@ -59,6 +60,8 @@ class Settings:
         What the user should know about the jobs.
     work : tuple of WorkRow
         What the jobs did, where a table says it, in the order of time.
+    split : SplitRule, optional
+        None: all jobs draw the same per activity, and nothing is learned.
     """
 
     options: Options
@@ -67,6 +70,13 @@ class Settings:
     max_gap_us: int = MISSING
     notes: tuple[str, ...] = ()
     work: tuple[WorkRow, ...] = ()
+    split: SplitRule | None = None
+
+    def accounts(self, book_powers: BookPowers = book_runs) -> Accounts:
+        """Open empty accounts."""
+        if self.max_gap_us > 0:
+            return Accounts(max_gap_us=self.max_gap_us, book_powers=book_powers, split=self.split)
+        return Accounts(book_powers=book_powers, split=self.split)
 
 
 @dataclass(slots=True)
@@ -130,9 +140,7 @@ def settled(settings: Settings, surveys: Iterable[Survey]) -> Settings:
 
 def new_part(settings: Settings, book_powers: BookPowers = book_runs) -> Part:
     """Open empty accounts."""
-    if settings.max_gap_us > 0:
-        return Part(Accounts(max_gap_us=settings.max_gap_us, book_powers=book_powers))
-    return Part(Accounts(book_powers=book_powers))
+    return Part(settings.accounts(book_powers))
 
 
 def book(

@@ -13,6 +13,7 @@ from wattshed.agent.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from wattshed.agent.accounts.split_rule import SplitRule
     from wattshed.agent.inputs.frames import Frame
     from wattshed.agent.replay.books import Settings
     from wattshed.agent.traces.jobs.jobs_file import JobRow
@@ -113,6 +114,7 @@ def settings_from(
     idle_watts: float | None = None,
     work: Source | None = None,
     work_columns: Columns | None = None,
+    split: str | None = None,
 ) -> Settings:
     """Make settings of what is said about jobs.
 
@@ -129,6 +131,8 @@ def settings_from(
         What the jobs did: a file of a table or of series, or a table.
     work_columns : str or mapping, optional
         What its columns, or the label that names the job, are called.
+    split : str, optional
+        By what watts a shared GPU's energy is split: ``common`` or ``learned``, see `agent.accounts.split_rule`.
 
     Raises
     ------
@@ -149,7 +153,18 @@ def settings_from(
     idle_mw = MISSING if idle_watts is None else round(watts(idle_watts) * 1e3)
     notes = (*(f"{report.path}: {note}" for note in report.notes), *report.left_out())
     did, more = _work(work, work_columns, options, rows or ())
-    return Settings(options, rows, idle_mw, options.max_gap_us, (*notes, *more), did)
+    return Settings(options, rows, idle_mw, options.max_gap_us, (*notes, *more), did, _rule(split))
+
+
+def _rule(split: str | None) -> SplitRule | None:
+    """Return by what watts energy is split; of the common ones nothing has to be learned."""
+    from wattshed.agent.accounts.split_rule import SplitRule  # noqa: PLC0415 - a command imports its parts when it runs
+
+    try:
+        rule = SplitRule.parsed(split or "common")
+    except ValueError as error:
+        raise InputError(f"--watts: {error}") from None
+    return rule if rule.learned else None
 
 
 def _work(

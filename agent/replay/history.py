@@ -10,7 +10,6 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.cuts import Cuts
 from wattshed.agent.cutting import cut
 from wattshed.agent.errors import InputError
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from wattshed.agent.accounts.attribution import Accounts
     from wattshed.agent.replay.books import Settings
     from wattshed.agent.window import Window
 
@@ -119,8 +119,7 @@ class ReplayedHistory:
     def _host(self, window: Window) -> _Host:
         name = window.host
         if name not in self._hosts:
-            gap_us = self._settings.max_gap_us
-            accounts = Accounts(max_gap_us=gap_us) if gap_us > 0 else Accounts()
+            accounts = self._settings.accounts()
             # The same trace in a file of the same name has the same store, so that a collector knows it again.
             store_id = hashlib.sha256(f"replay {self._path.resolve()} {name}".encode()).hexdigest()[:32]
             if any(device.simulated for device in window.devices):

@@ -29,6 +29,7 @@ def _checked(check: Callable[[str], float]) -> Callable[[str], float]:
 
 
 _OF_JOBS = ("jobs", "job_columns", "idle_watts", "work", "work_columns")
+"""And ``--watts``, which the settings call `split`."""
 
 watts, seconds = _checked(given.watts), _checked(given.seconds)
 
@@ -69,7 +70,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     InputError
         If one of them cannot be understood, or the jobs file cannot.
     """
-    return given.settings_from(options_of(args), **_said(args, _OF_JOBS))
+    return given.settings_from(options_of(args), **_said(args, _OF_JOBS), split=getattr(args, "watts", None))
 
 
 def _said(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:

@@ -20,12 +20,14 @@ from wattshed.agent.replay.host_meters import host_document
 from wattshed.agent.replay.nothing import flags_of_nothing
 from wattshed.agent.wire.parts import method_name
 from wattshed.exporters.numbers import plain
+from wattshed.exporters.split_facts import mean_watts
 from wattshed.exporters.units import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from wattshed.agent.accounts.account import GpuAccount
+    from wattshed.agent.accounts.attribution import Accounts
     from wattshed.agent.accounts.ledger import GpuKey, JobAccount
     from wattshed.agent.inputs.report import SourceReport
     from wattshed.agent.replay.books import Part
@@ -36,7 +38,7 @@ _STATIC, _DYNAMIC = "static", "dynamic"
 _IDLE, _NOBODY = ("", "idle"), ("", "unattributed")
 _PAYERS = ("user", "account")
 _FIRST_LABELS = (*_PAYERS, "name", "partition")
-_JOB_KEYS = 15  # keys of a job before its labels
+_JOB_KEYS = 17  # keys of a job before its labels
 AMOUNTS = ("wall_kwh", "cost", "co2e_g", "marginal_co2_g")
 """Of a report, in CSV."""
 
@@ -101,6 +103,7 @@ def document(
         mine = shares[gpu]
         mine[job, _STATIC] = mine.get((job, _STATIC), 0) + static
         mine[job, _DYNAMIC] = mine.get((job, _DYNAMIC), 0) + dynamic
+    watts = watts_of(accounts)
     jobs: dict[str, dict[str, int]] = defaultdict(lambda: {_STATIC: 0, _DYNAMIC: 0})
     idle = unattributed = total = 0
     gpus = []
@@ -121,7 +124,7 @@ def document(
         "end_s": max(last for _, last in spans) / 1e6 if spans else None,
         "gpus": gpus,
         "jobs": [
-            _job(job, part, Joules(jobs[job.key][_STATIC]), Joules(jobs[job.key][_DYNAMIC]))
+            _job(job, part, Joules(jobs[job.key][_STATIC]), Joules(jobs[job.key][_DYNAMIC]), watts.get(job.key))
             for job in sorted(accounts.ledger.jobs.values(), key=lambda job: (job.start_us, job.key))
         ],
         "idle_j": Joules(idle),
@@ -208,7 +211,9 @@ def _gpu(account: GpuAccount, extremes: Extremes | None, energy_uj: int) -> dict
     }
 
 
-def _job(job: JobAccount, part: Part, static: Joules, dynamic: Joules) -> dict[str, Any]:
+def _job(
+    job: JobAccount, part: Part, static: Joules, dynamic: Joules, watts: Mapping[str, float] | None
+) -> dict[str, Any]:
     energy = static + dynamic
     counted_us = sum(line.active_us + line.held_us for line in job.lines.values())
     names = sorted(job.lines)
@@ -234,9 +239,27 @@ def _job(job: JobAccount, part: Part, static: Joules, dynamic: Joules) -> dict[s
         "method": method_name(job.method),
         "work": [one.plain() for one in work.facts(job.energy_hnj, sigma_j)] if work is not None else None,
         "waiting_j": _joules(work.waiting_hnj) if work is not None and work.waiting_hnj is not None else None,
+        "watts": None,
+        "watts_sigma": None,
+        **({name: round(watts[name], 3) for name in ("watts", "watts_sigma")} if watts is not None else {}),
     }
     # The other columns of a jobs file, and what the trace knows; one called like a key above gets an underscore behind.
     return answer | {(f"{name}_" if name in answer else name): text for name, text in sorted(job.labels.items())}
+
+
+def watts_of(accounts: Accounts) -> dict[str, dict[str, Any]]:
+    """Return what was learned of each job: mean W over its GPUs, one sigma, and s alone and shared over them all."""
+    found: dict[str, list[Any]] = {}
+    for one in accounts.watts.jobs().values():
+        found.setdefault(one.job, []).append(one)
+    return {
+        job: {
+            **mean_watts((one.watts, one.sigma_w) for one in those),
+            "alone_s": sum(one.alone_us for one in those) / 1e6,
+            "shared_s": sum(one.shared_us for one in those) / 1e6,
+        }
+        for job, those in found.items()
+    }
 
 
 def label_names(answer: Mapping[str, Any]) -> list[str]:

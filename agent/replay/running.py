@@ -47,12 +47,15 @@ class Replayed:
     where : WhereSummed
     interrupted : bool
         Whether only a part was read.
+    common : Replayed, optional
+        The same traces split by the common line, to be compared with.
     """
 
     part: Part
     settings: Settings
     where: WhereSummed
     interrupted: bool = False
+    common: Replayed | None = None
 
     def notes(self) -> list[str]:
         """Say in one line each what the user should know about the traces and the jobs.
@@ -84,7 +87,12 @@ class Replayed:
         InputError
             If no energy at all is known, though all was read.
         """
-        return document(self.part, self.where.told(), partial=self.interrupted, notes=self.notes())
+        found = document(self.part, self.where.told(), partial=self.interrupted, notes=self.notes())
+        if self.common is not None:
+            from wattshed.agent.replay.compare_watts import comparison  # noqa: PLC0415 - for those who ask for it
+
+            found["compare_watts"] = comparison(self.common.document(), found, self.part.accounts)
+        return found
 
 
 def notes_of(reports: Iterable[SourceReport]) -> Iterator[str]:

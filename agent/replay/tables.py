@@ -11,7 +11,11 @@ from wattshed.agent.printing.figures import SIGMAS, UNKNOWN, figures, printable
 from wattshed.agent.printing.tables import EXTRA, Column, not_shown, print_notes, print_rows, printer_for
 from wattshed.agent.printing.work import WORK_COLUMNS, work_row
 from wattshed.agent.replay.boundaries import boundary_of
+<<<<<<< HEAD
 from wattshed.agent.replay.host_meters import METER_COLUMNS, NODE_COLUMNS, OVERLAP, meter_rows, node_row
+=======
+from wattshed.agent.replay.compare_watts import print_comparison
+>>>>>>> main
 from wattshed.agent.window import HISTORY_LABELS
 
 if TYPE_CHECKING:
@@ -81,7 +85,12 @@ def print_tables(answer: Mapping[str, Any], labels: Sequence[str], out: TextIO, 
         if len(jobs) > ROWS_SHOWN:
             printer.line(_more(len(jobs) - ROWS_SHOWN, "job"))
     gone += _print_work(printer, jobs)
+<<<<<<< HEAD
     gone += _print_host(printer, answer)
+=======
+    if "compare_watts" in answer:
+        gone += print_comparison(printer, answer["compare_watts"][:ROWS_SHOWN])
+>>>>>>> main
     printer.line()
     printer.folded(
         f"idle {_joules(answer['idle_j'])} J, unattributed {_joules(answer['unattributed_j'])} J, "

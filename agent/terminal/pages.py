@@ -207,6 +207,8 @@ def elsewhere(shown: Scene, width: int) -> list[TextLine]:
             ]
         )
     known = f"The estimate of a fleet: {fleet['hosts_reporting']} of {fleet['hosts_known']} hosts report."
+    states = ", ".join(f"{hosts} {state}" for state, hosts in fleet.get("hosts_by_state", {}).items() if hosts)
+    known += f" By state: {states}." if states else ""
     lines = [TextLine(), *wrapped(known, width), TextLine()]
     table = FittedTable(_FLEET, rows, width)
     lines += [table.titles(), *(table.line(i) for i in range(len(rows)))] if rows else []

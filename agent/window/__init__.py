@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from wattshed.kernels.columns import Columns
 
 __all__ = [
+    "FEATURES_OF_USAGE",
     "HISTORY_LABELS",
     "IDLE",
     "MISSING",
@@ -35,6 +36,7 @@ __all__ = [
     "SCRAPED",
     "TOLD",
     "UNATTRIBUTED",
+    "USAGE",
     "Device",
     "Event",
     "HostMeter",
@@ -117,6 +119,9 @@ class Usage:
     live : int8[m]
         1 if a process of the owner was on the GPU, 0 if the GPU was only held for it, 2 if ``share_ppm`` is the most
         that can be the owner's (a jobs table says how many GPUs it had, and not which).
+    tensor_us, dram_us : int64[m], us
+        How long the owner kept (all of) the GPU's tensor cores, and its memory, busy; -1 unknown. Empty: unknown for
+        all rows.
     """
 
     gpu: NDArray[np.int32]
@@ -126,19 +131,30 @@ class Usage:
     activity_us: NDArray[np.int64]
     share_ppm: NDArray[np.int32]
     live: NDArray[np.int8]
+    tensor_us: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    dram_us: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     @classmethod
     def of(cls, rows: Sequence[tuple[int, ...]]) -> Usage:
-        """Put rows, each with the columns in their order, into columns."""
+        """Put rows, each with the columns in their order, the last two or not, into columns."""
         dtypes = (np.int32, np.int32, np.int64, np.int64, np.int64, np.int32, np.int8)
-        columns = zip(*rows, strict=True) if rows else ((),) * len(dtypes)
-        return cls(*(np.array(column, dtype) for column, dtype in zip(columns, dtypes, strict=True)))
+        columns = list(zip(*rows, strict=True)) if rows else [()] * len(dtypes)
+        features = [np.array(column, np.int64) for column in columns[len(dtypes) :]]
+        return cls(
+            *(np.array(column, dtype) for column, dtype in zip(columns, dtypes, strict=False)),
+            *(column if (column >= 0).any() else column[:0] for column in features),
+        )
 
     @classmethod
     def empty(cls) -> Usage:
         """Nobody held or used anything."""
         return cls.of(())
 
+
+USAGE = ("gpu", "owner", "start_us", "end_us", "activity_us", "share_ppm", "live")
+"""Columns of `Usage` that are always there."""
+FEATURES_OF_USAGE = ("tensor_us", "dram_us")
+"""And those that may be empty."""
 
 HISTORY_LABELS = frozenset({"cluster", "nodes", "restart"})
 """Labels that only the history needs: whose job number it is, on how many nodes it runs, which run it is."""
@@ -329,6 +345,8 @@ class ProcessObservation:
     pid : int
     sm_us : int, SM-microseconds
         Activity since the last report, spread evenly over [``from_us``, ``to_us``]; -1 unknown.
+    tensor_us, dram_us : int, us
+        How long it kept (all of) the GPU's tensor cores, and its memory, busy meanwhile; -1 unknown.
     from_us, to_us : int, us
         ``from_us`` is 0 where nobody looked before: it may have been there since it began.
     memory_bytes : int
@@ -350,3 +368,5 @@ class ProcessObservation:
     instance: str = ""
     instance_ppm: int = 1_000_000
     exited: bool = False
+    tensor_us: int = MISSING
+    dram_us: int = MISSING

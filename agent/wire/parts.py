@@ -30,7 +30,7 @@ REQUEUED = 256
 FLAGS = {END_UNKNOWN: "end_unknown", CLOCK_SKEW: "clock_skew", REQUEUED: "requeued"}
 MOST_SKEW_US = 5_000_000
 
-METHODS = {1: "alone", 2: "utilisation", 4: "share", 8: "equal", 16: "nobody-active"}
+METHODS = {1: "alone", 32: "learned", 2: "utilisation", 4: "share", 8: "equal", 16: "nobody-active"}
 """Bits of how a job's dynamic energy was split, those of `kernels.billing.shares`; the best first."""
 
 SIMULATED = "simulated-"

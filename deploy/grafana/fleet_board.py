@@ -85,10 +85,16 @@ def _estimate() -> tuple[Panel, ...]:
     return (
         graph_of(
             "Hosts", "none", "Known to the inventory, and reporting: the fewer report, the wider the interval.",
-            {"{{state}}": "max by (state) (wattshed_fleet_hosts)"},
+            {"{{state}}": 'max by (state) (wattshed_fleet_hosts{state=~"known|reporting"})'}, wide=8,
+        ),
+        graph_of(
+            "Hosts by state", "none",
+            "What the scheduler says of them, where the inventory or a rule asks it; together they are all that are "
+            "known. Contradicted: they draw more than their state allows.",
+            {"{{state}}": 'max by (state) (wattshed_fleet_hosts{state!~"known|reporting"}) > 0'}, stacked=True, wide=8,
         ),
         graph_of(
             "Peak", "watt", "Highest mean over a window since the estimate began, by boundary.",
-            {"{{boundary}} {{window}}": f"wattshed_fleet_peak_watts{{{BOUNDARY}}}"},
+            {"{{boundary}} {{window}}": f"wattshed_fleet_peak_watts{{{BOUNDARY}}}"}, wide=8,
         ),
     )  # fmt: skip

@@ -12,6 +12,7 @@ from wattshed.exporters.formats.exposition import Family, label_name
 from wattshed.exporters.formats.host_metrics import HOST
 from wattshed.exporters.formats.readings import READINGS
 from wattshed.exporters.formats.self_metrics import SELF
+from wattshed.exporters.formats.split_metrics import SPLIT
 from wattshed.exporters.formats.work_metrics import WORK
 from wattshed.exporters.units import HNJ_PER_JOULE, MICRO
 
@@ -286,6 +287,7 @@ TABLE: tuple[Family, ...] = (
         pairs=_job_seconds,
     ),
     *WORK,
+    *SPLIT,
     *HOST,
     Family(
         "wattshed_jobs_folded_total",

@@ -43,6 +43,13 @@ What the agent itself costs (left out where the kernel hides it from the agent):
 |---|---|---|
 """
 
+HOST_CPU = """
+What the processors of the host did:
+
+| metric | type | labels | meaning |
+|---|---|---|---|
+"""
+
 JOINS = """
 ### Who used it
 
@@ -124,6 +131,8 @@ def markdown() -> str:
         )
     )
     lines += [QUIET, PROCESS, *(f"| `{name}` | {kind} | {text} |\n" for name, kind, text, _ in self_metrics.PROCESS)]
+    cpu = self_metrics.HOST_CPU
+    lines += [HOST_CPU, _row(cpu.name, cpu.kind, cpu.labels, cpu.text)]
     lines += [JOINS, "| metric | type | meaning |\n|---|---|---|\n"]
     families = dcgm.families()
     lines += [f"| `{family.name}` | {family.kind} | {family.text} |\n" for family in families]

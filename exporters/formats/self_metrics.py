@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wattshed.exporters.formats.exposition import Family
-from wattshed.exporters.own_process import own_process
+from wattshed.exporters.own_process import host_cpu, own_process
 from wattshed.exporters.units import MICRO
 
 if TYPE_CHECKING:
@@ -137,11 +137,21 @@ PROCESS: tuple[tuple[str, Kind, str, Callable[[OwnProcess], float | None]], ...]
 """Names as every client library has them, what they mean, and how each is read off `OwnProcess`."""
 
 
+HOST_CPU = Family(
+    "wattshed_host_cpu_seconds_total",
+    "counter",
+    "Seconds that the processors of the host have been in a mode since its boot; not of a simulated or recorded host.",
+    ("mode",),
+    lambda s: [((mode,), seconds) for mode, seconds in host_cpu().items()] if s.meter == "nvml" else [],
+)
+
+
 def process_families() -> list[Family]:
-    """Read process_* of the agent itself, now; what the kernel hides has no series."""
+    """Read process_* of the agent itself, now, and the host's processors; what the kernel hides has no series."""
     process = own_process()
     read = [(name, kind, text, value(process)) for name, kind, text, value in PROCESS]
-    return [Family(name, kind, text, (), _constant(value)) for name, kind, text, value in read if value is not None]
+    told = [Family(name, kind, text, (), _constant(value)) for name, kind, text, value in read if value is not None]
+    return [*told, HOST_CPU]
 
 
 def _constant(value: float) -> Callable[[Snapshot], Rows]:

@@ -161,7 +161,8 @@ function drawTables(snapshot) {
 function drawFleet(fleet) {
   $("fleet").hidden = !fleet;
   if (!fleet) return;
-  $("fleet-hosts").textContent = `${fleet.hosts_reporting} of ${fleet.hosts_known} hosts report. Bars are 95 % intervals; none is drawn where the sample gives none.`;
+  const states = Object.entries(fleet.hosts_by_state).filter(([, n]) => n).map(([state, n]) => `${n} ${state}`);
+  $("fleet-hosts").textContent = `${fleet.hosts_reporting} of ${fleet.hosts_known} hosts report.${states.length ? ` By state: ${states.join(", ")}.` : ""} Bars are 95 % intervals; none is drawn where the sample gives none.`;
   const rows = Object.entries(fleet.boundaries);
   const most = Math.max(1, ...rows.flatMap(([, b]) => [b.mean_w, b.upper_w, b.supply_w].filter(v => v)));
   $("fleet-rows").replaceChildren(...rows.map(([name, b]) => {

@@ -51,7 +51,7 @@ def document(
         per_gpu[share.gpu_uuid] = {"static_j": static / HNJ_PER_JOULE, "dynamic_j": dynamic / HNJ_PER_JOULE}
     facts = {job.job: job for job in snapshot.jobs}
     owners = dict.fromkeys([*facts, *energy])
-    tenants = _tenants(snapshot.tenancy.processes)
+    tenants, learned = _tenants(snapshot.tenancy.processes), snapshot.split.of_jobs()
     return json.dumps(
         plain(
             {
@@ -70,6 +70,7 @@ def document(
                 "gpus": [_gpu(gpu, snapshot.tenancy.instances) for gpu in snapshot.gpus],
                 "jobs": [
                     _job(key, facts.get(key), energy.get(key, {}), watts.get(key), tenants.get(key, []))
+                    | learned.get(key, {"watts": None, "watts_sigma": None})
                     for key in owners
                 ],
                 "host_energy": [host_meter(one) for one in snapshot.host_energy],

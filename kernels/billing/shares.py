@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 WHOLE_PPM = 1_000_000
 HELD, LIVE, AT_MOST = 0, 1, 2
 """Values of ``live``: only held; a process was there; no more than the share can be the owner's."""
-ALONE, BY_ACTIVITY, BY_SHARE, EQUAL, NOBODY_ACTIVE = 1, 2, 4, 8, 16
-"""Bits of ``method``: how a row's dynamic energy was split."""
+ALONE, BY_ACTIVITY, BY_SHARE, EQUAL, NOBODY_ACTIVE, LEARNED = 1, 2, 4, 8, 16, 32
+"""Bits of ``method``: how a row's dynamic energy was split; by learned watts per activity, who splits says."""
 
 
 @jit
@@ -195,7 +195,8 @@ def _weigh_users(kind: int, usage: UsageRows, here: Here, n: int) -> int:
         if usage.row[row].live == HELD:
             here.weight[j] = 0
         elif kind == BY_ACTIVITY:
-            here.weight[j] = usage.row[row].activity_ppm
+            active = usage.row[row].activity_ppm
+            here.weight[j] = max((active * usage.row[row].watts + 512) >> 10, 1) if active > 0 else 0
         elif kind == BY_SHARE:
             here.weight[j] = usage.row[row].share_ppm
         else:

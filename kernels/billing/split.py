@@ -299,6 +299,7 @@ def split(
     hole: NDArray[np.int64] | None = None,
     owner: NDArray[np.int64] | None = None,
     rests: bool = False,
+    watts: NDArray[np.int64] | None = None,
 ) -> Split:
     """Split the energy intervals of `kernels.billing.reconcile.merge` among usage rows.
 
@@ -329,6 +330,8 @@ def split(
     rests : bool
         Take a GPU that reads as idle beside a time of nobody to be idle until an owner comes, see
         `kernels.billing.crossing`.
+    watts : int64[m], 1024ths, optional
+        What each row's owner is taken to draw per activity (`kernels.billing.watts`); by default all draw the same.
 
     Returns
     -------
@@ -342,7 +345,7 @@ def split(
         hole, owner = _NO_HOLES, None
     elif owner is None:
         owner = np.arange(len(start_us))
-    row, by_start, by_end = usage_rows(rows, start_us, end_us, activity_ppm, busy_ppm, share_ppm, live, owner)
+    row, by_start, by_end = usage_rows(rows, start_us, end_us, activity_ppm, busy_ppm, share_ppm, live, owner, watts)
     places = len(start_us) + len(counts)
     _split(
         starts, counts, t0_us, t1_us, energy_hnj, begin_mw, end_mw, hole, idle_mw, rows, row, by_start, by_end,

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+COMMON = 1024
+"""Watts per activity of whom nothing is known."""
+
+
 @dataclass(slots=True)
 class OwnerUse:
     """One owner on one GPU for a while, as `kernels.billing.split.split` is given it.
@@ -29,6 +33,8 @@ class OwnerUse:
         `kernels.billing.shares` has its values.
     owner : int
         Whose it is, to tell where an owner only goes on.
+    watts : int, 1024ths of the common line
+        What it is taken to draw per activity, beside others, see `kernels.billing.watts`.
     """
 
     start_us: int = 0
@@ -38,6 +44,7 @@ class OwnerUse:
     share_ppm: int = -1
     live: int = 0
     owner: int = -1
+    watts: int = COMMON
 
 
 OWNER_USE = dtype_of(OwnerUse)
@@ -67,10 +74,20 @@ def usage_rows(
     share_ppm: NDArray[np.int64],
     live: NDArray[np.int8],
     owner: NDArray[np.int64] | None = None,
+    watts: NDArray[np.int64] | None = None,
 ) -> UsageRows:
     """Make records of usage rows, of which GPU ``i`` owns ``rows[i]:rows[i + 1]``, and order their starts and ends."""
     usage = np.empty(len(start_us), OWNER_USE)
-    columns = (start_us, end_us, activity_ppm, busy_ppm, share_ppm, live, -1 if owner is None else owner)
+    columns = (
+        start_us,
+        end_us,
+        activity_ppm,
+        busy_ppm,
+        share_ppm,
+        live,
+        -1 if owner is None else owner,
+        COMMON if watts is None else watts,
+    )
     for name, column in zip(OWNER_USE.names or (), columns, strict=True):
         usage[name] = column
     gpu_of = np.repeat(np.arange(len(rows) - 1), np.diff(rows))

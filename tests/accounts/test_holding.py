@@ -150,7 +150,7 @@ def test_an_hour_without_readings_keeps_a_handful_of_rows():
         rows = [(t + 1000, 300_000, 300_000)] if not n else []
         usage = [(0, key, t, t + S, -1, 500_000, 0) for key in ("a", "b")]
         accounts.add(window(t, t + S, [rows], usage, devices=(device(),), host="h", seq=n))
-    ((*_, left),) = accounts.books_of("h")
+    left = accounts.books_of("h")[0].waiting
     assert len(left.gpu) < 2 * 70
     assert (int(left.start_us.min()), int(left.end_us.max())) == (T0, T0 + 3600 * S)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -17,13 +18,13 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from tests.exporters import snapshots
 from wattshed.exporters.formats.exposition import Writer
 from wattshed.exporters.formats.self_metrics import PROCESS, process_families
-from wattshed.exporters.own_process import own_process
+from wattshed.exporters.own_process import host_cpu, own_process
 
 
 def shown():
     """Read the page's process families: name -> (type, value)."""
     writer = Writer(openmetrics=False, on_fault=lambda name, error: pytest.fail(f"{name}: {error!r}"))
-    text = writer.write(snapshots.empty(), process_families()).decode()
+    text = writer.write(replace(snapshots.empty(), meter="simulated"), process_families()).decode()
     return {family.samples[0].name: (family.type, family.samples[0].value) for family in parse_text(text)}
 
 
@@ -79,3 +80,16 @@ def test_what_the_kernel_hides_has_no_series(monkeypatch):
     monkeypatch.setattr(psutil.Process, "num_fds", denied)
     monkeypatch.setattr(psutil.Process, "rlimit", denied)
     assert shown().keys() == {name for name, *_ in PROCESS} - {"process_open_fds", "process_max_fds"}
+
+
+def test_the_hosts_processors_are_on_the_page_of_a_real_host_alone():
+    writer = Writer(openmetrics=False, on_fault=lambda name, error: pytest.fail(f"{name}: {error!r}"))
+    pages = {
+        meter: writer.write(replace(snapshots.empty(), meter=meter), process_families()).decode()
+        for meter in ("nvml", "simulated", "trace")
+    }
+    assert [meter for meter, page in pages.items() if 'wattshed_host_cpu_seconds_total{mode="idle"}' in page] == [
+        "nvml"
+    ]
+    by_kernel = [int(ticks) for ticks in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+    assert sum(host_cpu().values()) == pytest.approx(sum(by_kernel) / os.sysconf("SC_CLK_TCK"), rel=0.01)

@@ -109,12 +109,14 @@ def test_a_collector_shows_jobs_alone(serve, browser):
 
 @pytest.mark.real
 def test_a_fleet_server_shows_the_fleet_alone(serve, browser):
-    snapshot = dataclasses.replace(snapshots.empty(), meter="fleet", seq=1, fleet=snapshots.rich().fleet)
+    estimate = dataclasses.replace(snapshots.rich().fleet, states={"busy": 75, "idle": 30, "drained": 0, "off": 45})
+    snapshot = dataclasses.replace(snapshots.empty(), meter="fleet", seq=1, fleet=estimate)
     _, port = serve(lambda: snapshot)
     page = browser.new_page()
     page.goto(f"http://127.0.0.1:{port}/")
     page.wait_for_selector("#fleet-rows svg")
     assert "150 MW to 172 MW" in page.inner_text("#fleet")
+    assert "By state: 75 busy, 30 idle, 45 off." in page.inner_text("#fleet")
     assert [part.is_visible() for part in page.locator(".host").all()] == [False] * 7
     page.close()
 

@@ -136,6 +136,7 @@ def test_jobs():
             {"pid": 17, "gpu_uuid": "GPU-1", "instance": "", "memory_mib": None, "started_s": None},
             {"pid": 18, "gpu_uuid": "GPU-0", "instance": "2/0", "memory_mib": 3.0, "started_s": 4.5},
         ],
+        "watts": None, "watts_sigma": None,
     }  # fmt: skip
     assert (idle["job"], idle["energy_j"], idle["labels"], idle["method"]) == ("_idle", 1.5, {}, "")
     assert [idle[name] for name in ("sigma_j", "active_s", "held_s", "started_s", "ended_s", "power_w")] == [None] * 6

@@ -21,6 +21,9 @@ FLEETS, SAMPLES = 40, 100
 
 MOST_W = 10_200.0
 
+ENDLESS = "Pareto 1.5 without an end, 50 of 5,000"
+"""A tail so heavy that it has no variance: what intervals of hosts suppose not to be."""
+
 
 @dataclass
 class Coverage:
@@ -53,7 +56,7 @@ def simulate(name, fleets=FLEETS, samples=SAMPLES, seed=1):
                 continue
             inside = found.lower <= truth <= found.upper
             # Below: the whole interval lies under the truth.
-            half = (found.upper - found.lower) / 2 / abs(truth)
+            half = (found.upper - found.lower) / 2 / abs(getattr(found, "before", truth))
             rows.append((1, inside, found.upper < truth, found.lower > truth, half, warned))
     given, inside, below, above, half, warned = np.array(rows, float).T
     had, quiet = given > 0, (given > 0) & (warned == 0)
@@ -137,13 +140,9 @@ def domain(random, fleet, words):
 
 
 def twice(random, fleet, words):
-    """The same hosts before and after."""
-    (before, now), n = fleet, words
-    both = [random.choice(now.size, n, replace=False) for _ in range(2)]
-    both[1][: n // 2] = both[0][: n // 2]
-    if np.unique(both[1]).size < n:
-        rest = np.setdiff1d(np.arange(now.size), both[0])
-        both[1][n // 2 :] = random.choice(rest, n - n // 2, replace=False)
+    """Hosts before and after, some of them the same."""
+    (before, now), (n, common) = fleet, words
+    drawn = random.choice(now.size, 2 * n - common, replace=False)
     one, two = (
         Sample(
             population([now]),
@@ -154,7 +153,7 @@ def twice(random, fleet, words):
             y[i],
             np.full(n, np.nan),
         )
-        for i, y in zip(both, (before, now), strict=True)
+        for i, y in ((drawn[:n], before), (drawn[n - common :], now))
     )
     return now.sum() - before.sum(), change(two, one, "stratified")
 
@@ -226,10 +225,21 @@ def fallen(random):
     return y, y * random.normal(0.97, 0.03, 1000)
 
 
+def moved(random):
+    """Power before and after jobs have come and gone on 30 % of the hosts."""
+    y, other = idle(random, 1000, 0.5), idle(random, 1000, 0.5)
+    return y, np.where(random.random(1000) < 0.3, other, y * random.normal(1, 0.02, 1000))
+
+
 def racks(random):
     """Jobs in racks of sixteen hosts."""
     job, y = jobs_of(random)
     return np.arange(job.size) // 16, y
+
+
+def with_an_end(random, n):
+    """A heavy tail that ends at ten times the mean."""
+    return np.minimum(300 * (1 + random.pareto(1.5, n)), 7000)
 
 
 def one(make, *words):
@@ -248,8 +258,11 @@ def _i(n, share):
 KINDS = {
     "cv 35 %, 10 of 1,000": (_l(0.35, 1000), by_strata, ([10],)),
     "cv 35 %, 30 of 1,000": (_l(0.35, 1000), by_strata, ([30],)),
+    "cv 70 %, 20 of 1,000": (_l(0.7, 1000), by_strata, ([20],)),
+    "cv 100 %, 10 of 1,000": (_l(1.0, 1000), by_strata, ([10],)),
     "cv 100 %, 30 of 1,000": (_l(1.0, 1000), by_strata, ([30],)),
     "cv 100 %, 100 of 1,000": (_l(1.0, 1000), by_strata, ([100],)),
+    "10 % idle, 30 of 1,000": (_i(1000, 0.1), by_strata, ([30],)),
     "half idle, 10 of 1,000": (_i(1000, 0.5), by_strata, ([10],)),
     "half idle, 30 of 1,000": (_i(1000, 0.5), by_strata, ([30],)),
     "90 % idle, 10 of 1,000": (_i(1000, 0.9), by_strata, ([10],)),
@@ -267,7 +280,13 @@ KINDS = {
         by_strata,
         ([20],),
     ),
-    "Pareto 1.5, 50 of 5,000": (one(lambda r: 300 * (1 + r.pareto(1.5, 5000))), by_strata, ([50],)),
+    "Pareto 1.5 up to ten times the mean, 50 of 5,000": (one(with_an_end, 5000), by_strata, ([50],)),
+    ENDLESS: (one(lambda r: 300 * (1 + r.pareto(1.5, 5000))), by_strata, ([50],)),
+    "10 strata, 3 of 200 each, cv 100 %": (
+        lambda r: [lognormal(r, 5000, 1.0, 200) for _ in range(10)],
+        by_strata,
+        ([3] * 10,),
+    ),
     "20 strata, 2 of 200 each, cv 35 %": (
         lambda r: [lognormal(r, 5000, 0.35, 200) for _ in range(20)],
         by_strata,
@@ -293,7 +312,9 @@ KINDS = {
     "regression on nameplates, 20 of 1,000": (nameplates, by_size, (20, "regression")),
     "regression on nameplates, 60 of 1,000": (nameplates, by_size, (60, "regression")),
     "a tenth of the hosts by a column, 200 of 1,000": (lambda r: lognormal(r, 5000, 0.35, 1000), domain, 200),
-    "change of 3 %, half of 40 hosts measured twice": (fallen, twice, 40),
+    "a tenth of the hosts by a column, 60 of 1,000, 70 % idle": (lambda r: idle(r, 1000, 0.7), domain, 60),
+    "change of 3 %, 20 of 40 hosts measured twice": (fallen, twice, (40, 20)),
+    "jobs come and go on 30 % of 1,000, 30 measured twice": (moved, twice, (30, 30)),
     "20 whole jobs of 1 to 512 hosts, given as hosts": (lambda r: jobs_of(r, 8000), whole_jobs, 20),
     "40 whole jobs of 1 to 64 hosts, given as hosts": (lambda r: jobs_of(r, largest=64), whole_jobs, 40),
     "one whole job, given as hosts": (jobs_of, whole_jobs, 1),

@@ -62,6 +62,59 @@ def test_an_overlap_in_part_has_the_error_that_samples_show():
     assert np.mean(claimed) == pytest.approx(np.var(moved, ddof=1), rel=0.3)
 
 
+def test_the_kind_of_interval_is_the_one_asked_for():
+    before = measured([500], {f"h{i}": 100.0 + i for i in range(30)})
+    now = measured([500], {f"h{i}": 100.0 + i + (900.0 if i < 2 else i % 3) for i in range(30)})
+    found = {kind: change(now, before, "stratified", kind=kind) for kind in ("auto", "t", "johnson", "hall")}
+    assert {kind: one.interval for kind, one in found.items()} == {
+        "auto": "johnson",
+        "t": "t",
+        "johnson": "johnson",
+        "hall": "hall",
+    }
+    assert len({one.se for one in found.values()}) == 1
+    assert found["t"].upper < found["hall"].upper
+    assert found["t"].upper < found["johnson"].upper
+    assert found["t"].lower == found["johnson"].lower < found["hall"].lower
+    # The same hosts both times: it is the interval of their differences.
+    gains = [now_w - then for now_w, then in zip(now.value.tolist(), before.value.tolist(), strict=True)]
+    plain = estimate(sample(population(500), gains), "stratified", kind="johnson")
+    assert (found["johnson"].lower, found["johnson"].upper) == (pytest.approx(plain.lower), pytest.approx(plain.upper))
+
+
+def test_hosts_that_all_changed_alike_may_have_missed_others():
+    before, now = (measured([500], {f"h{i}": k * (100.0 + i) for i in range(30)}) for k in (1.0, 0.97))
+    warnings = change(now, before, "stratified").warnings
+    assert any("may have missed a kind of host" in w and w.endswith("measure more both times") for w in warnings)
+
+
+def of_jobs(hosts, size, level=100.0):
+    """Hosts that came with jobs of so many."""
+    one = measured([400], {f"h{i}": level + 7.0 * (i // size) + i % size for i in hosts})
+    return replace(one, columns={"job": tuple(f"j{i // size}" for i in hosts)})
+
+
+def test_jobs_are_compared_with_jobs():
+    jobs, apart = of_jobs(range(40), 8), of_jobs(range(0, 400, 8), 8, level=90.0)
+    for now, before in ((jobs, apart), (apart, jobs)):
+        found = change(now, before, "stratified")
+        assert (found.sampling_unit, found.matched) == ("job", 5)
+        assert found.only_before + found.only_now == 45
+    assert any(w.startswith("earlier sample: 5 jobs have the 40 measured hosts") for w in found.warnings)
+    assert any("its hosts are taken by job" in w for w in change(jobs, apart, "stratified").warnings)
+    assert change(apart, apart, "stratified").sampling_unit == "host"
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_jobs_are_not_compared_with_hosts(swapped):
+    jobs, hosts = of_jobs(range(40), 8), replace(of_jobs(range(0, 400, 8), 8), columns={})
+    pair = (hosts, jobs) if swapped else (jobs, hosts)
+    units = ("host", "job") if swapped else ("job", "host")
+    said = f"of the new sample is the {units[0]}, of the old one the {units[1]}; give both a column job"
+    with pytest.raises(InputError, match=said):
+        change(*pair, "stratified")
+
+
 def test_of_all_hosts_the_change_is_exact():
     found = change(measured([2], {"a": 5.0, "b": 6.0}), measured([2], {"a": 4.0, "b": 4.0}), "stratified")
     assert (found.total, found.se, found.lower, found.upper, found.interval) == (3.0, 0.0, 3.0, 3.0, "t")
@@ -91,3 +144,17 @@ def test_the_command_says_it_in_a_line(fleet, files):
     assert "2 measured both times, 1 only before, 1 only now" in text
     found = fleet(*words, "--json").json["change"]
     assert found["se"] < found["unpaired_se"]
+    assert "warning: change: each measured host of stratum a stands for more than 10% of the total" in text
+    assert "has no bounded interval" in fleet(*words, "--interval", "bounded").err
+
+
+def test_a_change_by_jobs_says_so(fleet, files):
+    rows = [f"a,h{i},j{i // 4},{100 + 9 * (i // 4) + i % 4}" for i in range(24)]
+    s, o, p = files(
+        S_csv="\n".join(["stratum,host,job,value", *rows]) + "\n",
+        O_csv="\n".join(["stratum,host,job,value", *rows[::4]]) + "\n",
+        P_csv="stratum,hosts\na,300\n",
+    )
+    found = fleet("estimate", "--sample", s, "--population", p, "--against", o)
+    assert "; 6 jobs measured both times, 0 only before, 0 only now)" in found.out
+    assert "warning: change: earlier sample: its hosts are taken by job" in found.out

@@ -37,7 +37,7 @@ def test_the_contract(estimate):
     assert isinstance(found["deff"], float)
     assert [found[key] for key in ("sampling_unit", "interval", "boundary", "span")] == ["host", "t", None, None]
     assert len(found["warnings"]) == 1
-    assert "measure 5 there" in found["warnings"][0]
+    assert "measure 8 there" in found["warnings"][0]
     assert [s["stratum"] for s in found["strata"]] == ["train", "serve"]
 
 

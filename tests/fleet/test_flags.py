@@ -54,7 +54,7 @@ def test_a_plan_for_a_variation_of_40_says_what_was_meant(fleet):
         in fleet("plan", "--cv", 40, "--error", 0.02).err
     )
     plans = [fleet("plan", "--cv", cv, "--error", e).out for cv, e in ((0.4, 0.02), ("40%", "2%"))]
-    assert plans == ["an interval of ±2% takes 1,537 hosts\n"] * 2
+    assert plans == ["an interval of ±2% at 95% confidence takes 1,537 hosts\n"] * 2
 
 
 LIVE = ("--prometheus", "http://127.0.0.1:9", "--inventory", "FLEET.toml")

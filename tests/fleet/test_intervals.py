@@ -47,10 +47,11 @@ def test_a_skewed_sample_reaches_further_up():
     few_busy = [700.0] * 27 + [6500.0] * 3
     found = estimate(sample(population(1000), few_busy), "stratified")
     plain = estimate(sample(population(1000), few_busy), "stratified", kind="t")
-    assert (found.interval, plain.interval) == ("hall", "t")
+    bent = estimate(sample(population(1000), few_busy), "stratified", kind="hall")
+    assert (found.interval, plain.interval, bent.interval) == ("johnson", "t", "hall")
     assert found.skewness > 0.2
     assert found.upper > plain.upper
-    assert found.lower > plain.lower
+    assert found.lower == plain.lower < bent.lower
     n, y = 30, np.array(few_busy)
     k3 = n / ((n - 1) * (n - 2)) * ((y - y.mean()) ** 3).sum()
     third = 1000**3 * 0.97 * 0.94 * k3 / n**2
@@ -58,13 +59,27 @@ def test_a_skewed_sample_reaches_further_up():
 
 
 def test_few_hosts_say_nothing_of_skewness():
-    one = spread((100.0, 900.0, 10))
+    one = spread((100.0, 900.0, 4))
     assert skewness(one) == pytest.approx(0.9)
-    assert interval(50.0, one, 0.0, 0.95, sampled=np.array([11])).kind == "t"
-    assert interval(50.0, one, 0.0, 0.95, sampled=np.array([20])).kind == "hall"
-    assert interval(50.0, one, 0.0, 0.95, sampled=np.array([11]), kind="hall").kind == "hall"
+    assert interval(50.0, one, 0.0, 0.95, sampled=np.array([5])).kind == "t"
+    assert interval(50.0, one, 0.0, 0.95, sampled=np.array([10])).kind == "johnson"
+    assert interval(50.0, one, 0.0, 0.95, sampled=np.array([5]), kind="hall").kind == "hall"
     straight = spread((100.0, 90.0, 10))
     assert interval(50.0, straight, 0.0, 0.95, sampled=np.array([20])).kind == "t"
+    # Six strata of five tell what one of thirty does; pairs have no third moment.
+    assert interval(50.0, spread(*[(100.0, 900.0, 4)] * 6), 0.0, 0.95, sampled=np.full(6, 5)).kind == "johnson"
+    assert interval(50.0, spread(*[(100.0, 900.0, 1)] * 30), 0.0, 0.95, sampled=np.full(30, 2)).kind == "t"
+
+
+@given(st.floats(0.11, 1.5), st.floats(0.5, 0.99), st.sampled_from([1, -1]))
+def test_only_the_long_side_reaches_further(g, confidence, sign):
+    """By three times Johnson's g (1 + 2 q^2) / 6."""
+    found = interval(0.0, spread((4.0, sign * 8 * g, 29)), 0.0, confidence, sampled=np.array([30]))
+    short, long = sorted((-found.lower, found.upper))
+    q = naive.student(confidence, 29)
+    assert short == pytest.approx(2 * q)
+    assert long == pytest.approx(2 * (q + g * (q * q + 0.5)))
+    assert (found.upper > -found.lower) == (sign > 0)
 
 
 def test_meters_widen_an_interval_on_both_sides():

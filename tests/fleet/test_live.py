@@ -497,7 +497,7 @@ def test_serve_publishes_and_stops(fleet, inventory_file):
 def test_simulated_fleet(inventory):
     fleet_of = SimulatedFleet(inventory, share=0.5)
     series = list(fleet_of.series(100.0))
-    assert len(series) == 2 * 75
+    assert len(series) == 2 * 75 + 150
     assert sum(p.sum() for p in fleet_of.powers(100.0).values()) == fleet_of.truth_w(100.0)
     text = exposition(series[:2], 1000).decode().splitlines()
     assert text[0].startswith(POWER_RULE + '{instance="train-')

@@ -67,6 +67,30 @@ def test_periods():
         period_of("2026-10", "Mars/Base")
 
 
+def test_a_pass_goes_through_the_whole_period_and_counts_once():
+    load = month(np.random.default_rng(3))
+    whole = {str(s): rows(load, range(s, 744, 45)) for s in (0, 7, 44)}
+    found = energy(whole, OCTOBER)
+    assert (found.unit, found.units, found.of) == ("pass", 3, 45)
+    half = rows(load, range(7, 372, 45))
+    with pytest.raises(InputError, match=r"pass '7' has 9 of its 17 hours: a pass goes through the whole of 2026-10"):
+        energy(whole | {"7": half}, OCTOBER)
+    with pytest.raises(InputError, match=r"passes '44' and 'again' are the same hours; give each once"):
+        energy(whole | {"again": whole["44"]}, OCTOBER)
+
+
+def test_days_of_a_zone_off_by_half_an_hour(fleet, files):
+    """An hour of India begins at half past in UTC; a day has 24 of them all the same."""
+    period = period_of("2026-10", "Asia/Kolkata")
+    assert (period.hours, len(period.days)) == (744, 31)
+    assert (period.days[0], period.days[-1]) == ("2026-10-01", "2026-10-31")
+    words = ("estimate", "--period", "2026-10", "--times", files(t_csv=TIMES))
+    found = [fleet(*words, "--timezone", zone, "--json").json for zone in ("UTC", "Asia/Kolkata")]
+    assert found[0] == found[1]
+    assert (found[1]["units"], found[1]["of"], found[1]["hours_measured"]) == (4, 31, 96)
+    assert not any("hours of the measured days are missing" in w for w in found[1]["warnings"])
+
+
 DAYS = (3, 9, 22, 28)
 TIMES = "time,value\n" + "".join(f"2026-10-{d:02}T{h:02}:00,{1000 + 10 * d}\n" for d in DAYS for h in range(24))
 

@@ -94,7 +94,7 @@ def test_three_schools_that_stand_for_most(estimate):
         pytest.approx(1036508.55, rel=1e-8),
         pytest.approx(7106917.08333, rel=1e-11),
     )
-    assert any("measure 5 there" in w for w in found["warnings"])
+    assert any("of stratum E stands for more than 10% of the total" in w for w in found["warnings"])
 
 
 def test_domains_are_parts_of_the_whole_sample(estimate):

@@ -39,6 +39,17 @@ def test_equal_chances_are_a_random_sample():
     assert paired.se == pytest.approx(plain.se, rel=1e-12)
 
 
+def test_a_variance_below_zero_says_nothing():
+    """Pairs that are drawn together more often than apart: the sum of Yates and Grundy may be negative."""
+    joint = np.full((3, 3), 0.45)
+    np.fill_diagonal(joint, 1.0)
+    found = estimate(with_chances(6, VALUES[:3], [0.5] * 3), "pi", joint=joint)
+    assert (found.se, found.lower, found.upper, found.interval) == (None, None, None, "none")
+    assert found.total == pytest.approx(2 * sum(VALUES[:3]))
+    assert "a variance below 0" in found.warnings[0]
+    assert not any("one measured host" in w for w in found.warnings)
+
+
 def test_weights_alone_know_no_finite_population():
     found = estimate(with_chances(40, VALUES, [40 / 6] * 6, column="weight"), "pi")
     assert found.total == pytest.approx(40 * sum(VALUES) / 6)
@@ -152,6 +163,7 @@ def test_options_of_a_plan_that_contradict(fleet, files, words, said):
     found = fleet("plan", *(jobs if w == "J" else w for w in words))
     assert found.code == 2
     assert said in found.err
+    assert found.err.count("\n") == 1
 
 
 def test_sizes_that_cannot_be(files):
@@ -169,11 +181,27 @@ def test_sizes_that_cannot_be(files):
         ("a,1,2,0.5\na,2,3,0.5\n", "host,other,pi\n1,3,0.2\n", "J.csv:2:2: other: '3' is not in the sample"),
         ("a,1,2,0.5\na,2,3,0.5\n", "host,other,pi\n1,2,0\n", "J.csv:2:3: pi: 0 is not a probability"),
         ("a,1,2,0.5\na,2,3,0.5\n", "host,other,pi\n1,1,0.5\n", "no probability of the pair '1', '2'"),
+        ("a,1,2,0.5\na,2,3,0.3\n", "host,other,pi\n1,2,0.31\n", "J.csv:2:3: pi: 0.31 exceeds 0.3, the smaller"),
+        ("a,1,2,0.9\na,2,3,0.8\n", "host,other,pi\n1,2,0.6\n", "J.csv:2:3: pi: 0.6 is below 0.7, the least"),
+        ("a,1,2,0.5\na,2,3,0.5\n", "host,other,pi\n1,2,0.2\n2,1,0.3\n", "J.csv:3:3: pi: 0.3 here and 0.2 above"),
+        ("a,1,2,0.5\nb,1,3,0.5\n", "host,other,pi\n1,1,0.2\n", "J.csv: cannot tell hosts of one name"),
     ],
 )
 def test_bad_chances(fleet, files, sample_text, joint, said):
-    s, p = files(S_csv="stratum,host,value,pi\n" + sample_text, P_csv="stratum,hosts\na,9\n")
+    s, p = files(S_csv="stratum,host,value,pi\n" + sample_text, P_csv="stratum,hosts\na,9\nb,9\n")
     more = () if joint is None else ("--joint", files(J_csv=joint))
     found = fleet("estimate", "--sample", s, "--population", p, "--method", "pi", *more)
     assert found.code == 2
     assert said in found.err
+    assert found.err.count("\n") == 1
+
+
+def test_joint_probabilities_of_weights(fleet, files):
+    s, p, j = files(
+        S_csv="stratum,host,value,weight\na,1,2,2\na,2,3,2\n",
+        P_csv="stratum,hosts\na,9\n",
+        J_csv="host,other,pi\n1,2,0.2\n",
+    )
+    found = fleet("estimate", "--sample", s, "--population", p, "--method", "pi", "--joint", j)
+    assert found.code == 2
+    assert "--joint needs the probability of each host" in found.err

@@ -8,7 +8,8 @@ import tempfile
 import numpy as np
 
 from tests.traces.windows_made_up import plain_window
-from wattshed.agent.traces.native.batch import LISTS, batch_of_window, identity, text_of_devices, text_of_owners
+from wattshed.agent.traces.native.batch import LISTS, batch_of_window
+from wattshed.agent.traces.native.definitions import identity, text_of_devices, text_of_owners
 from wattshed.agent.traces.native.segment import COLUMNS, SCHEMA_MESSAGE, layout_of, message_of_batch, read_message
 from wattshed.kernels.arrow_messages import LENGTH, MARK, PLACES, READABLE, SAME_HOST, START, look_through
 

@@ -9,16 +9,8 @@ from hypothesis import given, settings
 from tests.traces.windows_made_up import plain_window, same, windows
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.report import SourceReport
-from wattshed.agent.traces.native.batch import (
-    SCHEMA,
-    Damaged,
-    Decoder,
-    batch_of_window,
-    identity,
-    rows_of_batch,
-    text_of_devices,
-    text_of_owners,
-)
+from wattshed.agent.traces.native.batch import SCHEMA, Damaged, Decoder, batch_of_window, rows_of_batch
+from wattshed.agent.traces.native.definitions import identity, text_of_devices, text_of_owners
 from wattshed.agent.traces.native.parquet import parquet_windows, write_parquet
 from wattshed.agent.traces.native.reader import segment_windows
 from wattshed.agent.traces.native.recorder import Recorder

@@ -13,7 +13,8 @@ import pytest
 from tests.traces.windows_made_up import plain_window
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.inputs.report import SourceReport
-from wattshed.agent.traces.native.batch import SCHEMA, batch_of_window, identity, text_of_devices
+from wattshed.agent.traces.native.batch import SCHEMA, batch_of_window
+from wattshed.agent.traces.native.definitions import identity, text_of_devices
 from wattshed.agent.traces.native.reader import segment_chunks
 from wattshed.agent.traces.native.segment import SCHEMA_MESSAGE
 from wattshed.agent.window import MISSING, Readings, Window, WindowBatch

@@ -29,6 +29,7 @@ class VirtualTime:
     """
 
     virtual = True
+    offset_us = 0
 
     def __init__(self, start_us: int = 1_767_225_600_000_000) -> None:
         self._now_us = self._limit_us = start_us
@@ -101,6 +102,7 @@ class DriverClock:
     """The same clock as the driver knows it."""
 
     virtual = True
+    offset_us = 0
 
     def __init__(self, clock: VirtualTime) -> None:
         self.now_us, self.elapsed_ns, self.sleep_until = clock.now_us, clock.elapsed_ns, clock.advance

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from wattshed.agent.inputs.toml import Table
 
 BOUNDARIES = ("gpu", "node", "it", "facility", "grid")
-HOURS_A_YEAR = 8760.0
+HOURS_A_YEAR = 8760.0  # of 365 days, as the claims count
 _STATED = ("as_of", "boundary")
 _SAID = ("text", "source", "article", *_STATED)
 _JUDGED = ("part", "relation", "claimed", "tolerance", "unit", "computed", "because")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.fleet.boundary.units import shown
@@ -13,7 +13,7 @@ from wattshed.agent.fleet.estimate.calibration import read_margins
 from wattshed.agent.fleet.estimate.design import read_joint
 from wattshed.agent.fleet.estimate.estimators import estimate
 from wattshed.agent.fleet.estimate.jobs import JOB, JOB_HOSTS
-from wattshed.agent.fleet.estimate.planner import SamplingPlan, allocate, draw_jobs, read_jobs, sample_size
+from wattshed.agent.fleet.estimate.planner import SamplingPlan, draw_jobs, plan_from, read_jobs, rounded_z, sample_size
 from wattshed.agent.fleet.estimate.reading import read_header, read_population, read_sample
 from wattshed.agent.fleet.estimate.told import estimate_json, estimate_parts
 from wattshed.agent.fleet.printing import answer
@@ -71,6 +71,10 @@ class SampleQuestion:
             raise InputError(f"--joint needs --method {' or '.join(BY_CHANCE)}, not {self.method}")
         if self.against and (self.calibrate or self.method not in change.METHODS):
             raise InputError(f"--against needs --method {', '.join(change.METHODS)}, without --calibrate")
+        if self.against and self.interval == "bounded":
+            raise InputError(
+                "--against has no bounded interval: a change has no limits; give --interval auto, t, johnson or hall"
+            )
         margins = read_margins(self.calibrate) if self.calibrate else None
         population = read_population(population_path)
         sample = self._read(sample_path, population, margins)
@@ -80,7 +84,7 @@ class SampleQuestion:
             confidence=self.confidence,
             meter_gain_sigma=self.meter_sigma,
             margins=margins,
-            joint=read_joint(self.joint, sample) if self.joint else None,
+            joint=read_joint(self.joint, sample, self.method) if self.joint else None,
             by=self.by.lower(),
             kind=self.interval,
         )
@@ -88,7 +92,12 @@ class SampleQuestion:
             return found, sample
         before = self._read(self.against, population, None)
         moved = change.change(
-            sample, before, self.method, confidence=self.confidence, meter_gain_sigma=self.meter_sigma
+            sample,
+            before,
+            self.method,
+            confidence=self.confidence,
+            meter_gain_sigma=self.meter_sigma,
+            kind=self.interval,
         )
         return replace(found, change=moved), sample
 
@@ -130,9 +139,8 @@ def estimate_sample(args: argparse.Namespace) -> int:
         shown_se = "none" if document["bootstrap_se"] is None else shown(document["bootstrap_se"], args.unit)
         parts.append(f"bootstrap standard error {shown_se} ({args.bootstrap} replicates by {resample})")
     if args.plan:
-        planned = _plan_of(found, sample, args.plan)
-        document["plan"] = None if planned is None else asdict(planned)
-        parts.append("no plan: the sample gives no variance" if planned is None else _plan_text(planned, args.plan))
+        document["plan"], told = _planned(found, args.plan)
+        parts.append(told)
     return answer(document, parts, as_json=args.json)
 
 
@@ -151,26 +159,30 @@ def _resampled(args: argparse.Namespace) -> str:
     return resample
 
 
-def _plan_of(found: Estimate, sample: Sample, error: float) -> SamplingPlan | None:
-    """Plan of the next sample from this one as a pilot: Neyman's spread over the strata, and what it then takes.
-
-    With it n = (sum N S)^2 / (V + sum N S^2), V the wanted variance (Cochran, 5.25).
-    """
-    strata = [(s.stratum, s.hosts, s.sd) for s in found.strata if s.hosts]
+def _plan_of(found: Estimate, error: float) -> SamplingPlan | None:
+    """Plan of the next sample from this one as a pilot; None where a stratum has no spread."""
+    strata = [(s.stratum, s.hosts, 0.0 if s.take_all and s.hosts == 1 else s.sd) for s in found.strata if s.hosts]
     known = [(name, hosts, sd) for name, hosts, sd in strata if sd is not None]
     if found.total is None or len(known) < len(strata) or not known:
         return None
-    wanted = (error * found.total / 1.96) ** 2
-    first = sum(n * sd for _, n, sd in known)
-    infinite = first**2 / wanted if wanted > 0.0 else float(sample.population.hosts.sum())
-    needed = first**2 / (wanted + sum(n * sd**2 for _, n, sd in known)) if wanted > 0.0 else infinite
-    spread = allocate(known, max(2 * len(known), -int(-needed // 1)))
-    return SamplingPlan(infinite, sum(n for _, n in spread), spread)
+    return plan_from(known, (error * found.total / rounded_z(found.confidence)) ** 2)
 
 
-def _plan_text(plan: SamplingPlan, error: float) -> str:
+def _planned(found: Estimate, error: float) -> tuple[dict[str, Any] | None, str]:
+    """Lay the plan out as JSON and as a line."""
+    planned = _plan_of(found, error)
+    if planned is None:
+        return None, "no plan: the sample gives no variance"
+    unit = found.sampling_unit
+    return {**asdict(planned), "unit": unit}, _plan_text(planned, error, found.confidence, unit)
+
+
+def _plan_text(plan: SamplingPlan, error: float, confidence: float, unit: str = "host") -> str:
     spread = ", ".join(f"{name} {hosts}" for name, hosts in plan.allocation)
-    return f"an interval of ±{error * 100:.3g}% takes {counted(plan.hosts, 'host')}{': ' + spread if spread else ''}"
+    takes = (
+        f"an interval of ±{error * 100:.3g}% at {confidence * 100:.4g}% confidence takes {counted(plan.hosts, unit)}"
+    )
+    return f"{takes}{': ' + spread if spread else ''}"
 
 
 def plan(args: argparse.Namespace) -> int:
@@ -184,7 +196,7 @@ def plan(args: argparse.Namespace) -> int:
         raise InputError("give --cv and --error")
     found = sample_size(args.cv, args.error, args.hosts, deff=args.deff, confidence=args.confidence)
     document = {"schema": "wattshed.plan/1", "hosts": found.hosts, "hosts_of_an_infinite_fleet": found.infinite}
-    return answer(document, [_plan_text(found, args.error)], as_json=args.json)
+    return answer(document, [_plan_text(found, args.error, args.confidence)], as_json=args.json)
 
 
 def _plan_jobs(args: argparse.Namespace) -> int:

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.fleet.estimate.design import Spread
+from wattshed.agent.fleet.estimate.cautions import cautions_of_change
+from wattshed.agent.fleet.estimate.design import Spread, third_moment
 from wattshed.agent.fleet.estimate.fitting import fitted
 from wattshed.agent.fleet.estimate.intervals import degrees_of_freedom, interval
+from wattshed.agent.fleet.estimate.jobs import both_by_job
 from wattshed.agent.fleet.estimate.sample import sums
 
 if TYPE_CHECKING:
@@ -42,7 +44,11 @@ class Change:
         What the error would be of two samples without a common host.
     matched, only_before, only_now : int
         Primary units measured both times, and once.
-    interval : {"t", "none"}
+    interval : {"t", "johnson", "hall", "none"}
+    sampling_unit : {"host", "job", "cluster"}
+        Of both samples.
+    warnings : tuple of str
+        What the two samples together do not support, and what is odd about the earlier one.
     """
 
     before: float | None
@@ -56,10 +62,18 @@ class Change:
     only_before: int
     only_now: int
     interval: str
+    sampling_unit: str
+    warnings: tuple[str, ...]
 
 
 def change(
-    now: Sample, before: Sample, method: str, *, confidence: float = 0.95, meter_gain_sigma: float = 0.0
+    now: Sample,
+    before: Sample,
+    method: str,
+    *,
+    confidence: float = 0.95,
+    meter_gain_sigma: float = 0.0,
+    kind: str = "auto",
 ) -> Change:
     """Estimate the change of the total between two samples of the same population.
 
@@ -71,14 +85,17 @@ def change(
     confidence : float
     meter_gain_sigma : float
         One sigma of the gain error that all meters share, both times: it scales the change.
+    kind : {"auto", "t", "johnson", "hall"}
+        Of the interval.
 
     Raises
     ------
     InputError
-        For another method, or if it needs what the files do not hold.
+        For another method, if it needs what the files do not hold, or if jobs were drawn once and hosts once.
     """
     if method not in METHODS:
         raise InputError(f"--against cannot be used with --method {method}; choose one of {', '.join(METHODS)}")
+    now, before, said = both_by_job(now, before)
     new, old = (fitted(sample, method) for sample in (now, before))
     first, second = (_Weighted.of(found) for found in (old, new))
     common = _common(first, second)
@@ -87,13 +104,14 @@ def change(
     n = np.minimum(old.design.open, new.design.open)
     matched = np.bincount(first.stratum[common[:, 0]], minlength=n.size)
     # A rounding error below 0 is no variance; neither are hosts of which none varies.
-    spread = Spread(np.maximum(variance, 0.0), np.zeros(n.size), np.maximum(n - 1.0, 0.0))
-    totals = [float(found.weight @ found.design.sample.value) for found in (old, new)]
+    spread = Spread(np.maximum(variance, 0.0), _third(first, second, common), np.maximum(n - 1.0, 0.0))
+    parts = [sums(f.design.sample.unit_stratum, f.weight * f.design.sample.value, n.size) for f in (old, new)]
+    totals = [float(part.sum()) for part in parts]
     moved = totals[1] - totals[0]
     unknown = old.unmeasured or new.unmeasured
     sampling = float(spread.variance.sum())
     meter_se = abs(moved) * meter_gain_sigma
-    bounds = interval(moved, spread, meter_se, confidence, sampled=n, kind="t")
+    bounds = interval(moved, spread, meter_se, confidence, sampled=n, kind=kind)
     unpaired = float(variances[0].sum() + variances[1].sum())
     return Change(
         None if unknown else totals[0],
@@ -107,6 +125,11 @@ def change(
         len(first.names) - int(matched.sum()),
         len(second.names) - int(matched.sum()),
         bounds.kind,
+        now.primary,
+        (
+            *cautions_of_change(new.design, n, spread, 0.5 * (parts[0] + parts[1]), bounds),
+            *(f"earlier sample: {text}" for text in (*said, *old.said, *before.warnings)),
+        ),
     )
 
 
@@ -157,3 +180,19 @@ def _covariance(first: _Weighted, second: _Weighted, common: NDArray[np.int64]) 
         found = m * left * together
     found[m < 2] = 0.0
     return found
+
+
+def _third(first: _Weighted, second: _Weighted, common: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Third central moment of the change, by stratum: what was measured both times, and once, each by itself."""
+    strata = first.hosts.size
+    both = second.total[common[:, 1]] - first.total[common[:, 0]]
+    parts = [(first.stratum[common[:, 0]], both)]
+    for one, which, sign in ((first, common[:, 0], -1.0), (second, common[:, 1], 1.0)):
+        rest = np.setdiff1d(np.arange(len(one.names)), which)
+        parts.append((one.stratum[rest], sign * one.total[rest]))
+    drawn = np.minimum(first.drawn(np.arange(len(first.names))), second.drawn(np.arange(len(second.names))))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        left = 1.0 - drawn / first.hosts
+    # Groups of fewer than three say nothing.
+    thirds = [third_moment(group, value, left, strata) for group, value in parts]
+    return np.asarray(np.nansum(thirds, axis=0), np.float64)

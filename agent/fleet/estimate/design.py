@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wattshed.agent.fleet.estimate.sample import Sample
+    from wattshed.agent.inputs.tables import Row
+
+ROUNDED = 1e-6
+"""What a probability in a file may be off by."""
 
 METHODS = ("stratified", "ratio", "cluster", "two-stage", "regression", "pps", "pi")
 
@@ -46,6 +50,35 @@ class Spread:
     variance: NDArray[np.float64]
     third: NDArray[np.float64]
     df: NDArray[np.float64]
+
+
+def third_moment(
+    group: NDArray[np.int64], part: NDArray[np.float64], left: NDArray[np.float64], strata: int
+) -> NDArray[np.float64]:
+    """Third central moment of the sum of ``part`` in each stratum over all samples: float64[H].
+
+    Parameters
+    ----------
+    group : int64[n]
+        Stratum of each primary unit.
+    part : float64[n]
+        Its weighted total.
+    left : float64[H]
+        Mean chance of a stratum's units not to be drawn.
+    strata : int
+
+    Returns
+    -------
+    float64[H]
+        NaN below three units.
+    """
+    n = np.bincount(group, minlength=strata)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        off = part - (sums(group, part, strata) / n)[group]
+        cubes = sums(group, off**3, strata) * (n / ((n - 1.0) * (n - 2.0)))
+        third = n * left * (2.0 * left - 1.0) * cubes
+    third[n < 3] = math.nan
+    return third
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +125,8 @@ class Design:
             means = sums(group, part, strata) / n
             off = part - means[group]
             variance = sums(group, left * off**2, strata) * (n / (n - 1.0))
-            mean_left = sums(group, left, strata) / n
-            cubes = sums(group, off**3, strata) * (n / ((n - 1.0) * (n - 2.0)))
-            third = n * mean_left * (2.0 * mean_left - 1.0) * cubes
-        variance[n == 0], third[n == 0], third[(n > 0) & (n < 3)] = 0.0, 0.0, math.nan
+            third = third_moment(group, part, sums(group, left, strata) / n, strata)
+        variance[n == 0], third[n == 0] = 0.0, 0.0
         if self.joint is not None:
             variance = np.where(n < 2, variance, self._yates_grundy(totals))
         df = np.maximum(n - 1.0, 0.0)
@@ -228,17 +259,28 @@ def chances(sizes: NDArray[np.float64], draws: int, total: float) -> NDArray[np.
         certain |= more
 
 
-def read_joint(path: str | Path, sample: Sample) -> NDArray[np.float64]:
+def read_joint(path: str | Path, sample: Sample, method: str) -> NDArray[np.float64]:
     """Read ``host,other,pi``, a row per pair of primary units that are both in the sample: float64[n, n].
+
+    Parameters
+    ----------
+    path : path
+    sample : Sample
+    method : {"pps", "pi"}
+        Its chances bound those of pairs: a pair is not drawn more often than either of it.
 
     Raises
     ------
     InputError
-        For a name that is not in the sample, a probability outside (0, 1], a pair that is missing.
+        For a name that is not in the sample, a probability that the pair cannot have, a pair that is missing, or that
+        has two probabilities; with weights, which are no chances.
     """
+    if "weight" in sample.columns:
+        raise InputError("--joint needs the probability of each host: give a column pi instead of weight")
     index = {name: i for i, name in enumerate(sample.names)}
     if len(index) < len(sample.names):
         raise InputError("cannot tell hosts of one name in two strata apart; give each a name of its own", str(path))
+    pi = 1.0 - drawn(sample, method).left
     joint = np.full((len(index), len(index)), math.nan)
     for row in read_table(path, columns := ("host", "other", "pi"), used=columns):
         pair = []
@@ -246,12 +288,28 @@ def read_joint(path: str | Path, sample: Sample) -> NDArray[np.float64]:
             if (name := row.name(column)) not in index:
                 raise row.error(column, f"{name!r} is not in the sample")
             pair.append(index[name])
-        if not 0.0 < (chance := row.number("pi")) <= 1.0:
-            raise row.error("pi", f"{row.text('pi')} is not a probability above 0")
-        joint[pair[0], pair[1]] = joint[pair[1], pair[0]] = chance
+        i, j = pair
+        chance = row.number("pi")
+        _check_chance(row, chance, pi[i], pi[j])
+        if not np.isnan(joint[i, j]) and joint[i, j] != chance:
+            raise row.error("pi", f"{row.text('pi')} here and {joint[i, j]:g} above for the same pair; give it once")
+        joint[i, j] = joint[j, i] = chance
     np.fill_diagonal(joint, 1.0)
     same = sample.stratum[:, None] == sample.stratum[None, :]
     if (missing := np.argwhere(np.isnan(joint) & same)).size:
         one, other = (sample.names[i] for i in missing[0])
         raise InputError(f"has no probability of the pair {one!r}, {other!r}", str(path))
     return np.where(np.isnan(joint), 1.0, joint)
+
+
+def _check_chance(row: Row, chance: float, one: float, other: float) -> None:
+    """Refuse what two units that are drawn with the chances ``one`` and ``other`` cannot have together."""
+    if not 0.0 < chance <= 1.0:
+        raise row.error("pi", f"{row.text('pi')} is not a probability above 0")
+    least, most = one + other - 1.0, min(one, other)
+    if chance > most * (1.0 + ROUNDED):
+        raise row.error("pi", f"{row.text('pi')} exceeds {most:.6g}, the smaller probability of the two hosts")
+    if chance < least * (1.0 - ROUNDED):
+        raise row.error(
+            "pi", f"{row.text('pi')} is below {least:.6g}, the least that the two hosts' probabilities allow"
+        )

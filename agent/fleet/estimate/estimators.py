@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wattshed.agent.fleet.estimate.betting import bounded
-from wattshed.agent.fleet.estimate.cautions import cautions
+from wattshed.agent.fleet.estimate.cautions import cautions, cautions_of_part
 from wattshed.agent.fleet.estimate.fitting import fitted
 from wattshed.agent.fleet.estimate.intervals import Interval, degrees_of_freedom, interval, skewness
 from wattshed.agent.fleet.estimate.sample import sums
@@ -49,7 +49,8 @@ class StratumEstimate:
 class DomainEstimate:
     """One value of a column: the total of its part of the population, estimated from the whole sample.
 
-    ``sampled`` counts measured units in it; ``mean`` is a unit's; ``interval`` says how the interval was made.
+    ``sampled`` counts measured units in it; ``mean`` is a unit's; ``interval`` says how the interval was made, and
+    ``warnings`` what it does not support.
     """
 
     domain: str
@@ -62,6 +63,7 @@ class DomainEstimate:
     mean: float | None
     mean_se: float | None
     interval: str
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class Estimate:
         Total of the strata that were measured.
     warnings : tuple of str
     sampling_unit : {"host", "job", "cluster"}
-    interval : {"t", "hall", "bounded", "none"}
+    interval : {"t", "johnson", "hall", "bounded", "none"}
         How the interval was made.
     skewness : float or None
         Of the total's sampling error.
@@ -144,7 +146,7 @@ def estimate(
         Joint chances of the primary units, for ``pps`` and ``pi``.
     by : str
         Further column of the sample, for each of whose values a total is estimated too.
-    kind : {"auto", "t", "hall", "bounded"}
+    kind : {"auto", "t", "johnson", "hall", "bounded"}
         Of the interval.
 
     Raises
@@ -263,6 +265,7 @@ def _domain(asked: _Asked, by: str, name: str) -> DomainEstimate:
         None if found.unmeasured else _known(mean),
         None if mean_se is None else math.hypot(mean_se, abs(mean) * asked.gain_sigma),
         bounds.kind,
+        cautions_of_part(found.design, inside > 0.0, mean_se / abs(mean) if mean_se and mean else 0.0, bounds),
     )
 
 

@@ -1,7 +1,8 @@
-"""From a total and its variance to an interval: Student's t, Hall's transform of it, or one that only bounds need.
+"""From a total and its variance to an interval: Student's t, t extended for skewness, or one that only bounds need.
 
-Degrees of freedom: F. E. Satterthwaite, *Biometrics Bulletin* 2 (1946) 110. Transform: P. Hall, *J. R. Stat. Soc. B*
-54 (1992) 221. The thresholds are those with which the intervals of docs/fleet.md cover what they say.
+Degrees of freedom: F. E. Satterthwaite, *Biometrics Bulletin* 2 (1946) 110. Skewness: N. J. Johnson, *J. Am. Stat.
+Assoc.* 73 (1978) 536; P. Hall, *J. R. Stat. Soc. B* 54 (1992) 221. The thresholds and the factor are those with which
+the intervals of docs/fleet.md cover what they say (docs/decisions/1075).
 """
 
 from __future__ import annotations
@@ -19,18 +20,24 @@ if TYPE_CHECKING:
 
     from wattshed.agent.fleet.estimate.design import Spread
 
-KINDS = ("auto", "t", "hall", "bounded")
+KINDS = ("auto", "t", "johnson", "hall", "bounded")
 
 SKEWED = 0.1
-"""Skewness of the total from which Hall's transform covers more than t."""
+"""Skewness of the total from which t is extended on its long side."""
 
-FEW, MOST_OF_FEW = 20, 0.1
-"""Strata of fewer primary units say nothing of skewness; they may hold this much of the variance."""
+JOHNSON = 3.0
+"""Johnson's correction is multiplied by it: a sample that lacks the rarest hosts looks less skewed than its fleet."""
+
+TELL = 10
+"""Primary units from which a sample tells its skewness."""
+
+THIRD, MOST_OF_SILENT = 3, 0.1
+"""Strata of fewer units have no third moment; they may hold this much of the variance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An interval, and how it was made: ``kind`` is t, hall or bounded; no bounds where there is no variance."""
+    """An interval, and how it was made: ``kind`` is t, johnson, hall or bounded; none, where there is no variance."""
 
     lower: float | None
     upper: float | None
@@ -61,6 +68,11 @@ def hall(x: float, g: float) -> float:
     return 3.0 / g * (math.cbrt(1.0 + g * (x - g / 6.0)) - 1.0)
 
 
+def johnson(x: float, g: float) -> float:
+    """Extend a quantile on the long side under skewness g >= 0, by ``JOHNSON`` times Johnson's correction."""
+    return x + JOHNSON * g * (1.0 + 2.0 * x * x) / 6.0
+
+
 def interval(
     total: float, spread: Spread, meter_se: float, confidence: float, *, sampled: NDArray[np.int64], kind: str = "auto"
 ) -> Interval:
@@ -76,20 +88,38 @@ def interval(
     confidence : float
     sampled : int64[H]
         Primary units of each stratum that were not certain to be drawn.
-    kind : {"auto", "t", "hall"}
+    kind : {"auto", "t", "johnson", "hall"}
     """
     if np.isnan(spread.variance).any():
         return Interval(None, None, "none")
     se = math.sqrt(float(spread.variance.sum()))
     df, g = degrees_of_freedom(spread), skewness(spread)
     q = quantile(confidence, df) if df > 0 else 0.0
-    bent = kind == "hall" or (kind == "auto" and abs(g) > SKEWED and speaks(spread, sampled))
-    below, above = (se * hall(q, g), -se * hall(-q, g)) if bent else (q * se, q * se)
+    if kind == "auto":
+        kind = "johnson" if abs(g) > SKEWED and speaks(spread, sampled) else "t"
+    below, above = _reach(kind, q, g)
     meters = quantile(confidence, math.inf) * meter_se if meter_se else 0.0
-    return Interval(total - math.hypot(below, meters), total + math.hypot(above, meters), "hall" if bent else "t")
+    return Interval(total - math.hypot(se * below, meters), total + math.hypot(se * above, meters), kind)
+
+
+def _reach(kind: str, q: float, g: float) -> tuple[float, float]:
+    """Return how many standard errors an interval extends below and above the estimate."""
+    if kind == "hall":
+        return hall(q, g), -hall(-q, g)
+    # What looks like a long side in a sample may be chance: the other side is not shortened.
+    long = johnson(q, abs(g)) if kind == "johnson" else q
+    return (q, long) if g > 0.0 else (long, q)
 
 
 def speaks(spread: Spread, sampled: NDArray[np.int64]) -> bool:
-    """Whether the strata with most of the variance have units enough to tell its skewness."""
-    few = float(spread.variance[sampled < FEW].sum())
-    return few < MOST_OF_FEW * float(spread.variance.sum())
+    """Whether the strata with most of the variance have units enough to tell its skewness.
+
+    The variance that n units show varies itself: its square is (n + 1) / (n - 1) of what it should be, on average.
+    """
+    variance = spread.variance
+    total = float(variance.sum())
+    if float(variance[sampled < THIRD].sum()) >= MOST_OF_SILENT * total:
+        return False
+    known = (variance > 0.0) & (sampled >= THIRD)
+    n = sampled[known].astype(np.float64)
+    return total**2 >= TELL * float(np.sum(variance[known] ** 2 * (n - 1.0) / (n + 1.0) / n))

@@ -8,6 +8,7 @@ a host's job, n of N hosts drawn, the pairs that meet number n (n - 1) / (2 (N -
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -47,15 +48,13 @@ def by_job(sample: Sample) -> tuple[Sample, tuple[str, ...]]:
     """
     if sample.primary != "host" or JOB not in sample.columns:
         return sample, ()
-    jobs = [job or f"host {name}" for job, name in zip(_of_hosts(sample, JOB), sample.names, strict=True)]
-    keys = list(zip(sample.stratum.tolist(), jobs, strict=True))
-    index = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    group = np.array([index[key] for key in keys], np.int64)
-    pairs = _pairs(np.bincount(group))
+    keys = _keys(sample)
+    members = Counter(keys)
+    pairs = sum(m * (m - 1) // 2 for m in members.values())
     whole = np.array([i for i, n in enumerate(sample.sampled) if n == sample.population.hosts[i]], np.int64)
     if not pairs or np.isin(sample.stratum, whole).all():
         return sample, ()
-    told = f"{len(index)} jobs have the {len(sample.names)} measured hosts"
+    told = f"{len(members)} jobs have the {len(sample.names)} measured hosts"
     if JOB_HOSTS in sample.columns:
         expected = _expected(sample)
         share = len(sample.names) / max(int(sample.population.hosts[sample.sampled > 0].sum()), 1)
@@ -70,7 +69,49 @@ def by_job(sample: Sample) -> tuple[Sample, tuple[str, ...]]:
             f"{told}: the job is taken for the sampling unit, since the hosts may have come with it; add a column "
             f"{JOB_HOSTS}, the hosts of the whole job, to have that judged"
         )
-    grouped = replace(
+    return _grouped(sample, keys), (said,)
+
+
+def both_by_job(now: Sample, before: Sample) -> tuple[Sample, Sample, tuple[str, ...]]:
+    """Give two samples one sampling unit: the job, if the hosts of either came with theirs.
+
+    Returns
+    -------
+    now, before : Sample
+    said : tuple of str
+        What was found of the earlier one.
+
+    Raises
+    ------
+    InputError
+        If the units differ, and no column ``job`` makes them alike.
+    """
+    (new, _), (old, said) = by_job(now), by_job(before)
+    units = {new.primary, old.primary}
+    if len(units) == 1:
+        return new, old, said
+    by_host = new if new.primary == "host" else old
+    if units != {"host", JOB} or JOB not in by_host.columns:
+        column = "cluster" if "cluster" in units else JOB
+        raise InputError(
+            f"--against: the sampling unit of the new sample is the {new.primary}, of the old one the {old.primary}; "
+            f"give both a column {column}"
+        )
+    if by_host is new:
+        return _grouped(new, _keys(new)), old, said
+    return new, _grouped(old, _keys(old)), (f"its hosts are taken by {JOB}, since those of the new sample came so",)
+
+
+def _keys(sample: Sample) -> list[tuple[int, str]]:
+    """Stratum and job of each host; one without a job is by itself."""
+    jobs = [job or f"host {name}" for job, name in zip(_of_hosts(sample, JOB), sample.names, strict=True)]
+    return list(zip(sample.stratum.tolist(), jobs, strict=True))
+
+
+def _grouped(sample: Sample, keys: list[tuple[int, str]]) -> Sample:
+    index = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    group = np.array([index[key] for key in keys], np.int64)
+    return replace(
         sample,
         names=tuple(job for _, job in index),
         stratum=np.array([stratum for stratum, _ in index], np.int64),
@@ -79,7 +120,6 @@ def by_job(sample: Sample) -> tuple[Sample, tuple[str, ...]]:
         primary=JOB,
         hosts_are_units=True,
     )
-    return grouped, (said,)
 
 
 def _of_hosts(sample: Sample, column: str) -> list[str]:
@@ -88,10 +128,6 @@ def _of_hosts(sample: Sample, column: str) -> list[str]:
     for host, text in zip(sample.unit_host.tolist(), sample.columns[column], strict=True):
         found[host] = text
     return found
-
-
-def _pairs(members: np.ndarray[tuple[int], np.dtype[np.int64]]) -> int:
-    return int(np.sum(members * (members - 1) // 2))
 
 
 def _expected(sample: Sample) -> float:

@@ -31,6 +31,11 @@ class SamplingPlan:
     allocation: tuple[tuple[str, int], ...] = ()
 
 
+def rounded_z(confidence: float) -> float:
+    """Return the normal quantile of a two-sided interval, to two decimals as survey tables do (1.96 for 95 %)."""
+    return round(NormalDist().inv_cdf(0.5 + confidence / 2.0), 2)
+
+
 def sample_size(
     cv: float, error: float, population: int | None = None, *, deff: float = 1.0, confidence: float = 0.95
 ) -> SamplingPlan:
@@ -47,7 +52,6 @@ def sample_size(
     deff : float
         Design effect: above 1 for clusters, below 1 for good strata.
     confidence : float
-        z is rounded to two decimals, as survey tables do (1.96 for 95 %).
 
     Raises
     ------
@@ -58,12 +62,50 @@ def sample_size(
         raise InputError("a plan needs cv >= 0, error > 0, deff > 0 and 0 < confidence < 1")
     if population is not None and population < 1:
         raise InputError("a plan needs a population of at least one host")
-    z = round(NormalDist().inv_cdf(0.5 + confidence / 2.0), 2)
-    infinite = deff * (z * cv / error) ** 2
+    infinite = deff * (rounded_z(confidence) * cv / error) ** 2
     needed = infinite if population is None else infinite / (1.0 + infinite / population)
     # Two hosts at least, for one gives no variance; a hair below a whole number is that number.
     hosts = max(2, math.ceil(needed - 1e-9))
     return SamplingPlan(infinite, hosts if population is None else min(hosts, population))
+
+
+def plan_from(strata: Sequence[tuple[str, int, float]], variance: float) -> SamplingPlan:
+    """Spread the fewest hosts over strata so that the total has ``variance``: n = (sum N S)^2 / (V + sum N S^2).
+
+    Cochran, 5.25. A stratum of which that takes more hosts than there are is taken whole, and adds no variance.
+
+    Parameters
+    ----------
+    strata : sequence of (name, N_h, S_h)
+        As for `allocate`; a stratum of one host has no S_h, and 0 stands for it.
+    variance : float
+    """
+    first = sum(n * sd for _, n, sd in strata)
+    infinite = first**2 / variance if variance > 0.0 else float(sum(n for _, n, _ in strata))
+    whole = {name: n for name, n, _ in strata if n == 1}
+    rest = [stratum for stratum in strata if stratum[0] not in whole]
+    while rest:
+        spread = sum(n * sd for _, n, sd in rest)
+        below = variance + sum(n * sd**2 for _, n, sd in rest)
+        needed = spread**2 / below if below > 0.0 else 0.0
+        more = [s for s in rest if needed * s[2] >= spread > 0.0]
+        if not more:
+            whole |= _least(rest, math.ceil(needed - 1e-9), variance)
+            break
+        whole |= {name: n for name, n, _ in more}
+        rest = [s for s in rest if s not in more]
+    allocation = tuple((name, whole[name]) for name, _, _ in strata)
+    return SamplingPlan(infinite, sum(n for _, n in allocation), allocation)
+
+
+def _least(strata: Sequence[tuple[str, int, float]], hosts: int, variance: float) -> dict[str, int]:
+    """Spread ``hosts`` over strata, or as many more as rounding to whole hosts takes."""
+    while True:
+        found = dict(allocate(strata, hosts))
+        reached = sum(size**2 * (1.0 / found[name] - 1.0 / size) * sd**2 for name, size, sd in strata)
+        if reached <= variance * (1.0 + 1e-9) or sum(found.values()) == sum(size for _, size, _ in strata):
+            return found
+        hosts = sum(found.values()) + 1
 
 
 def allocate(strata: Sequence[tuple[str, int, float]], hosts: int) -> tuple[tuple[str, int], ...]:

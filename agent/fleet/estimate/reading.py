@@ -102,7 +102,7 @@ def read_sample(
     gathered: _Gathered | None = None
     needed = dict.fromkeys((*wanted, *numbers, *([design] if design else [])))
     positive = {design} - {""}
-    used = (*SAMPLE_COLUMNS, *DESIGN_COLUMNS, *needed, *also)
+    used = tuple(dict.fromkeys((*SAMPLE_COLUMNS, *DESIGN_COLUMNS, *needed, *also)))
     for row in read_table(path, ("stratum", "host", "value", *needed), used=used):
         if gathered is None:
             refuse_unused_design(row, design)

@@ -9,15 +9,19 @@ from wattshed.agent.fleet.boundary.units import between, shown
 from wattshed.agent.printing.paragraphs import TableRows, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from wattshed.agent.fleet.estimate.change import Change
     from wattshed.agent.fleet.estimate.estimators import DomainEstimate, Estimate
 
 FLEET_SCHEMA = "wattshed.fleet/1"
 
+_ENDING = "no {unit} has more than about ten times the mean"
+"""What an interval that is extended for skewness assumes: of a tail without an end no sample tells enough."""
+
 _KINDS = {
     "t": "Student's t",
+    "johnson": f"Student's t, extended for skewness; it assumes that {_ENDING}",
     "hall": "Hall's transform of Student's t",
     "bounded": "bounds of each host (betting)",
     "none": "none",
@@ -41,6 +45,7 @@ def estimate_json(found: Estimate, unit: str = "", *, boundary: str = "", span: 
         "sampling_unit": found.sampling_unit,
         "interval": found.interval,
         "skewness": found.skewness,
+        "assumes": [_ENDING.format(unit=found.sampling_unit)] if found.interval == "johnson" else [],
         "strata": [asdict(s) for s in found.strata],
         "domains": [asdict(d) for d in found.domains],
         "deff": found.deff,
@@ -77,7 +82,7 @@ def estimate_parts(found: Estimate, unit: str = "", *, boundary: str = "", span:
     ]
     made = (
         f"Boundary: {boundary or 'not stated'}. Span: {span or 'not stated'}. Sampling unit: {found.sampling_unit}. "
-        f"Interval: {_KINDS[found.interval]}."
+        f"Interval: {_KINDS[found.interval].format(unit=found.sampling_unit)}."
     )
     said = ["", "Columns: sd, standard deviation between hosts; se, standard error of the total."]
     if found.deff is not None:
@@ -93,6 +98,8 @@ def estimate_parts(found: Estimate, unit: str = "", *, boundary: str = "", span:
         *_domain_parts(found.domains, percent, unit),
         *said,
         *warned(found.warnings),
+        *warned(_of_parts(found.domains)),
+        *([] if found.change is None else warned(f"change: {text}" for text in found.change.warnings)),
     ]
 
 
@@ -102,11 +109,14 @@ def change_line(moved: Change, percent: str, unit: str) -> str:
         return "change unknown: a stratum was not measured both times"
     share = f" ({moved.total / moved.before:+.1%})" if moved.before else ""
     head = f"change {shown(moved.total, unit)}{share} from {shown(moved.before, unit)}"
-    matched = f"{moved.matched} measured both times, {moved.only_before} only before, {moved.only_now} only now"
+    unit_said = "" if moved.sampling_unit == "host" else f" {moved.sampling_unit}{'' if moved.matched == 1 else 's'}"
+    matched = (
+        f"{moved.matched}{unit_said} measured both times, {moved.only_before} only before, {moved.only_now} only now"
+    )
     if moved.lower is None or moved.upper is None:
         return f"{head}, no {percent} interval; {matched}"
     return (
-        f"{head}, {percent} interval {between(moved.lower, moved.upper, unit)} (standard error "
+        f"{head}, {percent} interval {between(moved.lower, moved.upper, unit)} ({moved.interval}, standard error "
         f"{_number(moved.se, unit)}, {_number(moved.unpaired_se, unit)} if unpaired, "
         f"{degrees(moved.df)}; {matched})"
     )
@@ -125,6 +135,16 @@ def _domain_parts(domains: Iterable[DomainEstimate], percent: str, unit: str) ->
         for d in domains
     ]
     return ["", table(("part", "measured", "mean", "total", "se", f"{percent} interval"), rows)] if rows else []
+
+
+def _of_parts(domains: Iterable[DomainEstimate]) -> Iterator[str]:
+    """Say what parts do not support, once for all parts of which it is said."""
+    names: dict[str, list[str]] = {}
+    for domain in domains:
+        for text in domain.warnings:
+            names.setdefault(text, []).append(domain.domain or "(empty)")
+    for text, parts in names.items():
+        yield f"{'part' if len(parts) == 1 else 'parts'} {', '.join(parts)}: {text}"
 
 
 def degrees(df: float) -> str:

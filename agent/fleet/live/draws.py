@@ -58,8 +58,13 @@ def draws_of(
     hosts = np.array([sum(g.hosts for g in sample) for sample in groups.values()], np.int64)
     population = Population(tuple(groups), hosts, np.full(hosts.size, np.nan))
     answers = {key: _answers(sample) for key, sample in groups.items()}
+    # The interval of each group is Student's t, below.
     sample = estimate(
-        from_hosts(population, answers), "stratified", confidence=confidence, meter_gain_sigma=meter_gain_sigma
+        from_hosts(population, answers),
+        "stratified",
+        confidence=confidence,
+        meter_gain_sigma=meter_gain_sigma,
+        kind="t",
     )
     found = {s.stratum: s for s in sample.strata}
     draws: list[Draw] = []

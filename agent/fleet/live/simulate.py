@@ -94,12 +94,12 @@ class SimulatedFleet:
         powers = self.powers(time_s)
         for s in self._inventory.strata:
             names = [f"{s.name}-{host:06d}:9961" for host in range(s.hosts)]
-            for instance, state in zip(names, self._states[s.name].tolist(), strict=True):
-                yield STATE_RULE, {"instance": instance, "state": state, "stratum": s.name}, 1.0
             for host in self._reporting[s.name].tolist():
                 labels = {"instance": names[host], "stratum": s.name}
                 yield POWER_RULE, labels, float(powers[s.name][host])
                 yield GPUS_RULE, labels, float(s.gpus_per_host)
+            for instance, state in zip(names, self._states[s.name].tolist(), strict=True):
+                yield STATE_RULE, {"instance": instance, "state": state, "stratum": s.name}, 1.0
 
 
 def exposition(series: Iterable[Series], time_ms: int) -> bytes:

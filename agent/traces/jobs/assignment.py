@@ -14,7 +14,7 @@ import numpy as np
 
 from wattshed.agent.traces.jobs.by_host import JobsByHost
 from wattshed.agent.traces.jobs.survey import ANONYMOUS
-from wattshed.agent.window import MISSING, Device, JobKey, Owner, Usage, Window
+from wattshed.agent.window import MISSING, USAGE, Device, JobKey, Owner, Usage, Window
 from wattshed.kernels.billing.shares import AT_MOST, LIVE
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class Assignment:
             return told, window
         taken = _spans(told[0], told[2], told[3]) if told else {}
         rows: list[tuple[int, ...]] = []
-        columns = (getattr(usage, name).tolist() for name in Usage.__slots__)
+        columns = (getattr(usage, name).tolist() for name in USAGE)
         for row, is_nameless in zip(zip(*columns, strict=True), nameless.tolist(), strict=True):
             gpu, owner, first, last, activity, share, live = row
             if not is_nameless or gpu not in taken:
@@ -173,10 +173,8 @@ class Assignment:
             for start, end in _without(first, last, taken[gpu]):
                 part = activity * (end - start) // max(last - first, 1) if activity >= 0 else activity
                 rows.append((gpu, owner, start, end, part, share, live))
-        table = list(zip(*rows, strict=True)) or [()] * len(Usage.__slots__)
-        kept = Usage(
-            *(np.array(column, getattr(usage, n).dtype) for n, column in zip(Usage.__slots__, table, strict=True))
-        )
+        table = list(zip(*rows, strict=True)) or [()] * len(USAGE)
+        kept = Usage(*(np.array(column, getattr(usage, n).dtype) for n, column in zip(USAGE, table, strict=True)))
         return told, replace(window, usage=kept)
 
     def _of(self, device: Device) -> _Held:

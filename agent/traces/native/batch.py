@@ -6,15 +6,19 @@ themselves. Devices and owners are JSON texts that are written when they change 
 
 from __future__ import annotations
 
-import functools
-import json
-import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from wattshed.agent.traces.native.definitions import (
+    devices_from_text,
+    events_from_text,
+    identity,
+    owners_from_text,
+    text_of_events,
+)
 from wattshed.agent.traces.native.host_rows import (
     id_in_readings,
     meters_from_text,
@@ -22,7 +26,16 @@ from wattshed.agent.traces.native.host_rows import (
     text_of_readings,
 )
 from wattshed.agent.traces.native.work_rows import text_of_work, work_from_text
-from wattshed.agent.window import MISSING, Device, Event, JobKey, Owner, Readings, Usage, Window
+from wattshed.agent.window import (
+    FEATURES_OF_USAGE,
+    MISSING,
+    USAGE,
+    Device,
+    Owner,
+    Readings,
+    Usage,
+    Window,
+)
 from wattshed.agent.window.host_meters import NO_HOST_METERS
 
 if TYPE_CHECKING:
@@ -51,6 +64,8 @@ _LISTS: Mapping[str, Any] = {
     "usage_activity_us": pa.int64(),
     "usage_share_ppm": pa.int32(),
     "usage_live": pa.int8(),
+    "usage_tensor_us": pa.int64(),
+    "usage_dram_us": pa.int64(),
     "gauge_names": pa.utf8(),
     "gauge_values": pa.float64(),
 }
@@ -84,67 +99,6 @@ SCHEMA = pa.schema(
 
 class Damaged(Exception):  # noqa: N818 - it names a state of the data, and never reaches the user
     """A batch cannot be read, or refers to a definition that is lost."""
-
-
-def text_of_devices(devices: tuple[Device, ...]) -> str:
-    """JSON of the devices; keys as in `Device`, plain types only."""
-    rows = []
-    for device in devices:
-        row = {name: getattr(device, name) for name in Device.__slots__}
-        row["publication_us"] = dict(device.publication_us)
-        row["capabilities"] = dict(device.capabilities)
-        rows.append(row)
-    return json.dumps(rows, separators=(",", ":"))
-
-
-@functools.lru_cache(64)  # each segment of a recording says it again
-def devices_from_text(text: str) -> tuple[Device, ...]:
-    """Inverse of `text_of_devices`; keys of a later version are left out, missing ones take their default."""
-    rows = [{key: row[key] for key in Device.__slots__ if key in row} for row in json.loads(text)]
-    devices = tuple(Device(**row | {"flags": tuple(map(str, row.get("flags", ())))}) for row in rows)
-    for device in devices:
-        for name in Device.__slots__:
-            value, most = getattr(device, name), 2**62 if name.endswith("_us") else 2**31
-            # What is counted with later must be a number that can be counted with.
-            counts = type(value) is not int or -most <= value < most
-            if type(value) is not type(getattr(_A_DEVICE, name)) or not counts:
-                raise ValueError(f"{name} of a device is {value!r}")
-        if not all(type(period) is int for period in device.publication_us.values()):
-            raise ValueError("a publication period of a device is not a number")
-    return devices
-
-
-_A_DEVICE = Device("", 0, "")
-
-
-def text_of_owners(owners: tuple[Owner, ...]) -> str:
-    """JSON of the owners: ``[[key, {label: text}], ...]``."""
-    return json.dumps([[owner.key, dict(owner.labels)] for owner in owners], separators=(",", ":"))
-
-
-def owners_from_text(text: str) -> tuple[Owner, ...]:
-    """Inverse of `text_of_owners`."""
-    owners = tuple(Owner(JobKey(row[0]), row[1]) for row in json.loads(text))
-    for owner in owners:
-        if type(owner.key) is not str or not all(type(label) is str for label in owner.labels.values()):
-            raise ValueError("the key or a label of an owner is not text")
-    return owners
-
-
-def _text_of_events(events: tuple[Event, ...]) -> str | None:
-    return json.dumps([[e.time_us, e.kind, e.gpu, e.detail] for e in events], separators=(",", ":")) if events else None
-
-
-def _events_from_text(text: str | None) -> tuple[Event, ...]:
-    events = tuple(Event(*row[:4]) for row in json.loads(text)) if text else ()
-    if any((*map(type, (e.time_us, e.kind, e.gpu, e.detail)),) != (int, str, int, str) for e in events):
-        raise ValueError("an event is malformed")
-    return events
-
-
-def identity(text: str) -> int:
-    """CRC-32 of a definition (devices or owners); batches refer to it when they leave the text out."""
-    return zlib.crc32(text.encode())
 
 
 def _column(name: str, values: Any) -> Any:
@@ -203,6 +157,8 @@ def batch_of_window(
         "usage_activity_us": usage.activity_us,
         "usage_share_ppm": usage.share_ppm,
         "usage_live": usage.live,
+        "usage_tensor_us": _unless_missing(usage.tensor_us),
+        "usage_dram_us": _unless_missing(usage.dram_us),
         "gauge_names": list(gauges),
         "gauge_values": np.concatenate(list(gauges.values())) if gauges else np.empty(0),
     }
@@ -214,7 +170,7 @@ def batch_of_window(
             pa.array([devices], pa.utf8()),
             pa.array([ids[1]], pa.uint32()),
             pa.array([owners], pa.utf8()),
-            pa.array([_text_of_events(window.events)], pa.utf8()),
+            pa.array([text_of_events(window.events)], pa.utf8()),
             pa.array([text_of_work(window)], pa.utf8()),
             pa.array([meters], pa.utf8()),
             pa.array([text_of_readings(window, ids[-1])], pa.utf8()),
@@ -231,6 +187,13 @@ def _read(what: str) -> Iterator[None]:
         yield
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise Damaged(f"its {what} cannot be read ({error})") from error
+
+
+def _check_times(row: Mapping[str, Any]) -> None:
+    if row["seq"] is None or row["start_us"] is None or row["end_us"] is None:
+        raise Damaged("it has no number or no time")
+    if not -FAR_US < row["start_us"] <= row["end_us"] < FAR_US:
+        raise Damaged("it ends before it begins, or has no length")
 
 
 class Decoder:
@@ -287,10 +250,7 @@ class Decoder:
             (lists["usage_owner"].size or row["work"] or row.get("beside")) and not self.knows(row)
         ):
             raise Damaged("it refers to devices, owners or meters that are not in the segment")
-        if row["seq"] is None or row["start_us"] is None or row["end_us"] is None:
-            raise Damaged("it has no number or no time")
-        if not -FAR_US < row["start_us"] <= row["end_us"] < FAR_US:
-            raise Damaged("it ends before it begins, or has no length")
+        _check_times(row)
         devices, offsets = self._devices[row["devices_id"]], lists["offsets"]
         owners = self._owners.get(row["owners_id"], ())
         start_us, gauge_names = row["start_us"], texts["gauge_names"]
@@ -308,8 +268,11 @@ class Decoder:
 
         sizes = {"power_mw": n, "counter_mj": n, "instant_mw": n, "gauge_values": g * len(gauge_names)}
         bad = [name for name, size in sizes.items() if lists[name].size not in (0, size)]
-        usage = Usage(*(lists[f"usage_{name}"] for name in Usage.__slots__))
-        bad += [name for name in Usage.__slots__ if getattr(usage, name).size != usage.gpu.size]
+        usage = Usage(*(lists[f"usage_{name}"] for name in (*USAGE, *FEATURES_OF_USAGE)))
+        may_lack = {name: {0, usage.gpu.size} for name in FEATURES_OF_USAGE} | {
+            name: {usage.gpu.size} for name in USAGE
+        }
+        bad += [name for name, good in may_lack.items() if getattr(usage, name).size not in good]
         bad += [name for name, places in (("gpu", g), ("owner", len(owners))) if _outside(getattr(usage, name), places)]
         bad += ["busy_us"] if lists["busy_us"].size != g else []
         if offsets.size != g + 1 or offsets[0] != 0 or offsets[-1] != n or (offsets[1:] < offsets[:-1]).any():
@@ -321,7 +284,7 @@ class Decoder:
         )
         gauges = {name: lists["gauge_values"][i * g : (i + 1) * g] for i, name in enumerate(gauge_names)}
         with _read("events"):
-            events = _events_from_text(row["events"])
+            events = events_from_text(row["events"])
         with _read("work"):
             work = work_from_text(row["work"], owners, start_us, row["end_us"])
         return Window(

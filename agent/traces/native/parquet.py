@@ -21,12 +21,10 @@ from wattshed.agent.traces.native.batch import (
     Damaged,
     Decoder,
     batch_of_window,
-    identity,
     in_our_types,
     rows_of_batch,
-    text_of_devices,
-    text_of_owners,
 )
+from wattshed.agent.traces.native.definitions import identity, text_of_devices, text_of_owners
 from wattshed.agent.traces.native.host_rows import text_of_meters
 from wattshed.agent.window import MISSING, WindowBatch
 from wattshed.kernels.columns import Columns

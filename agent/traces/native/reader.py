@@ -12,17 +12,8 @@ import numpy as np
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.traces.chunk import windows_of
-from wattshed.agent.traces.native.batch import (
-    FAR_US,
-    LISTS,
-    TEXT_LISTS,
-    TEXTS,
-    Damaged,
-    Decoder,
-    identity,
-    rows_of_batch,
-    text_of_owners,
-)
+from wattshed.agent.traces.native.batch import FAR_US, LISTS, TEXT_LISTS, TEXTS, Damaged, Decoder, rows_of_batch
+from wattshed.agent.traces.native.definitions import identity, text_of_owners
 from wattshed.agent.traces.native.segment import COLUMNS, SegmentLayout, layout_of, read_message, spans
 from wattshed.agent.window import MISSING, WindowBatch
 from wattshed.kernels.arrow_messages import LENGTH, PLACES, READABLE, SAME_HOST, START, look_through

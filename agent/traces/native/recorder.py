@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wattshed.agent.traces.native.batch import Damaged, batch_of_window, identity, text_of_devices, text_of_owners
+from wattshed.agent.traces.native.batch import Damaged, batch_of_window
+from wattshed.agent.traces.native.definitions import identity, text_of_devices, text_of_owners
 from wattshed.agent.traces.native.host_rows import text_of_meters
 from wattshed.agent.traces.native.segment import END_OF_STREAM, SCHEMA_MESSAGE, layout_of, message_of_batch, spans
 

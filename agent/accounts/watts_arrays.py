@@ -1,0 +1,159 @@
+"""The arrays in which a host's watts are learned: a row for each GPU, a place in it for each job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wattshed.kernels.billing.slots import RING, Slots
+from wattshed.kernels.billing.watts import FEATURES, USES, Beliefs, KeptStates
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+
+@dataclass(slots=True)
+class WattsArrays:
+    """What `kernels.billing.watts` works on, with room for some GPUs and jobs."""
+
+    slots: Slots
+    beliefs: Beliefs
+    states: KeptStates
+    uses: NDArray[np.int64]
+    spent: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, gpus: int, places: int) -> WattsArrays:
+        """Make them for so many GPUs, with so many places for jobs."""
+        n, zeros = FEATURES + places, np.zeros((gpus, RING), np.int64)
+        return cls(
+            Slots(np.full((gpus, RING), -1, np.int64), zeros, zeros.copy(), np.zeros((gpus, RING, n), np.int64)),
+            Beliefs(np.zeros((gpus, n)), np.zeros((gpus, n, n)), np.ones(gpus), np.zeros((gpus, n)), np.zeros(gpus)),
+            KeptStates(np.full((gpus, 2), -1, np.int64), np.zeros((gpus, 2, n)), np.zeros((gpus, 2, n, n))),
+            np.zeros((gpus, len(USES)), np.int64),
+            np.zeros((gpus, n, 2), np.int64),
+        )
+
+    @property
+    def gpus(self) -> int:
+        """How many there are."""
+        return len(self.uses)
+
+    @property
+    def places(self) -> int:
+        """For how many jobs there is room on each."""
+        return int(self.beliefs.mean.shape[1]) - FEATURES
+
+    def all(self) -> tuple[NDArray[Any], ...]:
+        """Return every array."""
+        return (*self.slots, *self.beliefs, *self.states, self.uses, self.spent)
+
+    def with_room(self, gpus: int, places: int) -> WattsArrays:
+        """Return them with room for at least so many GPUs and jobs."""
+        gpus, places = max(gpus, self.gpus), max(places, self.places)
+        if (gpus, places) == (self.gpus, self.places):
+            return self
+        larger = WattsArrays.of(gpus, places)
+        for old, new in zip(self.all(), larger.all(), strict=True):
+            new[tuple(slice(0, size) for size in old.shape)] = old
+        return larger
+
+    def moved(self, place: Mapping[int, int], gpus: int) -> WattsArrays:
+        """Return them with the GPUs renumbered by ``place`` (old to new), of which there are ``gpus`` then."""
+        found = WattsArrays.of(gpus, self.places)
+        old, new = (
+            np.array([pair[side] for pair in place.items() if pair[0] < self.gpus], np.int64) for side in (0, 1)
+        )
+        for mine, theirs in zip(self.all(), found.all(), strict=True):
+            theirs[new] = mine[old]
+        return found
+
+    def begin(self, gpu: int, place: int, spread: float) -> None:
+        """Believe of the job at a place what is believed of strangers."""
+        mean, covariance, _, before, prior_w = self.beliefs
+        mean[gpu, place] = before[gpu, place] = 0.0
+        covariance[gpu, place] = covariance[gpu, :, place] = 0.0
+        covariance[gpu, place, place] = (spread * prior_w[gpu]) ** 2
+        _, states, doubts = self.states
+        states[gpu, :, place] = 0.0
+        doubts[gpu, :, place] = doubts[gpu, :, :, place] = 0.0
+        doubts[gpu, :, place, place] = covariance[gpu, place, place]
+        self.slots.active[gpu, :, place] = 0
+        self.spent[gpu, place] = 0
+
+    def meet(self, gpu: int, prior_w: float | None) -> None:
+        """Believe of a GPU's common line what its limits say; None: keep it, and be as unsure of it as at first."""
+        if prior_w is not None:
+            self.beliefs.prior_w[gpu] = self.beliefs.mean[gpu, 0] = prior_w
+        self.beliefs.covariance[gpu, 0] = self.beliefs.covariance[gpu, :, 0] = 0.0
+        self.beliefs.covariance[gpu, 0, 0] = self.beliefs.prior_w[gpu] ** 2
+        if prior_w is not None:  # what is split before any slot is closed
+            self.states.mean[gpu, :, 0], self.states.covariance[gpu, :, 0, 0] = prior_w, prior_w * prior_w
+
+    def forget(self, gpu: int) -> None:
+        """Begin anew with a GPU."""
+        prior_w = float(self.beliefs.prior_w[gpu])
+        fresh = WattsArrays.of(1, self.places)
+        for mine, blank in zip(self.all()[:-2], fresh.all()[:-2], strict=True):
+            mine[gpu] = blank[0]
+        self.meet(gpu, prior_w)
+
+    def plain(self, gpu: int, places: Sequence[int]) -> dict[str, Any]:
+        """Lay out what was learned on a GPU of the jobs at some places, as plain values; see `open_slots`."""
+        at = np.array([*range(FEATURES), *places], np.int64)
+        square = np.ix_(at, at)
+        beliefs, states = self.beliefs, self.states
+        return {
+            "mean": beliefs.mean[gpu, at].tolist(),
+            "covariance": beliefs.covariance[gpu][square].tolist(),
+            "inflation": float(beliefs.inflation[gpu]),
+            "before": beliefs.before[gpu, at].tolist(),
+            "prior_w": float(beliefs.prior_w[gpu]),
+            "slot": states.slot[gpu].tolist(),
+            "mean_of": states.mean[gpu][:, at].tolist(),
+            "covariance_of": [one[square].tolist() for one in states.covariance[gpu]],
+            "uses": self.uses[gpu].tolist(),
+            "spent": self.spent[gpu, at].tolist(),
+        }
+
+    def open_slots(self, gpu: int, places: Sequence[int]) -> list[list[int]]:
+        """Lay out the slots of a GPU that are not closed yet, and the one before them."""
+        at = [*range(FEATURES), *places]
+        number, flags, energy, active = self.slots
+        rows = np.flatnonzero(number[gpu] >= max(int(self.states.slot[gpu, 0]), 0)).tolist()
+        return [
+            [int(number[gpu, r]), int(flags[gpu, r]), int(energy[gpu, r]), *active[gpu, r, at].tolist()] for r in rows
+        ]
+
+    def restore(
+        self, gpu: int, places: Sequence[int], values: Mapping[str, Any], open_slots: Sequence[Sequence[int]]
+    ) -> None:
+        """Take over what `plain` and `open_slots` laid out.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            It is not that.
+        """
+        at = np.array([*range(FEATURES), *places], np.int64)
+        square = np.ix_(at, at)
+        self.beliefs.mean[gpu, at] = values["mean"]
+        self.beliefs.covariance[gpu][square] = values["covariance"]
+        self.beliefs.inflation[gpu] = float(values["inflation"])
+        self.beliefs.before[gpu, at] = values["before"]
+        self.beliefs.prior_w[gpu] = float(values["prior_w"])
+        self.states.slot[gpu] = values["slot"]
+        self.states.mean[gpu][:, at] = values["mean_of"]
+        for which, one in enumerate(values["covariance_of"]):
+            self.states.covariance[gpu, which][square] = one
+        self.uses[gpu] = values["uses"]
+        self.spent[gpu, at] = values["spent"]
+        for number, flags, energy, *active in open_slots:
+            row = int(number) % RING
+            self.slots.number[gpu, row], self.slots.flags[gpu, row] = number, flags
+            self.slots.energy_hnj[gpu, row] = energy
+            self.slots.active[gpu, row, at] = active
