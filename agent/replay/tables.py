@@ -11,11 +11,8 @@ from wattshed.agent.printing.figures import SIGMAS, UNKNOWN, figures, printable
 from wattshed.agent.printing.tables import EXTRA, Column, not_shown, print_notes, print_rows, printer_for
 from wattshed.agent.printing.work import WORK_COLUMNS, work_row
 from wattshed.agent.replay.boundaries import boundary_of
-<<<<<<< HEAD
-from wattshed.agent.replay.host_meters import METER_COLUMNS, NODE_COLUMNS, OVERLAP, meter_rows, node_row
-=======
 from wattshed.agent.replay.compare_watts import print_comparison
->>>>>>> main
+from wattshed.agent.replay.host_meters import METER_COLUMNS, NODE_COLUMNS, OVERLAP, meter_rows, node_row
 from wattshed.agent.window import HISTORY_LABELS
 
 if TYPE_CHECKING:
