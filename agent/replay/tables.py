@@ -82,12 +82,9 @@ def print_tables(answer: Mapping[str, Any], labels: Sequence[str], out: TextIO, 
         if len(jobs) > ROWS_SHOWN:
             printer.line(_more(len(jobs) - ROWS_SHOWN, "job"))
     gone += _print_work(printer, jobs)
-<<<<<<< HEAD
     gone += _print_host(printer, answer)
-=======
     if "compare_watts" in answer:
         gone += print_comparison(printer, answer["compare_watts"][:ROWS_SHOWN])
->>>>>>> main
     printer.line()
     printer.folded(
         f"idle {_joules(answer['idle_j'])} J, unattributed {_joules(answer['unattributed_j'])} J, "
