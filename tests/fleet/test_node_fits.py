@@ -6,7 +6,7 @@ import pytest
 from tests.fleet.query_server import server, vector
 from wattshed.agent.fleet.boundary.ranges import Range
 from wattshed.agent.fleet.live.inventory import read_inventory
-from wattshed.agent.fleet.live.node_fits import GPU_RULE, METER_SIGMA, NODE_RULE, QUERIES, NodeFits, Sums, line
+from wattshed.agent.fleet.live.node_fits import GPU_RULE, METER_SIGMA, NODE_RULE, QUERIES, MinuteSums, NodeFits, line
 from wattshed.agent.fleet.live.rules import fits_of, survey
 from wattshed.agent.fleet.live.site import extrapolate
 from wattshed.agent.wire.query import Prometheus
@@ -37,7 +37,7 @@ def minutes(fixed=1500.0, slope=1.1, spread=0.4, n=1440, noise=0.0, seed=1):
     rng = np.random.default_rng(seed)
     x = 4000.0 * (1 + spread * np.sin(np.arange(n) / 90))
     y = fixed + slope * x + noise * rng.standard_normal(n)
-    return Sums(n, x.sum(), y.sum(), (x * x).sum(), (x * y).sum(), (y * y).sum())
+    return MinuteSums(n, x.sum(), y.sum(), (x * x).sum(), (x * y).sum(), (y * y).sum())
 
 
 def test_the_line_of_the_minutes_of_all_hosts():

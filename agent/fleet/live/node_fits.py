@@ -30,7 +30,7 @@ FEWEST_MINUTES = 1200
 LEAST_SPREAD = 0.15
 """Standard deviation of the GPUs' power as a part of its mean."""
 METER_SIGMA = 0.05
-"""One sigma of the gain of nodes' meters: what BMCs are known for (docs/host.md)."""
+"""One sigma of the gain of nodes' meters: what BMCs are known for (docs/accuracy.md)."""
 EVERY_S = 600.0
 _STRETCH = 60  # minutes of a host that count as one independent residual: jobs last
 _SUMS = {
@@ -45,8 +45,8 @@ QUERIES = {name: text.format(x=GPU_RULE, y=NODE_RULE) for name, text in _SUMS.it
 
 
 @dataclass(slots=True)
-class Sums:
-    """Sums over minutes of hosts: GPU power x and node power y, W, and their products."""
+class MinuteSums:
+    """MinuteSums over minutes of hosts: GPU power x and node power y, W, and their products."""
 
     n: float = 0.0
     x: float = 0.0
@@ -55,13 +55,13 @@ class Sums:
     xy: float = 0.0
     yy: float = 0.0
 
-    def add(self, other: Sums) -> None:
+    def add(self, other: MinuteSums) -> None:
         """Add those of another host."""
         for name in _SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-def line(hosts: Iterable[Sums]) -> NodeModel | str:
+def line(hosts: Iterable[MinuteSums]) -> NodeModel | str:
     """Fit one line to the minutes of all hosts; returns why not, where they do not allow it.
 
     Returns
@@ -73,7 +73,7 @@ def line(hosts: Iterable[Sums]) -> NodeModel | str:
     hosts = [one for one in hosts if one.n >= FEWEST_MINUTES]
     if not hosts:
         return f"no host with a meter of its node has {FEWEST_MINUTES} of the last {DAY_MINUTES} minutes"
-    total = Sums()
+    total = MinuteSums()
     for one in hosts:
         total.add(one)
     n, pivot, level = total.n, total.x / total.n, total.y / total.n
@@ -149,13 +149,13 @@ class NodeFits:
         return Nodes({host: watts for host, watts in power_w.items() if watts > 0}, self._models, self._said)
 
     def _fit(self, strata: Iterable[str]) -> None:
-        hosts: dict[str, dict[str, Sums]] = {}
+        hosts: dict[str, dict[str, MinuteSums]] = {}
         for name, query in QUERIES.items():
             for point in self._server.query(query):
                 host = _host(point.labels)
                 stratum = self._stratum_of(point.labels.get("stratum", ""), host)
                 if stratum is not None and not point.labels.get("simulated"):
-                    setattr(hosts.setdefault(stratum, {}).setdefault(host, Sums()), name, point.value)
+                    setattr(hosts.setdefault(stratum, {}).setdefault(host, MinuteSums()), name, point.value)
         found = {stratum: line(hosts.get(stratum, {}).values()) for stratum in strata}
         self._models = {stratum: model for stratum, model in found.items() if not isinstance(model, str)}
         self._said = tuple(
