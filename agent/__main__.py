@@ -158,7 +158,7 @@ def _of(module: str) -> Callable[[Subparsers], None]:
     return add
 
 
-_HISTORY = _of("history")
+_HISTORY, _RELEASE = _of("history"), _of("release")
 _COMMANDS: dict[str, Callable[[Subparsers], None]] = {
     "run": _add_run,
     "record": _add_record,
@@ -176,6 +176,8 @@ _COMMANDS: dict[str, Callable[[Subparsers], None]] = {
     "config": _of("config"),
     "dashboards": _of("dashboards"),
     "work": _of("work"),
+    "release": _RELEASE,
+    "resume": _RELEASE,
     "meters": _of("meters"),
     "top": _of("top"),
     "completion": _add_completion,
@@ -237,7 +239,8 @@ def _record(arguments: argparse.Namespace) -> int:
 def _meter(arguments: argparse.Namespace, *, exporters: bool) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _nothing_began)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing has been read yet that could be read again
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # nothing has been read yet that could be read again, or let go of
     from wattshed.agent.daemon.assembly import serve
 
     read = _loader(arguments)

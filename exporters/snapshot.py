@@ -32,6 +32,7 @@ class GpuFacts:
     energy_source: str  # "counter" | "power" | "none": it never had a reading, and its energy is unknown, not 0
     energy_hnj: int
     sigma_j: float
+    released: bool = False  # let go of for somebody else who needs it: not up until it is taken back
     power_w: Mapping[str, float] = field(default_factory=dict)  # reading ("instant", "average") -> W
     limits_w: Mapping[str, float] = field(default_factory=dict)  # "enforced", "default", "min", "max", ... -> W
     counter_resets: int = 0
@@ -47,7 +48,15 @@ class GpuFacts:
     mig: bool = False
     boundary: str = "board"  # or "module": a superchip whose GPU does not tell its own energy, CPU included
     last_xid: int | None = None  # number of the last XID error; None: none was seen
-    xids: Mapping[int, int] = field(default_factory=dict)  # number of an XID error -> how often since the agent started
+    xids: Mapping[int, int] = field(default_factory=dict)  # number of an XID error -> how often it was reported
+    status: str = "ok"  # "ok" | "stale" | "sick" | "lost" | "released" | "asleep" | "unmeterable"
+    why: str = ""  # the reason, if it is not "ok"
+    recovery_action: str | None = None  # what the driver advises to do; None: it does not say
+
+    @property
+    def answers(self) -> bool:
+        """Whether it is read: what it can report is current."""
+        return self.up and self.status in {"ok", "unmeterable"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,9 @@ class Rigs:
     def __init__(self, folder):
         self._folder, self._made = folder, []
 
-    def __call__(self, text="", *, gpus=1, plain=True, rates=None, clock=None, wake=True, sys_root=Path("/sys")):
+    def __call__(
+        self, text="", *, gpus=1, plain=True, rates=None, clock=None, wake=True, sys_root=Path("/sys"), desk=None
+    ):
         """Build a rig from TOML text; without text, the default node."""
         number, script = len(self._made), ""
         if text or plain:
@@ -71,7 +73,14 @@ class Rigs:
         root.mkdir()
         clock = clock or VirtualClock()
         node = SimulatedNode(clock, root, script)
-        meter = NvmlMeter(Nvml(clock, node.library), clock, "host", simulated=True, proc_root=node.proc_root)
+        meter = NvmlMeter(
+            Nvml(clock, node.library),
+            clock,
+            "host",
+            simulated=True,
+            proc_root=node.proc_root,
+            dev_root=node.dev_root,
+        )
         meter.open()
         sampler = Sampler(
             meter,
@@ -81,6 +90,7 @@ class Rigs:
             alive=partial(exists, node.proc_root),
             sys_root=sys_root,
             wake=wake,
+            desk=desk,
         )
         self._made.append(Rig(clock, node, meter, sampler))
         return self._made[-1]

@@ -98,6 +98,14 @@ def host_meters(node, clock, faults):
     return open_host(NodeSettings(), clock, faults, node.proc_root, simulated=(node.sys, node.drop_dir))
 
 
+def opened(node, clock, host, *, marked=True):
+    """A meter of the node, with a driver session; one that is not ``marked`` passes for real."""
+    roots = {"proc_root": node.proc_root, "dev_root": node.dev_root}
+    meter = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=marked, **roots)
+    meter.open()
+    return meter
+
+
 def agent(
     node,
     clock,
@@ -117,22 +125,22 @@ def agent(
     callers=None,
     inbox=False,
     beside=False,
+    desk=None,
 ):
     """Put an agent together as the assembly does, on a node that exists already.
 
     ``slurm`` stands in place of the node's mapping; a node that is not ``marked`` passes for real. With ``history``, a
     path, parts of jobs go there; with ``inbox``, work is heard of; with ``beside``, the host's meters are read.
     """
-    meter = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=marked, proc_root=node.proc_root)
-    meter.open()
+    meter = opened(node, clock, host, marked=marked)
     processes = Processes(node.proc_root, clock.now_us)
-    sampler = Sampler(meter, clock, host, rates or Rates(), alive=partial(exists, node.proc_root), meet=processes.meet)
+    alive, met = partial(exists, node.proc_root), processes.meet
+    sampler = Sampler(meter, clock, host, rates or Rates(), alive=alive, meet=met, desk=desk)
     slurm = slurm or Slurm(clock.now_us, host, followed(node, clock), squeue=())
     resolver = JobResolver(processes, slurm)
     accounts = Accounts(ledger=Ledger(cap), live=True)
     publisher = Publisher(host, version, "simulated" if marked else "nvml", "simulated", clock.now_us())
     board, faults, seen = Board(publisher.empty(clock.now_us())), Faults(), []
-    kept = StateFile(state, host, boot) if state else None
     writer = HistoryWriter(history, host, faults) if history else None
     feed = HistoryFeed(writer, 3_600_000_000, simulated=marked) if writer else None
 
@@ -152,7 +160,7 @@ def agent(
         publisher=publisher,
         board=board,
         recorder=Seen(),
-        state=kept,
+        state=(kept := StateFile(state, host, boot) if state else None),
         notifier=Notifier({}),
         faults=faults,
         limits=LoopLimits(keep_us, round(seconds * 1e6)),

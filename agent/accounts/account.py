@@ -37,12 +37,14 @@ class GpuAccount:
     power: PowerHistogram = field(default_factory=PowerHistogram)
     moving: Moving = field(default_factory=Moving)
     up: bool = True
+    released: bool = False  # somebody else needs it: not read until it is taken back
     here_since_us: int = 0  # in this life of the agent
     likely_limit_mw: int = 0  # what it is unlikely to exceed, see `agent.inputs.boards`
     silent_us: int = 0  # how long it is not read by now, once that is a gap, see `agent.accounts.silence`
     missing_us: int = 0  # for how long its energy is not known by now
+    down_why: str = ""  # why it cannot be read
     last_xid: int | None = None
-    xids: dict[int, int] = field(default_factory=dict)  # how often each was heard in this life of the agent
+    xids: dict[int, int] = field(default_factory=dict)  # how often each was heard
     module: Module | None = None  # of a superchip whose counter is the module's: known once is known for good
 
     @property
@@ -103,6 +105,9 @@ class GpuAccount:
         self.power.merge(other.power)
         self.silent_us += other.silent_us
         self.missing_us += other.missing_us
+        for number, count in other.xids.items():
+            self.xids[number] = self.xids.get(number, 0) + count
+        self.last_xid = self.last_xid if other.last_xid is None else other.last_xid
         if other.module is not None:
             self.module = self.module or Module()
             self.module.energy_hnj += other.module.energy_hnj

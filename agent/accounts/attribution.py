@@ -361,9 +361,10 @@ class Accounts:
 
     def _note(self, window: Window, host: HostAccounts, event: Event) -> None:
         """Take account of what happened: a GPU that went or came, or an agent that was down."""
-        if event.kind in {"lost", "back"} and 0 <= event.gpu < len(host.keys):
+        if event.kind in {"lost", "released", "back"} and 0 <= event.gpu < len(host.keys):
             account = self.gpus[host.keys[event.gpu]]
-            account.up = event.kind == "back"
+            account.up, account.released = event.kind == "back", event.kind == "released"
+            account.down_why = "" if account.up else event.detail
         elif event.kind == "xid" and 0 <= event.gpu < len(host.keys) and event.detail.isdecimal():
             self.gpus[host.keys[event.gpu]].hear_xid(int(event.detail))
         elif event.kind == "driver-reload" and host.watts is not None and 0 <= event.gpu < len(host.keys):

@@ -46,6 +46,8 @@ def plain_gpu(books: GpuBooks) -> dict[str, Any]:
         "late_hole": named(books.late) if books.late is not None else None,
         "waiting": books.waiting.plain(),
         "module": _plain_module(account.module),
+        "xids": {str(number): count for number, count in account.xids.items()},
+        "last_xid": account.last_xid,
         "watts": None if books.watts is None else books.watts[0],
         "open_slots": None if books.watts is None else books.watts[1],
     }
@@ -142,6 +144,8 @@ def _gpu(place: int, gpu: dict[str, Any]) -> GpuBooks:
         silent_us=int(gpu.get("silent_us", 0)),
         missing_us=int(gpu.get("missing_us", 0)),
         module=_module(gpu.get("module")),
+        xids={int(number): int(count) for number, count in gpu.get("xids", {}).items()},
+        last_xid=None if gpu.get("last_xid") is None else int(gpu["last_xid"]),
     )
     late = gpu.get("late_hole")
     late_hole = of_names(LateHole, late) if late is not None else None

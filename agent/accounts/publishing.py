@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from wattshed.agent.accounts.health import action_of, health_of, power_flags
 from wattshed.agent.accounts.host_facts import host_energy, node_facts
 from wattshed.agent.accounts.publishing_split import split_facts
 from wattshed.agent.accounts.uncertainty import gpu_flags, gpu_sigma_j, job_sigma_j
@@ -84,12 +85,12 @@ class Publisher:
         began_us = self._began_us = window.start_us if self._began_us is None else self._began_us
         for i, (device, gauges) in enumerate(zip(window.devices, _known_gauges(window), strict=True)):
             account = accounts.account(device)
-            gpus.append(_gpu_facts(account, gauges, state[i], accounts.ended_hnj(device)))
+            known_us = max(_known_until_us(state[i]), began_us)
+            gpus.append(_gpu_facts(account, gauges, state[i], accounts.ended_hnj(device), window.end_us - known_us))
             if gpus[-1].energy_source == "none":
                 unknown.add(device.uuid)  # a missing reading is not 0: it has no energy, and neither has anybody on it
                 continue
             fresh_us = max(self._fresh_us, device.max_gap_us)
-            known_us = max(_known_until_us(state[i]), began_us)
             metered |= account.up and window.end_us - known_us <= fresh_us
             energy.append(EnergyShare(IDLE, device.uuid, account.idle_hnj, 0))
             energy.append(EnergyShare(UNATTRIBUTED, device.uuid, 0, account.unattributed_hnj))
@@ -126,6 +127,8 @@ class Publisher:
 
 def why_unmetered(gpus: Sequence[GpuFacts]) -> str:
     """Say in one line why none of these GPUs is being metered, and what to do."""
+    if any(gpu.released for gpu in gpus) and not any(gpu.up for gpu in gpus):
+        return "the driver was let go of (`wattshed release`); `wattshed resume` takes it back"
     if not any(gpu.up for gpu in gpus):
         return "no GPU answers; see the log and `nvidia-smi`"
     if all(gpu.energy_source == "none" for gpu in gpus):
@@ -157,9 +160,12 @@ def _energy_source(account: GpuAccount, state: GpuState) -> str:
     return account.method if account.was_read else "none"
 
 
-def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: GpuState, ended_hnj: int) -> GpuFacts:
+def _gpu_facts(
+    account: GpuAccount, gauges: dict[str, float], state: GpuState, ended_hnj: int, silent_us: int
+) -> GpuFacts:
     """Freeze one GPU's account, with where reconciling its meters stands."""
-    device, totals = account.device, account.totals
+    device, totals, source = account.device, account.totals, _energy_source(account, state)
+    status, why = health_of(account, gauges, silent_us, known=source != "none")
     return GpuFacts(
         uuid=device.uuid,
         index=device.index,
@@ -169,7 +175,11 @@ def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: GpuState, e
         architecture=device.architecture,
         simulated=device.simulated,
         up=account.up,
-        energy_source=_energy_source(account, state),
+        released=account.released,
+        status=status,
+        why=why,
+        recovery_action=action_of(gauges),
+        energy_source=source,
         energy_hnj=account.energy_hnj,
         sigma_j=gpu_sigma_j(account, state.longest_run_us),
         power_w={
@@ -188,7 +198,7 @@ def _gpu_facts(account: GpuAccount, gauges: dict[str, float], state: GpuState, e
         covered_us=account.booked_us,
         ended_hnj=ended_hnj,
         disagreement=account.disagreement,
-        flags=gpu_flags(account, state.longest_run_us),
+        flags=(*gpu_flags(account, state.longest_run_us), *power_flags(gauges)),
         peak_w=dict(account.moving.peaks_w()),
         ramp_w_per_s=dict(account.moving.ramps_w_per_s()),
         gauges=gauges,

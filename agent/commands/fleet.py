@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.commands import fleet_estimate
 from wattshed.agent.commands.fleet_decisions import add_decisions
 from wattshed.agent.commands.fleet_estimate import add_json, add_server
-from wattshed.agent.fleet.flags import fraction_or_whole, note_given, positive, runs, whole
+from wattshed.agent.fleet.flags import fraction_or_whole, note_given, positive, runs, seed, share, whole
 from wattshed.agent.replay.reading_flags import add_reading_flags, options_of
 from wattshed.agent.wire.cluster import add_cluster_flags
 
@@ -138,7 +138,7 @@ def _demand(commands: Any, open_trace: OpenAny) -> None:
     )
     p.add_argument("--checkpoint", type=positive, metavar="S", help="checkpoint period that the recording must hold")
     p.add_argument("--limit", type=positive, metavar="W", help="supply limit: how likely is a peak above it")
-    p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
+    p.add_argument("--seed", type=seed, default=1, help="random seed (default %(default)s)")
     p.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
@@ -202,12 +202,12 @@ def _simulate(commands: Any) -> None:
     for name, which in (("idle", "run no job"), ("off", "are powered down, and silent")):
         p.add_argument(
             f"--{name}",
-            type=fraction_or_whole,
+            type=share,
             default=0.0,
             metavar="F",
             help=f"share of the hosts that {which} (default %(default)s)",
         )
-    p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
+    p.add_argument("--seed", type=seed, default=1, help="random seed (default %(default)s)")
     p.add_argument("--interval", type=positive, default=15.0, metavar="S", help="send this often (default %(default)s)")
     p.add_argument(
         "--for", dest="duration", type=positive, metavar="S", help="keep sending for this long (default: once)"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from wattshed.agent.fleet.decide.given import band, duration, durations, floor, power, powers, ramps
-from wattshed.agent.fleet.flags import fraction, fraction_or_whole, note_given, positive, runs, whole
+from wattshed.agent.fleet.flags import fraction, fraction_or_whole, note_given, positive, runs, seed, whole
 from wattshed.agent.replay.reading_flags import add_reading_flags, options_of
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _headroom(commands: Any, open_trace: OpenAny) -> None:
     p.add_argument("--one-job", action="store_true", help="the recorded hosts are of one job (default: each a kind)")
     p.add_argument("--cap", type=powers, metavar="W,...", help="also with these power limits of a GPU")
     p.add_argument("--nameplate", type=power, metavar="POWER", help="of a host, to compare with")
-    p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
+    p.add_argument("--seed", type=seed, default=1, help="random seed (default %(default)s)")
     _answer_flags(p)
     runs(p, _run_headroom, open_trace=open_trace)
 
@@ -152,7 +152,7 @@ def _path(commands: Any) -> None:
     )
     note_given(p)
     p.add_argument("plan", metavar="PLAN.toml", help="GPUs by month, watts of each, and supplies (docs/planning.md)")
-    p.add_argument("--seed", type=int, default=1, help="random seed (default %(default)s)")
+    p.add_argument("--seed", type=seed, default=1, help="random seed (default %(default)s)")
     _answer_flags(p)
     runs(p, _run_path)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wattshed.agent.fleet.flags import fraction, fraction_or_zero, note_given, positive, runs, variation, whole
+from wattshed.agent.fleet.flags import fraction, fraction_or_zero, note_given, positive, runs, seed, variation, whole
 
 if TYPE_CHECKING:
     import argparse
@@ -170,7 +170,7 @@ def _plan(commands: Any) -> None:
     )
     p.add_argument("--jobs", metavar="J.csv", help="job,hosts[,stratum]: jobs to draw from, for --unit job")
     p.add_argument("--draw", type=whole, metavar="N", help="number of jobs, instead of --cv and --error")
-    p.add_argument("--seed", type=int, default=1, help="random seed of the draw (default %(default)s)")
+    p.add_argument("--seed", type=seed, default=1, help="random seed of the draw (default %(default)s)")
     add_json(p)
     needs = dict.fromkeys(("--jobs", "--draw"), ("--unit",))
     runs(p, _run_plan, needs={**needs, "--seed": ("--jobs",)})

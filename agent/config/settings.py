@@ -312,6 +312,15 @@ class Config:
         "`wattshed.add_work`); auto: agent.sock, found as `history.socket` is; empty: none.",
         check=_wrong_socket,
     )
+    control_socket: str = key(
+        "auto",
+        "Unix socket at which `wattshed release` has the agent let go of the driver; auto: control.sock, found as "
+        "`history.socket` is; empty: none.",
+        check=_wrong_socket,
+    )
+    control_group: str = key(
+        "wattshed-admin", "Members of this group may ask there, besides root; empty, or no such group: root alone."
+    )
     proc_root: str = key(
         "/proc", "Where the host's /proc is (a container without hostPID mounts it elsewhere).", path=True
     )

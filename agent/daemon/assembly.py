@@ -17,17 +17,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wattshed.agent.clock import RealClock
 from wattshed.agent.daemon.board import Board
+from wattshed.agent.daemon.control import Control, open_control
 from wattshed.agent.daemon.keeping import kept_history, kept_recording, kept_state, recording_faults
 from wattshed.agent.daemon.loop import Daemon
 from wattshed.agent.daemon.loop_parts import LoopLimits
 from wattshed.agent.daemon.questions import jobs_api, jobs_socket
-from wattshed.agent.daemon.signals import end_at_once, end_in_order, look_again, once
+from wattshed.agent.daemon.release_file import release_file
+from wattshed.agent.daemon.signals import end_at_once, end_in_order, let_go_and_resume, look_again, once
 from wattshed.agent.daemon.source import open_source
 from wattshed.agent.daemon.systemd import Notifier
 from wattshed.agent.daemon.waiting import Wait
 from wattshed.agent.errors import Faults, InputError
 from wattshed.agent.meters.errors import NoMeter, RestartNeeded
+from wattshed.agent.meters.release import ReleaseDesk
 from wattshed.agent.printing.logs import set_up_log
 from wattshed.agent.printing.progress import ProgressLine, in_sight
 from wattshed.exporters.snapshot import EnergyPrices, Snapshot
@@ -88,7 +92,9 @@ def serve(config: Config, version: str, *, exporters: bool = True, reload: Calla
         server = _server(config, board, jobs) if exporters else None
         if server is not None:
             opened.callback(server.stop)
-        about = _About(config, version, host, started_us, board, notifier, reload, jobs, server, line)
+        desk = _desk(config)
+        control = _control(config, desk, version, opened)
+        about = _About(config, version, host, started_us, board, notifier, reload, jobs, server, line, desk, control)
         try:
             daemon, summary = _assemble(about, opened)
             with suppress(StopIteration):  # no window comes any more: stopped, or the trace is over
@@ -120,6 +126,22 @@ class _About:
     jobs: JobsApi
     server: Server | None  # None: a recording is made, and nobody is served
     line: ProgressLine
+    desk: ReleaseDesk
+    control: Control
+
+
+def _desk(config: Config) -> ReleaseDesk:
+    """Return where a release is asked for; one that the process before this one was in goes on."""
+    simulated = config.meter.partition(":")[0] == "simulated"
+    return ReleaseDesk(RealClock().now_us, release_file(config.state_dir, Path(config.proc_root), simulated=simulated))
+
+
+def _control(config: Config, desk: ReleaseDesk, version: str, opened: ExitStack) -> Control:
+    """Let administrators ask for it, and signals."""
+    control = Control(desk, version)
+    open_control(config, control, opened)
+    let_go_and_resume(lambda: control.release("SIGUSR1"), desk.resume)
+    return control
 
 
 def _assemble(about: _About, opened: ExitStack) -> tuple[Daemon, Callable[[], None]]:
@@ -138,6 +160,7 @@ def _assemble(about: _About, opened: ExitStack) -> tuple[Daemon, Callable[[], No
     calibrator = Calibrator(config.idle_watts, corrections(config), config.default_sigma)
     reread = Reload(config, about.reload, calibrator, about.notifier) if about.reload else lambda: None
     source = _found(about, reread, faults)
+    about.control.devices, about.control.dev_root = source.devices, source.dev_root
     where = about.server.addresses if about.server is not None else ("recording",)
     close_source = once(source.close)
     opened.callback(close_source)
@@ -244,16 +267,18 @@ def _daemon(  # noqa: PLR0917 - called once, just above
 def _found(about: _About, reread: Callable[[], None], faults: Faults) -> Source:
     """Open what is metered; a driver that is not there yet is waited for, unless nobody would learn of it."""
     config = about.config
-    if about.server is None or config.meter != "nvml":
-        return open_source(config, about.host, faults)
+    if (about.server is None or config.meter != "nvml") and about.desk.wanted() is None:
+        return open_source(config, about.host, faults, about.desk)
     waiting = Wait(
-        lambda: open_source(config, about.host, faults),
+        lambda: open_source(config, about.host, faults, about.desk),
         about.board,
         about.notifier,
         Path(config.proc_root),
+        about.desk,
         for_s=config.for_seconds,
     )
     look_again(reread, waiting.look)
+    about.desk.changed = waiting.look
     return waiting.until_found()
 
 

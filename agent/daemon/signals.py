@@ -1,4 +1,7 @@
-"""What signals do: SIGTERM and SIGINT end the agent in order, SIGHUP makes it look again at what may have changed."""
+"""What signals do: SIGTERM and SIGINT end the agent in order, SIGHUP makes it look again at what may have changed.
+
+SIGUSR1 makes it let go of the driver, SIGUSR2 take it back.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +54,12 @@ def look_again(*looks: Callable[[], None]) -> None:
             look()
 
     signal.signal(signal.SIGHUP, again)
+
+
+def let_go_and_resume(release: Callable[[], object], resume: Callable[[], object]) -> None:
+    """On SIGUSR1 let go of the driver, on SIGUSR2 take it back."""
+    signal.signal(signal.SIGUSR1, lambda *_: release())
+    signal.signal(signal.SIGUSR2, lambda *_: resume())
 
 
 def once(close: Callable[[], None]) -> Callable[[], None]:

@@ -16,7 +16,7 @@ from wattshed.agent.errors import InputError, counted
 from wattshed.exporters.snapshot import Tenancy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.config.settings import Config, Sampling
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from wattshed.agent.jobs.kubernetes import Pods
     from wattshed.agent.jobs.slurm import Slurm
     from wattshed.agent.meters.meter import NvmlMeter
+    from wattshed.agent.meters.release import ReleaseDesk
     from wattshed.agent.meters.schedule import Rates
+    from wattshed.agent.window import Device
 
 LOG = logging.getLogger("wattshed")
 STAYS_SIMULATED = "still simulated; restart to use a driver that has appeared"
@@ -49,11 +51,21 @@ class Source:
     clock: Clock | None = None  # the windows' time line, where it goes on with this machine's
     proc_root: Path = Path("/proc")
     refresh: Callable[[], None] = lambda: None  # look who is on the GPUs, soon; any thread may call it
+    devices: Callable[[], Sequence[Device]] = tuple
+    dev_root: Path = Path("/dev")  # where the driver's device nodes are
     beside: Beside | None = None  # meters of the host beside the GPUs' own; None: windows have them already, if any
 
 
-def open_source(config: Config, host: str, faults: Faults) -> Source:
+def open_source(config: Config, host: str, faults: Faults, desk: ReleaseDesk | None = None) -> Source:
     """Find what to measure with: ``auto`` is the driver if it answers, else the simulated node, for good.
+
+    Parameters
+    ----------
+    config : Config
+    host : str
+    faults : Faults
+    desk : ReleaseDesk, optional
+        Where others ask for GPUs to be let go of.
 
     Raises
     ------
@@ -68,17 +80,19 @@ def open_source(config: Config, host: str, faults: Faults) -> Source:
 
     kind, _, script = config.meter.partition(":")
     if kind == "nvml":
-        return _driver(config, host, faults)
+        return _driver(config, host, faults, desk)
     if kind == "auto":
         try:
-            return _driver(config, host, faults)
+            return _driver(config, host, faults, desk)
         except NoMeter as error:
             why = f"no NVIDIA driver: {str(error).partition(';')[0]}"
-            return replace(_simulated(config, host, "", faults, why), look=lambda: LOG.warning("%s", STAYS_SIMULATED))
-    return _simulated(config, host, script, faults) if kind == "simulated" else _played_back(config)
+            return replace(
+                _simulated(config, host, desk, faults, "", why=why), look=lambda: LOG.warning("%s", STAYS_SIMULATED)
+            )
+    return _simulated(config, host, desk, faults, script) if kind == "simulated" else _played_back(config)
 
 
-def _driver(config: Config, host: str, faults: Faults) -> Source:
+def _driver(config: Config, host: str, faults: Faults, desk: ReleaseDesk | None) -> Source:
     """Meter this machine's GPUs."""
     from wattshed.agent.clock import RealClock  # noqa: PLC0415
     from wattshed.agent.meters.meter import NvmlMeter  # noqa: PLC0415
@@ -93,10 +107,12 @@ def _driver(config: Config, host: str, faults: Faults) -> Source:
         slurm = _slurm(config, host, clock, meter, opened)
         pods = _pods(config, meter, opened)
         beside = _beside(config, clock, faults, proc_root, opened=opened)
-        return _metered(config, host, meter, clock, proc_root, opened, slurm, pods, beside)
+        return _metered(config, host, desk, meter, clock, proc_root, opened, slurm, pods, beside)
 
 
-def _simulated(config: Config, host: str, script: str, faults: Faults, why: str = "") -> Source:
+def _simulated(
+    config: Config, host: str, desk: ReleaseDesk | None, faults: Faults, script: str, *, why: str = ""
+) -> Source:
     """Meter a node that exists in this process only, and say so, with the reason if it was not asked for."""
     from wattshed.agent.clock import RealClock  # noqa: PLC0415
     from wattshed.agent.jobs.slurm import Slurm  # noqa: PLC0415
@@ -110,18 +126,19 @@ def _simulated(config: Config, host: str, script: str, faults: Faults, why: str 
         kept = Path(config.state_dir) if config.state_dir else None
         node = SimulatedNode(clock, folder, script, kept=kept)
         around.callback(node.close)
-        meter = NvmlMeter(Nvml(clock, node.library), clock, host, simulated=True, proc_root=node.proc_root)
+        nvml, proc_root = Nvml(clock, node.library), node.proc_root
+        meter = NvmlMeter(nvml, clock, host, simulated=True, proc_root=proc_root, dev_root=node.dev_root)
         with ExitStack() as opened:
             _open(meter, opened)
             slurm = Slurm(clock.now_us, host, node.mapping_dir, squeue=())
             opened.callback(slurm.close)
             shown = node.sys, node.drop_dir
-            beside = _beside(config, clock, faults, node.proc_root, opened=opened, simulated=shown)
-            source = _metered(config, host, meter, clock, node.proc_root, opened, slurm, beside=beside)
+            beside = _beside(config, clock, faults, proc_root, opened=opened, simulated=shown)
+            source = _metered(config, host, desk, meter, clock, proc_root, opened, slurm, beside=beside)
         around.callback(source.close)
         LOG.warning("SIMULATED DATA: %sthese numbers are invented", f"{why}; " if why else "")
         node.keep_time()
-        return replace(source, close=around.pop_all().close, notes=(SIMULATED_NOTE,))
+        return replace(source, close=around.pop_all().close, notes=(SIMULATED_NOTE,), dev_root=node.dev_root)
 
 
 def _open(meter: NvmlMeter, opened: ExitStack) -> None:
@@ -150,6 +167,7 @@ def _open(meter: NvmlMeter, opened: ExitStack) -> None:
 def _metered(  # noqa: PLR0917 - called twice, just above
     config: Config,
     host: str,
+    desk: ReleaseDesk | None,
     meter: NvmlMeter,
     clock: Clock,
     proc_root: Path,
@@ -166,7 +184,8 @@ def _metered(  # noqa: PLR0917 - called twice, just above
 
     rates, wake = _rates(config.sampling), config.sampling.wake_sleeping_gpus
     processes = Processes(proc_root, clock.now_us)
-    sampler = Sampler(meter, clock, host, rates, alive=partial(exists, proc_root), meet=processes.meet, wake=wake)
+    alive = partial(exists, proc_root)
+    sampler = Sampler(meter, clock, host, rates, alive=alive, meet=processes.meet, wake=wake, desk=desk)
     LOG.info("found %s; the first window takes %g s", _listed(meter), config.sampling.window_s)
     if slurm is not None:
         slurm.on_change = sampler.refresh_processes
@@ -198,6 +217,7 @@ def _metered(  # noqa: PLR0917 - called twice, just above
         clock=clock,
         proc_root=proc_root,
         refresh=sampler.refresh_processes,
+        devices=lambda: sampler.devices,
         beside=beside,
     )
 

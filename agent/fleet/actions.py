@@ -9,8 +9,9 @@ from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.boundary.units import between, shown
 from wattshed.agent.fleet.demand.series import read_series
 from wattshed.agent.fleet.estimate.action import estimate_sample
-from wattshed.agent.fleet.estimate.node_model import fit
+from wattshed.agent.fleet.estimate.node_model import doubts, fit
 from wattshed.agent.fleet.estimate.period import energy, period_json, period_of, period_parts, read_times
+from wattshed.agent.fleet.estimate.told import warned
 from wattshed.agent.fleet.flags import is_given
 from wattshed.agent.fleet.live.inventory import read_inventory
 from wattshed.agent.fleet.live.rules import fits_of, survey
@@ -60,10 +61,12 @@ def node(args: argparse.Namespace, open_trace: OpenTrace) -> int:
     if len(whole.series) != 1:
         raise InputError("holds more than one series; give the power of one node", args.node)
     try:
-        model = fit(list(gpus.series.values()), next(iter(whole.series.values())), average_s=args.average)
+        meter = next(iter(whole.series.values()))
+        model = fit(list(gpus.series.values()), meter, average_s=args.average)
     except InputError as error:
         raise InputError(error.message, args.node) from None
-    document = {"schema": "wattshed.node/1", **asdict(model), "fixed_w": model.fixed_w}
+    said = doubts(model, meter, average_s=args.average)
+    document = {"schema": "wattshed.node/1", **asdict(model), "fixed_w": model.fixed_w, "warnings": list(said)}
     level, slope = model.level_w, model.slope
     rows = [
         (f"level at {shown(model.pivot_w, 'W')} of GPUs", shown(level.value, "W"), between(level.low, level.high, "W")),
@@ -80,5 +83,6 @@ def node(args: argparse.Namespace, open_trace: OpenTrace) -> int:
         table(("node model", "value", "95 % interval"), rows),
         "",
         f"for FLEET.toml: {toml}",
+        *warned(said),
     ]
     return answer(document, parts, as_json=args.json)

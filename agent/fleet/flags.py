@@ -34,6 +34,11 @@ def fraction_or_whole(text: str) -> float:
     return 1.0 if _ratio(text) == 1.0 else fraction(text)
 
 
+def share(text: str) -> float:
+    """Read a number from 0 to 1, both included."""
+    return 0.0 if _ratio(text) == 0.0 else fraction_or_whole(text)
+
+
 def variation(text: str) -> float:
     """Read a standard deviation over a mean: ``0.4`` or ``40%``."""
     value = _ratio(text)
@@ -56,6 +61,13 @@ def whole(text: str) -> int:
     """Read a whole number above 0."""
     if not (text.isascii() and text.isdecimal() and int(text) > 0):
         raise ArgumentTypeError(f"{text} is not a whole number above 0")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """Read a random seed: a whole number, 0 or above it."""
+    if not (text.isascii() and text.isdecimal()):
+        raise ArgumentTypeError(f"{text} is not a whole number, 0 or above it")
     return int(text)
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from wattshed.agent.fleet.boundary.units import between, shown
+from wattshed.agent.fleet.boundary.units import between, percent, shown
 from wattshed.agent.fleet.estimate.told import estimate_json, warned
 from wattshed.agent.printing.paragraphs import TableRows, table
 
@@ -34,16 +34,16 @@ def fleet_json(fleet: FleetEstimate) -> dict[str, Any]:
 
 def fleet_parts(fleet: FleetEstimate) -> list[str | TableRows]:
     """Lay a live fleet out for a terminal."""
-    percent = f"{fleet.estimate.confidence:.0%}"
+    level = percent(fleet.estimate.confidence)
     rows = [(p.boundary, *_power(p)) for p in fleet.boundaries]
     lines: list[str | TableRows] = [f"{fleet.hosts_reporting} of {fleet.hosts_known} hosts report"]
     if fleet.states:
         lines.append(", ".join(f"{hosts} {state}" for state, hosts in fleet.states.items() if hosts))
-    lines.append(table(("boundary", "power", f"{percent} interval"), rows))
+    lines.append(table(("boundary", "power", f"{level} interval"), rows))
     if len(fleet.sites) > 1:
         few = list(fleet.sites.items())[:_MOST_SITES]
         sites = [(name, p.boundary, *_power(p)) for name, powers in few for p in (powers[0], powers[3])]
-        lines += ["", table(("site", "boundary", "power", f"{percent} interval"), sites, left=(0, 1)), ""]
+        lines += ["", table(("site", "boundary", "power", f"{level} interval"), sites, left=(0, 1)), ""]
         if len(fleet.sites) > len(few):
             lines.append(f"and {len(fleet.sites) - len(few):,} more sites (--json has all)")
     left_over = sorted(fleet.headroom_w.items(), key=itemgetter(1))[:_MOST_SITES]

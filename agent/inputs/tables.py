@@ -81,6 +81,9 @@ def _fetched(url: str) -> bytes:
     return answer.content
 
 
+_LARGEST = 1e60
+"""Sums of its cubes, weighted, are still numbers."""
+
 _MOST = 2**53
 """The last whole number that a float holds exactly."""
 
@@ -126,6 +129,8 @@ class Row:
         value = float(self.decimal(column))
         if not math.isfinite(value):
             raise self._no_number(column)
+        if abs(value) > _LARGEST:
+            raise self.error(column, f"{self.text(column)} is too large; nothing measured is above {_LARGEST:g}")
         if value < least:
             raise self.error(column, f"{self.text(column)} is below {least:g}")
         return value
@@ -273,6 +278,6 @@ def _header(
     if used is not None:
         for name, position in columns.items():
             if names[position - 1] and name not in used:
-                use = f"leave it out (used: {', '.join(used)})"
+                use = f"leave it out (used: {', '.join(dict.fromkeys(used))})"
                 raise InputError(f"column {name!r} is not used here{meant(name, used)}; {use}", path, line, position)
     return columns

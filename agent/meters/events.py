@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wattshed.agent.meters.errors import MeterError, TooSlow
 from wattshed.agent.meters.handle import SLOW_US
+from wattshed.agent.meters.system_events import Bound, SystemEvents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,8 +36,11 @@ class Changed(NamedTuple):
     gpu: int
 
 
+News = Xid | Changed | Bound
+
+
 class DriverEvents:
-    """The events of a driver session. One thread may wait while another one opens and closes.
+    """The events of a driver session, and the driver's own. One thread may wait while another one opens and closes.
 
     Parameters
     ----------
@@ -46,7 +50,13 @@ class DriverEvents:
     def __init__(self, nvml: Nvml) -> None:
         self._nvml = nvml
         self._set: object = None
+        self._system = SystemEvents(nvml)
         self._lock = threading.Lock()
+
+    def listen(self) -> None:
+        """Ask for the driver's own events, before a session begins."""
+        with self._lock:
+            self._system.open()
 
     def open(self, gpu_handles: Sequence[GpuHandle]) -> None:
         """Ask for the events of every GPU that reports them."""
@@ -72,17 +82,17 @@ class DriverEvents:
 
     @property
     def heard(self) -> bool:
-        """Whether any GPU reports events."""
-        return self._set is not None
+        """Whether the driver or any GPU reports events."""
+        return self._set is not None or self._system.heard
 
-    def wait(self, gpu_handles: Sequence[GpuHandle], timeout_ms: int) -> Xid | Changed | None:
+    def wait(self, gpu_handles: Sequence[GpuHandle], timeout_ms: int) -> News | None:
         """Wait for an event; None if there was none."""
         with self._lock:
             if self._set is None:
-                return None
+                return self._system.next(timeout_ms)
             found = self._nvml.wait_event(self._set, timeout_ms)
-        if found is None:
-            return None
+            if found is None:
+                return self._system.next(0)
         gpu = next((i for i, b in enumerate(gpu_handles) if self._nvml.address(b.handle) == found.device), -1)
         return Xid(gpu, found.data) if found.event_type & XID else Changed(gpu)
 
@@ -92,3 +102,4 @@ class DriverEvents:
             if self._set is not None:
                 self._nvml.ask_or(None, "nvmlEventSetFree", self._set)
                 self._set = None
+            self._system.close()

@@ -17,7 +17,7 @@ GONE = {Fault.LOST, Fault.DRIVER, Fault.RESTART}
 
 
 def gauges(nvml: Nvml, handle: object, able: Mapping[str, str]) -> dict[str, float]:
-    """Return limits (W), temperatures (degrees Celsius) and clocks (MHz).
+    """Return limits (W), temperatures (degrees Celsius), clocks (MHz), and what the driver advises to do about it.
 
     Raises
     ------
@@ -25,11 +25,14 @@ def gauges(nvml: Nvml, handle: object, able: Mapping[str, str]) -> dict[str, flo
         The GPU or the driver is gone.
     """
     found: dict[str, float] = {}
-    slow = [*probe.LIMITS.values(), probe.MEMORY_TEMPERATURE] if not able["fields"] else []
+    beside = {"recovery_action": probe.RECOVERY_ACTION, **probe.POWER_SHAPING}
+    slow = [*probe.LIMITS.values(), probe.MEMORY_TEMPERATURE, *beside.values()] if not able["fields"] else []
     if slow:
         answers = nvml.fields(handle, [(n, probe.GPU_SCOPE) for n in slow])
         raise_if_down(answers)
-        got = {n: v for n, (code, v) in zip(slow, answers, strict=True) if code == SUCCESS and v > 0}
+        told = {n: v for n, (code, v) in zip(slow, answers, strict=True) if code == SUCCESS}
+        found |= {name: told[n] for name, n in beside.items() if n in told}
+        got = {n: v for n, v in told.items() if v > 0}
         found |= {f"limit_{name}_w": got[n] / 1e3 for name, n in probe.LIMITS.items() if n in got}
         if probe.MEMORY_TEMPERATURE in got:
             found["memory_temperature_c"] = got[probe.MEMORY_TEMPERATURE]

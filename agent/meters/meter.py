@@ -10,10 +10,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from wattshed.agent.meters.asking import Asking, Whom
+from wattshed.agent.meters.device_nodes import SELF, of_gpu, open_nodes
 from wattshed.agent.meters.errors import Fault, MeterError, NoMeter, TooSlow
 from wattshed.agent.meters.events import DriverEvents
 from wattshed.agent.meters.handle import GpuHandle
 from wattshed.agent.meters.identity import WAKING_US
+from wattshed.agent.meters.nvml import NO_ATTACH
 from wattshed.agent.meters.processes import ProcessWatch
 from wattshed.agent.window import MISSING, MigDevice
 
@@ -22,11 +24,15 @@ if TYPE_CHECKING:
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.meters.costs import CallCosts
-    from wattshed.agent.meters.events import Changed, Xid
+    from wattshed.agent.meters.events import News
     from wattshed.agent.meters.nvml import Nvml
     from wattshed.agent.window import Device
 
 LOG = logging.getLogger(__name__)
+
+
+MOST_CLIENTS = 16
+"""Of the library in this process: it counts them, and holds the driver until the last one ends its session."""
 
 
 class NvmlMeter:
@@ -43,7 +49,7 @@ class NvmlMeter:
     proc_root : Path
         Where the kernel's driver lists its GPUs.
     dev_root : Path
-        Where the device nodes are that keep a GPU's driver state alive; a simulated driver has none.
+        Where the device nodes are that keep a GPU's driver state alive.
 
     Attributes
     ----------
@@ -59,6 +65,8 @@ class NvmlMeter:
         GPUs that are there but did not answer it.
     asked : list of Asking
         Questions to single GPUs that are under way, or whose end was not reported yet.
+    let_alone : frozenset of str
+        UUIDs of GPUs that the next sessions do not touch: they were let go of.
     """
 
     def __init__(
@@ -72,7 +80,8 @@ class NvmlMeter:
         proc_root: Path = Path("/proc"),
         dev_root: Path = Path("/dev"),
     ) -> None:
-        self._listing, self._dev_root = proc_root / "driver/nvidia/gpus", dev_root
+        self._proc_root, self._listing, self._dev_root = proc_root, proc_root / "driver/nvidia/gpus", dev_root
+        self.let_alone: frozenset[str] = frozenset()
         self._there: set[str] = set()
         self._told: set[str] = set()
         self._nvml, self._clock, self._host, self._known = nvml, clock, host, known
@@ -126,9 +135,10 @@ class NvmlMeter:
         there = self._listed()
         if self._opened:  # it could not be closed while a question was under way
             self.close()
-        self._nvml.open()
-        self._opened = True
+        self._events.listen()
         try:
+            self._nvml.open(NO_ATTACH if self.let_alone else 0)
+            self._opened = True
             found = self._find(self._nvml.ask("nvmlDeviceGetCount"), spared)
         except (MeterError, NoMeter):
             self.close()  # a session is counted: one that is left open keeps its list of GPUs for good
@@ -145,7 +155,8 @@ class NvmlMeter:
         """
         found: dict[str, GpuHandle] = {}
         silent, self.unseen, self.asked = [], 0, []
-        for index in range(count):
+        untouched = {one.session_index for one in self.gpu_handles if one.device.uuid in self.let_alone}
+        for index in (one for one in range(count) if one not in untouched):
             asking = self._ask(index, spared=spared)
             asking.wait()
             self.asked.append(asking)
@@ -266,7 +277,7 @@ class NvmlMeter:
         open until the new session has them (nvidia.ko counts the open files of each).
         """
         with ExitStack() as held:
-            for gpu in alive if self.kind == "nvml" else ():
+            for gpu in alive:
                 try:
                     node = os.open(
                         self._dev_root / f"nvidia{self.gpu_handles[gpu].device.minor}", os.O_RDWR | os.O_CLOEXEC
@@ -299,9 +310,22 @@ class NvmlMeter:
         """Whether any GPU reports events."""
         return self._events.heard
 
-    def wait_event(self, timeout_ms: int) -> Xid | Changed | None:
+    def wait_event(self, timeout_ms: int) -> News | None:
         """Wait for an event; None if there was none. May be called from a thread of its own."""
         return self._events.wait(self.gpu_handles, timeout_ms)
+
+    def let_go(self) -> list[str]:
+        """End the session and all that the library holds; returns the device nodes that this process has open still."""
+        self._events.close()
+        any(not self._nvml.close() for _ in range(MOST_CLIENTS))
+        self._opened = False
+        return sorted(open_nodes(SELF, self._dev_root))
+
+    def still_open(self) -> list[str]:
+        """Return the device nodes of the GPUs to be let alone that this process has open."""
+        nodes = open_nodes(SELF, self._dev_root)
+        minors = [one.device.minor for one in self.gpu_handles if one.device.uuid in self.let_alone]
+        return sorted(set().union(*(of_gpu(nodes, minor, self._proc_root) for minor in minors)))
 
     def close(self) -> None:
         """End the session."""

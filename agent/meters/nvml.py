@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import functools
 import math
+import operator
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pynvml
 
 from wattshed.agent.meters.costs import CallCosts
-from wattshed.agent.meters.errors import FUNCTION_NOT_FOUND, UNKNOWN, Fault, MeterError, NoMeter
+from wattshed.agent.meters.errors import FUNCTION_NOT_FOUND, INSUFFICIENT_SIZE, UNKNOWN, Fault, MeterError, NoMeter
 from wattshed.agent.meters.filling import Rooms
 from wattshed.agent.missing import MISSING
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from wattshed.agent.clock import Clock
 
 LIBRARY = "libnvidia-ml.so.1"
+NO_ATTACH = 2  # NVML_INIT_FLAG_NO_ATTACH
 
 # The binding asks for the newest version of a symbol only. These older ones have the same layout, or fill a part of it.
 _OLDER = {
@@ -50,6 +53,7 @@ _SAMPLE = struct.Struct("<QQ")  # nvmlSample_t: stamp, value
 _PID = struct.Struct("<I")
 _LAST_KIND = 6  # nvmlValueType_t ends with the unsigned short
 _NO_ID = 0xFFFFFFFF
+_SYSTEM_WAIT, _SYSTEM_EVENTS, _ANY = 0x1000020, 8, 0x3  # version of the request, room for events, all types of them
 _NOT_AVAILABLE = 0xFFFFFFFFFFFFFFFF
 
 
@@ -160,13 +164,13 @@ class Nvml:
         except MeterError:
             return default
 
-    def open(self) -> None:
-        """Initialise the driver session, without waking or requiring any GPU."""
-        self.ask("nvmlInitWithFlags", 0)
+    def open(self, flags: int = 0) -> None:
+        """Initialise the driver session, without requiring any GPU; `NO_ATTACH` opens none but by its handle."""
+        self.ask("nvmlInitWithFlags", flags)
 
-    def close(self) -> None:
-        """End the session; the driver may be gone already."""
-        self.ask_or(None, "nvmlShutdown")
+    def close(self) -> bool:
+        """End the session, or count one client less; False if there is none, or the driver is gone already."""
+        return self.ask_or(self, "nvmlShutdown") is not self
 
     def fields(self, handle: object, wanted: Sequence[tuple[int, int]]) -> list[tuple[int, float]]:
         """Read several (field, scope) in one call.
@@ -268,6 +272,16 @@ class Nvml:
         except self._binding.NVMLError:
             return None
         return DriverEvent(self.address(data.device), data.eventType, data.eventData)
+
+    def wait_system_event(self, events: object, timeout_ms: int) -> int:
+        """Wait for the driver's own events; returns the bits of those that came, 0 for none. Not timed, as above."""
+        data = (self._binding.c_nvmlSystemEventData_v1_t * _SYSTEM_EVENTS)()
+        try:
+            found = self._binding.nvmlSystemEventSetWait(_SYSTEM_WAIT, events, timeout_ms, data, _SYSTEM_EVENTS)
+        except self._binding.NVMLError as error:
+            # More than there is room for: what they are does not matter, that there are any does.
+            return _ANY if error.value == INSUFFICIENT_SIZE else 0
+        return functools.reduce(operator.or_, (one["eventType"] for one in found), 0)
 
     @staticmethod
     def address(handle: Any) -> int:

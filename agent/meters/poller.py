@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wattshed.agent.clock import Clock
-    from wattshed.agent.meters.events import Changed, Xid
+    from wattshed.agent.meters.events import News
     from wattshed.agent.meters.handle import GpuHandle, Reading
     from wattshed.agent.meters.processes import ProcessWatch
+    from wattshed.agent.meters.release import ReleaseDesk
     from wattshed.agent.window import Device
 
 SLOTS = 2  # over which the GPUs are spread in a tick: waking up costs as much as two readings (docs/decisions/1025)
@@ -58,6 +59,8 @@ class Poller:
     behind : callable
         Whether windows pile up unread: this process is busy (compiling its kernels, say), and while it is, a call that
         takes long says nothing about the driver.
+    desk : ReleaseDesk, optional
+        Where others ask for GPUs to be let go of.
     local_cpus : callable
         Says of a device which CPUs are local to it, see `Scopes`.
     """
@@ -73,6 +76,7 @@ class Poller:
         met: Callable[[int], object],
         asleep: Callable[[Device], bool],
         behind: Callable[[], bool] = lambda: False,
+        desk: ReleaseDesk | None = None,
         local_cpus: Callable[[Device], str] = lambda _: "",
     ) -> None:
         self._meter, self._clock, self._host, self._rates = meter, clock, host, rates
@@ -82,11 +86,11 @@ class Poller:
         self.lock = threading.Lock()
         self.late_us = 0
         self._free_us = 0  # when the reading before was over: what it took is the driver's, and makes nothing late
-        self.heard: deque[Xid | Changed] = deque()
+        self.heard: deque[News] = deque()
         self._schedules: list[GpuSchedule] = []
         self._names: set[str] = set()  # of gauges: a column stays when nobody reports it any more
         self._heap: list[tuple[int, int, int]] = []  # when, which GPU, and what: READ, ROWS or LEARN
-        self.recovery = Recovery(meter, clock, rates, self._schedules, self._grow, behind)
+        self.recovery = Recovery(meter, clock, rates, self._schedules, self._grow, behind, desk)
         self._sharing = Sharing(meter, clock, rates, self._schedules, self.recovery, partial(self._put, what=ROWS))
         self._lists = Lists(meter, rates, self._schedules, self.recovery, self._sharing, alive, met)
         self._learning = Learning(meter, clock, self.recovery, asleep, partial(self._put, what=LEARN), self._append)
@@ -119,6 +123,7 @@ class Poller:
             Only a new process can go on.
         """
         while not self.stop.is_set():
+            self.recovery.obey()
             end_us = self.start_us + self._rates.window_us
             due_us, gpu, what = self._heap[0] if self._heap else (end_us, MISSING, READ)
             if due_us >= end_us:
@@ -163,7 +168,9 @@ class Poller:
         late_us = begun_us - max(due_us, self._free_us)
         if late_us > ON_TIME_US and not self._learning.on:
             self.late_us += late_us
-        if self.recovery.may_read(gpu) and not self._asleep(self._meter.gpu_handles[gpu].device):
+        if self.recovery.may_read(gpu) and self._asleep(self._meter.gpu_handles[gpu].device):
+            schedule.gauges.renew("asleep", {"asleep": 1.0}, begun_us, 0)
+        elif self.recovery.may_read(gpu):
             self.recovery.guard(gpu, partial(self._read, gpu, schedule, self._meter.gpu_handles[gpu], due_us))
         period_us = self.pace.period_us(gpu, schedule, begun_us)
         self._free_us = self._clock.now_us()

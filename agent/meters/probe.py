@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 ENERGY, AVERAGE, INSTANT = 83, 185, 186
 MEMORY_TEMPERATURE = 82
 LIMITS = {"min": 187, "max": 188, "default": 189, "enforced": 190, "requested": 192}
-THROTTLE = {"power_cap": 74, "sw_thermal": 269, "hw_thermal": 270, "power_brake": 271}
+RECOVERY_ACTION = 230
+POWER_SHAPING = {"power_smoothing": 251, "soc_power_smoothing": 300}
+THROTTLE = {"power_cap": 74, "sync_boost": 76, "sw_thermal": 269, "hw_thermal": 270, "power_brake": 271}
 GPU_SCOPE, MODULE_SCOPE, MEMORY_SCOPE = 0, 1, 2
 BESIDE = {
     "module": ((INSTANT, MODULE_SCOPE),),

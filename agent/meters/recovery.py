@@ -13,16 +13,20 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import Faults
 from wattshed.agent.meters.errors import Fault, MeterError, RestartNeeded, TooSlow
-from wattshed.agent.meters.events import Changed, Xid
+from wattshed.agent.meters.events import Xid
 from wattshed.agent.meters.handle import SLOW_US
+from wattshed.agent.meters.letting_go import LettingGo
+from wattshed.agent.meters.release import ReleaseDesk
 from wattshed.agent.meters.reprobing import HOPELESS_US, Reprobing
 from wattshed.agent.meters.schedule import SECOND_US, GpuSchedule, Meter, Rates
+from wattshed.agent.meters.system_events import Bound
 from wattshed.agent.window import MISSING, Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wattshed.agent.clock import Clock
+    from wattshed.agent.meters.events import News
 
 LOG = logging.getLogger(__name__)
 
@@ -51,6 +55,8 @@ class Recovery:
         Puts GPUs that a new session found on the schedule.
     behind : callable
         Whether this process is busy, and a call that takes long says nothing about the driver.
+    desk : ReleaseDesk, optional
+        Where others ask for GPUs to be let go of.
 
     Attributes
     ----------
@@ -68,10 +74,13 @@ class Recovery:
         schedules: list[GpuSchedule],
         grow: Callable[[], None],
         behind: Callable[[], bool],
+        desk: ReleaseDesk | None = None,
     ) -> None:
         self._meter, self._clock, self._rates, self._schedules, self._grow = meter, clock, rates, schedules, grow
         self._behind = behind
         self._reprobing = Reprobing(meter, clock, schedules, self.guard, self._answered_not, self._cured)
+        desk = desk or ReleaseDesk(clock.now_us)
+        self._letting_go = LettingGo(meter, clock, schedules, desk, self._release, self._renew, self._missing)
         self._driver_went_us = MISSING
         self._faults = Faults(lambda: clock.now_us() / 1e6)
         self.note, self.faults = self._faults.note, self._faults.counts
@@ -85,6 +94,10 @@ class Recovery:
     def look(self) -> None:
         """Start a new driver session at the end of this window; may be called from a signal handler."""
         self._asked.put(None)
+
+    def obey(self) -> None:
+        """Let go of what others ask for, and take back what they do not need any more; raises `RestartNeeded`."""
+        self._letting_go.turn()
 
     def may_read(self, gpu: int) -> bool:
         """Whether a GPU is up, and not left alone for a while after a failure."""
@@ -102,6 +115,9 @@ class Recovery:
         for number, gpus in self._xids.items():
             LOG.warning("XID %d: GPU %s", number, ", ".join(str(gpu) for gpu in sorted(set(gpus))))
         self._xids.clear()
+        self._letting_go.watch()
+        if self._letting_go.whole:
+            return
         if not self._driver_down:
             self._reprobing.turn(self.may_read)
         asked = not self._asked.empty()
@@ -128,10 +144,15 @@ class Recovery:
         """Look soon whether a mode of a GPU was switched: something that worked is refused."""
         self._reprobing.hint(gpu)
 
-    def hear(self, news: Xid | Changed) -> None:
+    def hear(self, news: News) -> None:
         """Take in what the driver reports."""
         if isinstance(news, Xid):
             self._xid(news)
+        elif isinstance(news, Bound):
+            if news.unbinding:
+                self._letting_go.unbound()
+            else:
+                self.look()
         else:
             self._reprobing.doubt(news.gpu)
 
@@ -145,6 +166,7 @@ class Recovery:
             if xid.number == XID_FALLEN_OFF_THE_BUS:
                 self._schedules[xid.gpu].failing_code = xid.number
                 self._lose(xid.gpu, "XID 79: fallen off the bus")
+                self._letting_go.free(xid.gpu, REINIT_US, "XID 79: fallen off the bus")
             elif xid.number == XID_RECOVERY_ACTION:
                 self._reprobing.doubt(xid.gpu)
 
@@ -160,7 +182,7 @@ class Recovery:
         for gpu, schedule in enumerate(self._schedules):
             if schedule.up:
                 schedule.stale = True
-                self._down(gpu, schedule, why)
+                self._down(gpu, schedule, f"stale: {why}")
 
     def guard(self, gpu: int, work: Callable[[], None]) -> None:
         """Do one GPU's work; a failure affects that GPU alone, as far as possible."""
@@ -185,7 +207,9 @@ class Recovery:
         if took_us >= self._rates.stale_us:
             self.note("stale_call", f"GPU {gpu}: a driver call took {took_us / 1e6:.1f} s")
             if self._clock.virtual and schedule.up:
-                self._events.append(Event(begun_us + self._rates.stale_us, "lost", gpu, "a call does not return"))
+                self._events.append(
+                    Event(begun_us + self._rates.stale_us, "lost", gpu, "stale: a call does not return")
+                )
                 self._events.append(Event(self._clock.now_us(), "back", gpu))
         for other, waiting in enumerate(self._schedules):
             if waiting.stale and not self._driver_down:
@@ -210,11 +234,28 @@ class Recovery:
             schedule.backoff_us = min(LONGEST_BACKOFF_US, max(SECOND_US, schedule.backoff_us * 2))
             schedule.quiet_until_us = now_us + schedule.backoff_us
 
-    def _down(self, gpu: int, schedule: GpuSchedule, why: str, since_us: int = MISSING) -> None:
+    def _release(self, gpu: int, why: str) -> None:
+        """Take a GPU off the schedule that somebody else needs."""
+        self._take_off(gpu, self._schedules[gpu])
+        self._events.append(Event(self._clock.now_us(), "released", gpu, why))
+
+    def _missing(self, gpu: int) -> None:
+        """Say that a GPU did not come back when it was to be read again."""
+        self._events.append(Event(self._clock.now_us(), "lost", gpu, "it does not answer after a release"))
+
+    def _renew(self, closed: bool) -> None:
+        """Start a session, unless the driver is looked for anyway."""
+        if not self._driver_down:
+            self._reinit(closed=closed)
+
+    def _take_off(self, gpu: int, schedule: GpuSchedule) -> None:
         schedule.up = False
         schedule.gauges.clear()
         schedule.utils, schedule.last_mw = [], MISSING
         self._meter.watches[gpu].listed = {}
+
+    def _down(self, gpu: int, schedule: GpuSchedule, why: str, since_us: int = MISSING) -> None:
+        self._take_off(gpu, schedule)
         self._events.append(Event(self._clock.now_us() if since_us == MISSING else since_us, "lost", gpu, why))
         LOG.error("GPU %d is down: %s", gpu, why)
 
@@ -231,6 +272,7 @@ class Recovery:
         self.faults["slow_call"] += 1
         if schedule.stale:
             schedule.stale = False  # known to be down already, and it stays so
+            self._events.append(Event(self._clock.now_us(), "lost", gpu, why))
             LOG.error("GPU %d stays down: %s", gpu, why)
         else:
             self._down(gpu, schedule, why, min(self._clock.now_us(), since_us + self._rates.stale_us))
@@ -276,14 +318,14 @@ class Recovery:
             (self._driver_went_us + us for us in SOONER_US if us > away_us), now_us + RETRY_DRIVER_US
         )
 
-    def _reinit(self) -> None:
-        """Start a new driver session, and take every GPU that answers back to work."""
+    def _reinit(self, *, closed: bool = False) -> None:
+        """Start a new driver session, in the place of the one that is open, and take every GPU that answers to work."""
         reloaded = self._driver_down
         if any(asking.age_us < HOPELESS_US for asking in self._meter.asked if not asking.over):
             self._reinit_due_us = self._clock.now_us() + SECOND_US  # no session ends under a call
             return
         try:
-            if reloaded:
+            if reloaded or closed:
                 self._meter.open()
             else:
                 self._meter.reopen([gpu for gpu, schedule in enumerate(self._schedules) if schedule.up])
@@ -307,7 +349,7 @@ class Recovery:
                 self._up(gpu, schedule)
             elif not self._meter.present[gpu] and schedule.up:
                 self._down(gpu, schedule, "missing after a driver re-init")
-        lost = self._meter.unseen or not all(schedule.up or schedule.sick for schedule in self._schedules)
+        lost = self._meter.unseen or not all(one.up or one.sick or one.released for one in self._schedules)
         self._reinit_due_us = self._clock.now_us() + REINIT_US if lost else MISSING
 
     def _cut_off(self) -> None:

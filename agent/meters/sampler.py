@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.meters.errors import RestartNeeded
 from wattshed.agent.meters.poller import Poller
+from wattshed.agent.meters.release import ReleaseDesk
 from wattshed.agent.meters.schedule import Meter, Rates
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Sampler:
         Where the kernel shows which device sleeps.
     wake : bool
         Whether a GPU that the kernel has put to sleep is read all the same, which wakes it.
+    desk : ReleaseDesk, optional
+        Where others ask for GPUs to be let go of.
 
     Attributes
     ----------
@@ -69,6 +72,7 @@ class Sampler:
         meet: Callable[[int], object] = lambda _: None,
         sys_root: Path = Path("/sys"),
         wake: bool = True,
+        desk: ReleaseDesk | None = None,
     ) -> None:
         self._meter, self._clock = meter, clock
         self._rates = rates or Rates()
@@ -77,9 +81,11 @@ class Sampler:
             queue.SimpleQueue()
         )
         met = meet if clock.virtual else self._finished.put
+        self._desk = desk or ReleaseDesk(clock.now_us)
         self._poller = Poller(
             meter, clock, host, self._rates,
-            alive=alive, met=met, asleep=self._asleep, behind=self._behind, local_cpus=self._local_cpus,
+            alive=alive, met=met, asleep=self._asleep, behind=self._behind, desk=self._desk,
+            local_cpus=self._local_cpus,
         )  # fmt: skip
         self._edge_us = self._poller.start_us
         self._threads: list[threading.Thread] = []
@@ -181,7 +187,7 @@ class Sampler:
             return None
         name, begun_ns = in_flight
         waited_us = (self._clock.elapsed_ns() - begun_ns) // 1000
-        if waited_us >= self._rates.restart_us:
+        if waited_us >= (self._rates.restart_us if self._desk.wanted() is None else self._rates.stale_us):
             raise RestartNeeded(f"{name} did not return for {waited_us / 1e6:.0f} s")
         if waited_us < self._rates.stale_us or not self._finished.empty():
             return None

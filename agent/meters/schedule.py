@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.meters.asking import Asking
     from wattshed.agent.meters.costs import CallCosts
-    from wattshed.agent.meters.events import Changed, Xid
+    from wattshed.agent.meters.events import News
     from wattshed.agent.meters.gauges import Gauges
     from wattshed.agent.meters.handle import GpuHandle, Reading
     from wattshed.agent.meters.processes import ProcessWatch
@@ -71,6 +71,7 @@ class Meter(Protocol):
     present: list[bool]
     unseen: int
     asked: list[Asking]
+    let_alone: frozenset[str]
 
     @property
     def busy(self) -> bool:
@@ -110,8 +111,14 @@ class Meter(Protocol):
     def place(self, index: int) -> int:
         """Return where the GPU of an index in this session is, or -1."""
 
-    def wait_event(self, timeout_ms: int) -> Xid | Changed | None:
+    def wait_event(self, timeout_ms: int) -> News | None:
         """Wait for an event."""
+
+    def let_go(self) -> list[str]:
+        """End the session and all that holds the driver; returns the device nodes that are open still."""
+
+    def still_open(self) -> list[str]:
+        """Return the device nodes that are open of GPUs to be let alone."""
 
     def close(self) -> None:
         """End the session."""
@@ -124,6 +131,7 @@ class GpuSchedule:
     gauges: Gauges
     up: bool = True
     sick: bool = False  # down because its calls take too long
+    released: bool = False  # somebody else needs it: down until it is taken back
     stale: bool = False  # down only because a call did not return
     samples: list[Reading] = field(default_factory=list)  # of the window that is open
     observations: list[ProcessObservation] = field(default_factory=list)  # of processes that went away

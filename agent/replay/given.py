@@ -93,16 +93,18 @@ def options_from(
     """
     from wattshed.agent.inputs.columns import parse_spec  # noqa: PLC0415 - a command imports its parts when it runs
     from wattshed.agent.inputs.timestamps import zone  # noqa: PLC0415
-    from wattshed.agent.traces.options import Options  # noqa: PLC0415
+    from wattshed.agent.traces.options import ANY_POWER_MW, Options  # noqa: PLC0415
     from wattshed.agent.window import MISSING  # noqa: PLC0415
 
+    ceiling_mw = None if max_power is None else round(watts(max_power) * 1e3)
     return Options(
         parse_spec(columns) if columns else None,
         zone(timezone),
-        20_000_000 if max_power is None else min(round(watts(max_power) * 1e3), 2**31 - 2),
+        20_000_000 if ceiling_mw is None else min(ceiling_mw, 2**31 - 2),
         MISSING if max_gap is None else round(seconds(max_gap) * 1e6),
         where=_conditions(where),
         period_us=0 if period is None else round(seconds(period) * 1e6),
+        most_load_mw=ANY_POWER_MW if ceiling_mw is None else ceiling_mw,
     )
 
 

@@ -11,12 +11,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 OK, INVALID, UNSUPPORTED, NOT_FOUND, TOO_SMALL, TIMEOUT, NO_DATA = 0, 2, 3, 6, 7, 10, 21
-HANDLE, MIG_HANDLE, EVENT_SET, GPM_SAMPLE = 0x10000, 0x20000, 0x30000, 0x40000  # never dereferenced; low bits say which
+HANDLE, MIG_HANDLE, EVENT_SET, SYSTEM_SET, GPM_SAMPLE = (
+    0x10000,
+    0x20000,
+    0x30000,
+    0x30001,
+    0x40000,
+)  # never dereferenced; low bits say which
+SYSTEM_SET = EVENT_SET + 1
 FIELD_ASKED = struct.Struct("<II")
 FIELD_TOLD = struct.Struct("<qqIIQ")
 PROCESS = struct.Struct("<I4xQII")
 UTILISATION = struct.Struct("<I4xQIIII")
 SAMPLE = struct.Struct("<QQ")
+SYSTEM_SET_AT = 8  # where nvmlSystemEventSetCreateRequest_v1_t has the set
+SYSTEM_REGISTER = struct.Struct("<I4xQQ")  # version, event types, set
+SYSTEM_WAIT = struct.Struct("<IIQQII")  # version, timeout, set, data, size of it, events in it
+SYSTEM_EVENT = struct.Struct("<QI4x")  # event type, GPU id
 
 Symbols = dict[str, tuple[tuple[type, ...], "Callable[..., int]"]]
 

@@ -6,6 +6,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from wattshed.agent.simulation.binding import Binding
+from wattshed.agent.simulation.device_nodes import CONTROL, node_of
 from wattshed.agent.simulation.faults import COUNTER, POWER, FaultPlan
 from wattshed.agent.simulation.usage import BoardUsage
 
@@ -13,10 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wattshed.agent.clock import Clock
+    from wattshed.agent.simulation.device_nodes import DeviceNodes
     from wattshed.agent.simulation.proc import ProcessTree
     from wattshed.agent.simulation.sensors import Sensor
 
-OK, UNINITIALIZED, INVALID, UNSUPPORTED, NO_DRIVER, LOST, MISMATCH, NOT_READY, UNKNOWN = 0, 1, 2, 3, 9, 15, 18, 27, 999
+OK, UNINITIALIZED, INVALID, UNSUPPORTED, NO_DRIVER, LOST, MISMATCH, IN_USE, NOT_READY, UNKNOWN = (
+    0, 1, 2, 3, 9, 15, 18, 19, 27, 999,
+)  # fmt: skip
 UINT, ULONGLONG = 1, 3
 LIMITS = {187: "min", 188: "max", 189: "default", 190: "enforced", 192: "requested"}
 GARBAGE_MW = 0xFFFFFFFF
@@ -24,6 +29,8 @@ RING = 119  # power samples that the driver keeps
 LONG_US, LONG = 10_000, 5  # within so much of its publication, reading a slow counter takes so many times as long
 RECOVERY = 230  # NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
 XID, MIG_CHANGED, RECOVERY_CHANGED = 0x8, 0x100, 0x8000  # nvmlEventType of nvml.h
+NO_ATTACH = 2  # nvmlInitWithFlags: a GPU is opened only when its handle is asked for
+BEFORE_A_SESSION = ("nvmlInit", "nvmlSystemEvent", "nvmlSystemRegister")
 KEPT = frozenset({
     "nvmlDeviceGetName", "nvmlDeviceGetUUID", "nvmlDeviceGetPciInfo_v3", "nvmlDeviceGetMinorNumber",
     "nvmlDeviceGetArchitecture", "nvmlDeviceGetNumGpuCores", "nvmlDeviceGetHandleByIndex_v2",
@@ -51,13 +58,16 @@ class SimulatedHost:
     clock : Clock
     plan : FaultPlan
     tree : ProcessTree
+    nodes : DeviceNodes
     """
 
-    def __init__(self, clock: Clock, plan: FaultPlan, tree: ProcessTree) -> None:
-        self._clock, self.plan, self.tree = clock, plan, tree
+    def __init__(self, clock: Clock, plan: FaultPlan, tree: ProcessTree, nodes: DeviceNodes) -> None:
+        self._clock, self.plan, self.tree, self.nodes = clock, plan, tree, nodes
         self.cards: list[Card] = []  # on the host now
         self.session: tuple[Card, ...] = ()  # those that the open session knows: it does not see a GPU that comes later
         self.heard: dict[int, int] = {}  # event types that somebody registered for, by the GPU's index
+        self.obey: Callable[[], None] = lambda: None  # carries out what other programs ask for
+        self.binding = Binding(self)
         self._shown: tuple[list[Card], list[int]] = [], []
         self._opened = 0
         self._session_us: int | None = None
@@ -95,20 +105,32 @@ class SimulatedHost:
         card.recovery = action
         self._events.append(SimulatedEvent(self.now_us(), card.index, RECOVERY_CHANGED, 0))
 
-    def init(self) -> int:
-        """Open a session, or count one more client of the open one, as NVML does."""
+    def init(self, flags: int = 0) -> int:
+        """Open a session, or count one more client of the open one, as NVML does; with it all GPUs, unless told not."""
+        self.obey()
+        self.show()
         if not self._opened:
             self._session_us, self.session = self.now_us(), tuple(self.cards)
+            self.nodes.hold(CONTROL)
         self._opened += 1
+        for place in range(0 if flags & NO_ATTACH else len(self.session)):
+            self.attach(place)
         return OK
 
+    def attach(self, place: int) -> int:
+        """Open the GPU at a place in the session, as the library does for its handle."""
+        return OK if self.nodes.hold(node_of(self.session[place].minor)) else IN_USE
+
     def shutdown(self) -> int:
-        """Count one client less; the last one closes the session."""
+        """Count one client less; the last one closes the session, and the nodes, if the library does not keep some."""
         if not self._opened:
             return UNINITIALIZED
         self._opened -= 1
         if not self._opened:
             self._session_us = None
+            now_us, plan = self.now_us(), self.plan
+            self.nodes.let_go([node_of(c.minor) for c in self.session if plan.active("held", now_us, c.index)])
+            self.binding.let_leave()
         return OK
 
     def show(self) -> None:
@@ -119,6 +141,7 @@ class SimulatedHost:
         shown = self.cards[:], [card.slot for card in self.cards]
         if shown != self._shown:  # it seldom is, and all calls come by here
             self._shown = shown
+            self.nodes.show([card.minor for card in self.cards])
             self.tree.list_gpus({card.index: card.pci_bus_id for card in self.cards}, self.now_us())
 
     def enter(self, name: str, place: int) -> int:
@@ -133,7 +156,7 @@ class SimulatedHost:
         if self._whole and (code := self._bent(name, gpu)):
             return code
         if self._session_us is None:
-            return OK if name.startswith("nvmlInit") else UNINITIALIZED
+            return OK if name.startswith(BEFORE_A_SESSION) else UNINITIALIZED
         return OK if place < len(self.session) else INVALID  # a handle of an earlier session
 
     def _bent(self, name: str, gpu: int) -> int:
@@ -191,13 +214,18 @@ class SimulatedHost:
 
     def next_event(self, timeout_ms: int) -> SimulatedEvent | None:
         """Wait for an event that somebody registered for; without one, for as long as asked."""
+        self.obey()
         for event in [e for e in self._events if e.time_us <= self.now_us()]:
             self._events.remove(event)
             if self.heard.get(event.gpu, 0) & event.kind:
                 return event
+        self.nothing(timeout_ms)
+        return None
+
+    def nothing(self, timeout_ms: int) -> None:
+        """Wait for as long as asked, in vain."""
         if timeout_ms and not self._clock.virtual:
             self._clock.sleep_until(self.now_us() + timeout_ms * 1000)
-        return None
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -229,6 +257,15 @@ class Card(BoardUsage):
         """Whether the board can be partitioned."""
         return self.architecture.mig
 
+    @property
+    def counted(self) -> Sensor:
+        """What its energy counter counts: the board, or on some superchips the module."""
+        return self.module if self.module is not None and self.architecture.counts_module else self.sensor
+
+    def restart_counter(self) -> None:
+        """Let the counter begin at zero now: the board was reset, or is new to the driver."""
+        self.counted.reset(self.host.now_us())
+
     def field(self, number: int, scope: int, now_us: int) -> tuple[int, int, int]:
         """Answer a field query: (code, value type, value)."""
         about = self.architecture
@@ -244,7 +281,7 @@ class Card(BoardUsage):
             return OK, UINT, self.celsius() + 6
         if number == RECOVERY and about.number >= 8:
             return OK, UINT, self.recovery
-        if number in {74, 269, 270, 271} and about.number >= 7:
+        if number in {74, 76, 269, 270, 271} and about.number >= 7:
             return OK, ULONGLONG, 0
         return UNSUPPORTED, UINT, 0
 
@@ -252,8 +289,7 @@ class Card(BoardUsage):
         """Energy since the counter began, in mJ."""
         if not self.architecture.energy:
             return UNSUPPORTED, 0
-        plan = self.host.plan
-        sensor = self.module if self.module is not None and self.architecture.counts_module else self.sensor
+        plan, sensor = self.host.plan, self.counted
         if not plan.has(COUNTER):
             return OK, sensor.energy_mj(now_us)
         self.host.dwell(self.index, sensor.published_us(now_us))

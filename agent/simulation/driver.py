@@ -61,7 +61,7 @@ class SimulatedLibrary:
         self._host = host
         self._alive: list[object] = []  # ctypes does not keep callbacks alive
         self._texts: dict[int, ctypes.Array[ctypes.c_char]] = {}
-        for name, (types, function) in {**self._symbols(), **Gpm(host).symbols()}.items():
+        for name, (types, function) in {**self._symbols(), **Gpm(host).symbols(), **host.binding.symbols()}.items():
             if name not in missing:
                 callback = ctypes.CFUNCTYPE(c_int, *types)(self.answering(name, function))
                 self._alive.append(callback)
@@ -90,7 +90,7 @@ class SimulatedLibrary:
     def _symbols(self) -> Symbols:
         p, u, q = c_void_p, c_uint, c_ulonglong
         return {
-            "nvmlInitWithFlags": ((u,), lambda _: self._host.init()),
+            "nvmlInitWithFlags": ((u,), self._host.init),
             "nvmlInit_v2": ((), self._host.init),
             "nvmlShutdown": ((), self._host.shutdown),
             "nvmlSystemGetDriverVersion": ((p, u), lambda at, size: set_text(at, size, DRIVER_VERSION)),
@@ -150,7 +150,7 @@ class SimulatedLibrary:
         return OK
 
     def _give_handle(self, gpu: int, at: int) -> int:
-        code = self._host.enter("", gpu)
+        code = self._host.enter("", gpu) or self._host.attach(gpu)
         if code == OK:
             c_void_p.from_address(at).value = HANDLE + gpu
         return code

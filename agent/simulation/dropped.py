@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 from wattshed.agent.simulation.host_sensor import GONE, HostSensor
@@ -32,6 +33,7 @@ class DroppedReadings:
 
     def __init__(self, folder: Path, sensors: Sequence[HostSensor], clock: Clock, boot_id: str) -> None:
         self._folder, self._clock, self._boot_id = folder, clock, boot_id
+        self._monotonic_us = clock.now_us if clock.virtual else _monotonic_us
         self._sensors = [one for one in sensors if one.script.source not in KERNEL]
         self._due_us = dict.fromkeys((one.script.name for one in self._sensors), clock.now_us())
         if self._sensors:
@@ -66,7 +68,7 @@ class DroppedReadings:
             "part_of": about.part_of,
             "boundary": "ac",
             "boot_id": self._boot_id,
-            "monotonic_us": self._clock.now_us() - self._clock.offset_us,
+            "monotonic_us": self._monotonic_us(),
             "period_us": about.period_us,
             "power_mw": 0 if power_mw is None else power_mw,
             "sigma_ppm": SIGMA_PPM,
@@ -78,3 +80,7 @@ class DroppedReadings:
         beside.write_text(text, encoding="ascii")
         beside.chmod(0o644)
         beside.replace(target)
+
+
+def _monotonic_us() -> int:
+    return time.monotonic_ns() // 1000

@@ -30,6 +30,9 @@ KINDS = {
     "published",
     "wedged": "one call does not return before the fault is over",
     "gpu-lost": "the GPU is lost (15); afterwards it needs a new session",
+    "unbind": "the GPU is taken from the driver as soon as nobody has it open, and then given back with its counter at "
+    "zero",
+    "held": "the library keeps the GPU's device node open when its session ends",
     "xid": "an XID error with number `value` is reported",
     "driver-reload": "the driver is missing (9), then back with counters at zero; it needs a new session",
     "version-mismatch": "every call returns that library and driver differ (18)",

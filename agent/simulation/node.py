@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from wattshed.agent.clock import VirtualClock
 from wattshed.agent.simulation.beside import BesideTruth, DomainFlow
 from wattshed.agent.simulation.card import Card, SimulatedHost
+from wattshed.agent.simulation.device_nodes import DeviceNodes
 from wattshed.agent.simulation.driver import SimulatedLibrary
 from wattshed.agent.simulation.dropped import DroppedReadings
 from wattshed.agent.simulation.faults import FaultPlan
 from wattshed.agent.simulation.host_sensor import HostSensor
 from wattshed.agent.simulation.lives import begin_life
+from wattshed.agent.simulation.others import NODES, ORDERS, Orders
 from wattshed.agent.simulation.proc import ProcessTree
 from wattshed.agent.simulation.scenario import Gpu, NodeScenario, default_scenario, read_scenario
 from wattshed.agent.simulation.sensors import ARCHITECTURES, Sensor
@@ -51,8 +53,10 @@ class SimulatedNode:
         To be handed to :class:`agent.meters.nvml.Nvml`.
     truth : Truth
         The joules that really flow.
-    proc_root, mapping_dir : Path
-        What stands for /proc, and for the folder that a prolog writes.
+    root : Path
+        As given: where another program finds the node.
+    proc_root, dev_root, mapping_dir : Path
+        What stands for /proc and /dev, and for the folder that a prolog writes.
     cards : list of Card
         On the host now.
     tree : ProcessTree
@@ -85,13 +89,16 @@ class SimulatedNode:
             replace(f, start_us=self.begun_us + f.start_us, end_us=self.begun_us + f.end_us) for f in script.faults
         ]
         self._clock, self._stop, self._thread = clock, threading.Event(), threading.Thread(target=self._live)
-        self._host = host = SimulatedHost(clock, FaultPlan(shifted), self.tree)
+        nodes = DeviceNodes(root / NODES)
+        self._host = host = SimulatedHost(clock, FaultPlan(shifted), self.tree, nodes)
         self.beside = _beside(script, lines)
         boards = [_card(host, line, gpu) for line, gpu in zip(lines, script.gpus, strict=True)]
         _put_on_modules(boards, script, self.beside)
         for card, gpu in zip(boards, script.gpus, strict=True):
             _place(host, card, gpu, self.begun_us)
         host.show()
+        self.root, self.dev_root = root, nodes.folder
+        host.obey = Orders(host, root / ORDERS).obey
         self.cards = host.cards
         self.truth = Truth(lines)
         self.proc_root = Path("/proc") if self.tree.of_this_machine else self.tree.proc
@@ -126,6 +133,7 @@ class SimulatedNode:
     def _live(self) -> None:
         while not self._stop.wait(min(LONGEST_S, max(0.0, (self.tree.next_us - self._clock.now_us()) / 1e6))):
             self.tree.running(self._clock.now_us())
+            self._host.obey()
             self._host.show()
             self._dropped.write()
 
@@ -227,6 +235,10 @@ def _place(host: SimulatedHost, card: Card, gpu: Gpu, begun_us: int) -> None:
         host.plan_change(begun_us + gpu.accounting_at_us, account)
     for after_us, action in gpu.recovery:
         host.plan_change(begun_us + after_us, partial(host.advise, card, action))
+    for fault in host.plan.of("unbind"):
+        if fault.gpu in {-1, card.index}:
+            host.plan_change(fault.start_us, partial(host.binding.unbind, card))
+            host.plan_change(fault.end_us, partial(host.binding.bind, card))
     if gpu.late_us:
         host.plan_change(begun_us + gpu.late_us, partial(host.add, card))
     else:

@@ -57,6 +57,9 @@ class ShownGpu:
     covered_s: float
     flags: tuple[str, ...]
     last_xid: int | None
+    status: str
+    why: str
+    recovery_action: str | None
     gauges: Mapping[str, float]
     peak_w: Mapping[str, float]
     instances: tuple[tuple[str, str, float], ...]  # (GPU instance, UUID, share of the SMs)
@@ -205,7 +208,7 @@ def _known(found: Mapping[str, float | None]) -> dict[str, float]:
 
 
 def _gpu(gpu: Mapping[str, Any]) -> ShownGpu:
-    power = _known(gpu["power_w"])
+    power, health = _known(gpu["power_w"]), gpu.get("health", {})  # older agents do not tell it
     return ShownGpu(
         uuid=gpu["uuid"],
         index=gpu["gpu"],
@@ -219,6 +222,9 @@ def _gpu(gpu: Mapping[str, Any]) -> ShownGpu:
         covered_s=gpu["covered_s"],
         flags=tuple(gpu["flags"]),
         last_xid=gpu["last_xid"],
+        status=health.get("status", "ok" if gpu["up"] else "lost"),
+        why=health.get("why", ""),
+        recovery_action=health.get("recovery_action"),
         gauges=_known(gpu["gauges"]) if gpu["up"] else {},
         peak_w=_known(gpu["peak_w"]),
         instances=tuple((one["instance"], one["uuid"], one["share"]) for one in gpu.get("instances", ())),

@@ -55,11 +55,16 @@ FLAGS = {
 """What is doubtful about a GPU's energy, in plain words."""
 
 
+OUT_OF_REACH = {"stale": "warn", "sick": "hot", "lost": "hot", "released": "warn", "asleep": "dim"}
+"""States of a GPU that is not read now, and how they are shown."""
+
+
 def data(gpu: ShownGpu, throttled: Sequence[str] = ()) -> Cell:
     """Say in plain words whether a GPU's readings are as they should be."""
-    if not gpu.up:
-        return Cell("lost", "hot")
-    said = [] if gpu.metered else ["no energy reading"]
+    if not gpu.up or gpu.status in OUT_OF_REACH:
+        return Cell(gpu.status, OUT_OF_REACH.get(gpu.status, "hot"))
+    said = [] if gpu.metered else [gpu.status if gpu.status == "unmeterable" else "no energy reading"]
+    said += [] if gpu.recovery_action in {None, "none"} else [f"wants {gpu.recovery_action.replace('_', ' ')}"]
     said += [FLAGS.get(flag, flag.replace("_", " ")) for flag in gpu.flags]
     said += [f"XID {gpu.last_xid}"] if gpu.last_xid else []
     said += [f"throttled: {', '.join(throttled)}"] if throttled else []
@@ -165,7 +170,7 @@ def grid(known: AgentView, width: int) -> tuple[list[TextLine], int]:
 
 def _short(gpu: ShownGpu) -> tuple[Cell, Cell, Cell, Cell]:
     share = share_of_limit(gpu)
-    power = Cell(watts(gpu.power_w), "bold") if gpu.up else Cell("lost", "hot")
+    power = Cell(watts(gpu.power_w), "bold") if gpu.up else Cell(gpu.status, OUT_OF_REACH.get(gpu.status, "hot"))
     doubt = "" if data(gpu).content == "ok" else "?"
     return (
         Cell(str(gpu.index), "bold"),

@@ -142,6 +142,7 @@ def gpu_page(
         ("UUID", gpu.uuid),
         ("PCI, driver", f"{raw['pci_bus_id']}, {raw['driver']}"),
         ("data", str(data(gpu, known.throttled.get(gpu.uuid, ())).content)),
+        ("reason", gpu.why),
         ("power", f"{watts(gpu.power_w)}, {percent(gpu.power_w, gpu.limit_w)} of {watts(gpu.limit_w)}"),
         ("peak", peaks),
         (

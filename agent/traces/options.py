@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+ANY_POWER_MW = 2**62
+"""No load draws more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -33,6 +36,8 @@ class Options:
         How far rounds are apart in logs without times; 0 if nobody said.
     loads : bool
         Tables may hold the power of anything, of any size, see `agent.traces.foreign.loads`.
+    most_load_mw : int, mW
+        Readings of loads above it are rejected.
     billing : bool
         Only what energies are booked by is wanted: the utilisation of a GPU only beside its processes.
     """
@@ -46,6 +51,7 @@ class Options:
     period_us: int = 0
     loads: bool = False
     billing: bool = False
+    most_load_mw: int = ANY_POWER_MW
 
 
 @dataclass(frozen=True, slots=True)

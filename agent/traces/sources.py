@@ -160,7 +160,7 @@ class Chain:
         yield from in_lanes(blocks, gpus)
 
     def _foreign(self, options: Options, stop: Callable[[], bool]) -> Iterator[Window | WindowBatch]:
-        gpus = Gpus("", options.max_power_mw, options.max_gap_us)
+        gpus = Gpus("", options.max_power_mw, options.max_gap_us, most_load_mw=options.most_load_mw)
         blocks = self._rows(self.reports, gpus, options)
         yield from Assembler(gpus, self.reports[-1]).batches(itertools.takewhile(lambda _: not stop(), blocks))
         for report in self.reports:

@@ -195,8 +195,9 @@ def uid_of(text: str) -> int:
 class Event:
     """Something that happened to a GPU or to the agent, at a time: kept in traces, and passed to the accounts.
 
-    ``kind`` is one of ``lost`` (the GPU cannot be read), ``back``, ``driver-reload``, ``xid``, ``restart`` (the agent
-    was down since ``detail``), ``shutdown``.
+    ``kind`` is one of ``lost`` (the GPU cannot be read: ``detail`` says why, after ``sick: `` if its calls take too
+    long, and after ``stale: `` if one does not return), ``released`` (it was let go of, for somebody else), ``back``
+    (from either), ``driver-reload``, ``xid``, ``restart`` (the agent was down since ``detail``), ``shutdown``.
     """
 
     time_us: int

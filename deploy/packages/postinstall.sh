@@ -12,13 +12,18 @@ if command -v systemd-sysusers >/dev/null; then
     systemd-sysusers wattshed.conf
     systemd-tmpfiles --create wattshed.conf || true # a container may not chown; nothing depends on it there
 fi
+if [ -d /run/udev ] && command -v udevadm >/dev/null; then
+    udevadm control --reload || true
+    udevadm trigger --subsystem-match=powercap --subsystem-match=hwmon || true
+fi
 if command -v systemctl >/dev/null; then
     [ -n "$upgrade" ] || systemctl enable --quiet wattshed.service || true
     if [ -d /run/systemd/system ]; then
         systemctl daemon-reload
         # Not waited for: ready means that a window was accounted, and a wrong configuration must not break the package.
         if [ -n "$upgrade" ]; then
-            systemctl --no-block try-restart wattshed.service wattshed-collect.service
+            systemctl --no-block try-restart wattshed.service wattshed-collect.service \
+                wattshed-ipmi.service wattshed-redfish.service
         else
             systemctl --no-block start wattshed.service
         fi

@@ -4,8 +4,11 @@ set -e
 case "$1" in
     remove | 0)
         if command -v systemctl >/dev/null; then
-            [ ! -d /run/systemd/system ] || systemctl stop wattshed.service wattshed-collect.service
-            systemctl disable --quiet wattshed.service wattshed-collect.service || true
+            units="wattshed.service wattshed-collect.service wattshed-ipmi.service wattshed-redfish.service"
+            # shellcheck disable=SC2086 # several words
+            [ ! -d /run/systemd/system ] || systemctl stop $units
+            # shellcheck disable=SC2086
+            systemctl disable --quiet $units || true
         fi
         ;;
 esac

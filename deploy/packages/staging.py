@@ -33,7 +33,11 @@ sys.exit(main())
 INSTALLED_AS = {
     "wattshed.service": "usr/lib/systemd/system/wattshed.service",
     "wattshed-collect.service": "usr/lib/systemd/system/wattshed-collect.service",
+    "wattshed-ipmi.service": "usr/lib/systemd/system/wattshed-ipmi.service",
+    "wattshed-redfish.service": "usr/lib/systemd/system/wattshed-redfish.service",
     "10-web.conf": "usr/lib/systemd/system/wattshed.service.d/10-web.conf",
+    "20-rapl.conf": "usr/lib/systemd/system/wattshed.service.d/20-rapl.conf",
+    "60-wattshed.rules": "usr/lib/udev/rules.d/60-wattshed.rules",
     "sysusers.conf": "usr/lib/sysusers.d/wattshed.conf",
     "tmpfiles.conf": "usr/lib/tmpfiles.d/wattshed.conf",
 }

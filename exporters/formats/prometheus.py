@@ -144,9 +144,9 @@ TABLE: tuple[Family, ...] = (
     Family(
         "wattshed_gpu_up",
         "gauge",
-        "1 if the GPU can be read, 0 if it is lost.",
+        "1 if the GPU was read within the last two periods, else 0: wattshed_gpu_status says why.",
         ("gpu_uuid",),
-        lambda s: [((g.uuid,), int(g.up)) for g in s.gpus],
+        lambda s: [((g.uuid,), int(g.answers)) for g in s.gpus],
     ),
     Family(
         "wattshed_gpu_energy_joules_total",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from wattshed.exporters.formats.exposition import Rows
-    from wattshed.exporters.snapshot import Snapshot
+    from wattshed.exporters.snapshot import GpuFacts, Snapshot
 
 MIB = 1 << 20
 MEGAHERTZ = 1_000_000
@@ -33,13 +33,17 @@ def _several(gauges: Mapping[str, str], unit: float) -> Callable[[Snapshot], Row
     ]
 
 
-def _throttled(snapshot: Snapshot) -> Rows:
-    return [
-        ((g.uuid, name.removeprefix(THROTTLE).removesuffix(SECONDS)), seconds)
-        for g in snapshot.gpus
-        for name, seconds in g.gauges.items()
+def throttled_s(gpu: GpuFacts) -> dict[str, float]:
+    """Return for how long a GPU's clocks were held back (s), by reason."""
+    return {
+        name.removeprefix(THROTTLE).removesuffix(SECONDS): seconds
+        for name, seconds in gpu.gauges.items()
         if name.startswith(THROTTLE) and name.endswith(SECONDS)
-    ]
+    }
+
+
+def _throttled(snapshot: Snapshot) -> Rows:
+    return [((g.uuid, reason), seconds) for g in snapshot.gpus for reason, seconds in throttled_s(g).items()]
 
 
 READINGS: tuple[Family, ...] = (
@@ -88,8 +92,25 @@ READINGS: tuple[Family, ...] = (
     Family(
         "wattshed_gpu_xid_errors_total",
         "counter",
-        "XID errors that the driver reported since the agent started, by number.",
+        "XID errors that the driver reported since the agent first started, by number; 999 is one without a number.",
         ("gpu_uuid", "xid"),
         lambda s: [((g.uuid, str(number)), count) for g in s.gpus for number, count in g.xids.items()],
+    ),
+    Family(
+        "wattshed_gpu_status",
+        "gauge",
+        "1 for what a GPU is now, absent otherwise: ok, stale (no reading for a while, or a call does not return), "
+        "sick (its calls take too long, and it is left alone), lost, released (let go of for somebody else), asleep "
+        "(and not woken) or unmeterable (it reports neither energy nor power).",
+        ("gpu_uuid", "status"),
+        lambda s: [((g.uuid, g.status), 1) for g in s.gpus],
+    ),
+    Family(
+        "wattshed_gpu_recovery_action",
+        "gauge",
+        "1 for what the driver advises to do about a GPU, absent otherwise: none, gpu_reset, node_reboot, drain_p2p, "
+        "drain_and_reset, recover_imex_domain, bus_reset, system_reboot. No series if the driver does not say.",
+        ("gpu_uuid", "action"),
+        lambda s: [((g.uuid, g.recovery_action), 1) for g in s.gpus if g.recovery_action is not None],
     ),
 )

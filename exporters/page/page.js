@@ -117,10 +117,12 @@ function gpuColumns() {
 function qualityColumns() {
   const covered = gpu => gpu.covered_s + gpu.gap_s > 0 ? gpu.covered_s / (gpu.covered_s + gpu.gap_s) : null;
   const rejected = gpu => total(Object.values(gpu.rejected));
-  const state = gpu => !gpu.up ? "lost" : gpu.energy_source === "none" ? "cannot be metered" : gpu.flags.join(", ").replaceAll("_", " ") || "good";
+  const wants = gpu => (gpu.health.recovery_action ?? "none") === "none" ? [] : [`wants ${gpu.health.recovery_action}`];
+  const state = gpu => gpu.health.status !== "ok" ? gpu.health.status : gpu.energy_source === "none" ? "cannot be metered" : [...wants(gpu), ...gpu.flags].join(", ").replaceAll("_", " ") || "good";
   return [
     { title: "GPU", cell: gpu => `GPU ${gpu.gpu}`, value: gpu => gpu.gpu },
-    { title: "State", cell: gpu => make("span", { class: state(gpu) === "good" ? "good" : "bad" }, state(gpu)), value: state },
+    { title: "State", cell: gpu => make("span", { class: state(gpu) === "good" ? "good" : "bad", title: gpu.health.why }, state(gpu)), value: state },
+    { title: "Reason", cell: gpu => gpu.health.why, value: gpu => gpu.health.why, kind: "wide" },
     { title: "Source", cell: gpu => gpu.energy_source.replaceAll("_", " "), value: gpu => gpu.energy_source },
     { title: "Covered", cell: gpu => percent(covered(gpu), 2), value: covered, kind: "n" },
     { title: "Gaps", cell: gpu => hours(gpu.gap_s), value: gpu => gpu.gap_s, kind: "n" },

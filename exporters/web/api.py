@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from wattshed.exporters.formats.readings import throttled_s
 from wattshed.exporters.numbers import plain
 from wattshed.exporters.units import HNJ_PER_JOULE
 from wattshed.exporters.web.host_api import host_meter, node
@@ -146,6 +147,17 @@ def _gpu(gpu: GpuFacts, instances: Sequence[InstanceFacts]) -> dict[str, Any]:
         "disagreement": gpu.disagreement,
         "flags": list(gpu.flags),
         "last_xid": gpu.last_xid,
+        "health": _health(gpu),
+    }
+
+
+def _health(gpu: GpuFacts) -> dict[str, Any]:
+    return {
+        "status": gpu.status,
+        "why": gpu.why,
+        "recovery_action": gpu.recovery_action,
+        "xids": {str(number): count for number, count in gpu.xids.items()},
+        "throttled_s": throttled_s(gpu),
     }
 
 

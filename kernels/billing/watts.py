@@ -192,7 +192,7 @@ def weigh(  # type: ignore[no-untyped-def]
 
 
 @kernel(
-    i64[:], f64, f64, written(i64[:, :]), written(i64[:, :]), written(i64[:, :]), written(i64[:, :, :]),
+    i64[:], f64, f64, i64[:, :], i64[:, :], i64[:, :], i64[:, :, :],
     written(f64[:, :]), written(f64[:, :, :]), written(f64[:]), written(f64[:, :]), f64[:],
     written(i64[:, :]), written(f64[:, :, :]), written(f64[:, :, :, :]), written(i64[:, :]), written(i64[:, :, :]),
     written(f64[:, :]),

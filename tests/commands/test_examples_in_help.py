@@ -32,10 +32,11 @@ HAVE_EXAMPLES = {
     "top",
     "measure",
     "work",
+    "release",
     "meters",
 }
-STAY = {"run", "record", "collect", "top", "measure", "work", "meters", "fleet serve", "fleet simulate"}
-"""These run until they are ended, or need other programs; their own tests run them."""
+STAY = {"run", "record", "collect", "top", "measure", "work", "release", "meters", "fleet serve", "fleet simulate"}
+"""These run until they are ended, or need other programs, or an agent; their own tests run them."""
 POWER = "timestamp, index, power.draw [W]\n" + "".join(f"2026/03/01 12:00:{s:02}, 0, {300 + s} W\n" for s in range(60))
 JOBS = "job,gpu,start,end\ntrain,0,2026-03-01T12:00:05,2026-03-01T12:00:50\n"
 SITE = "ts,id,board\n" + "".join(f"{1_772_366_400_000 + s * 1000},0,{300_000 + s}\n" for s in range(60))

@@ -59,6 +59,8 @@ def test_the_pod_sees_the_host_and_may_do_nothing_to_it():
     mounts = {one["name"]: one for one in container["volumeMounts"]}
     of_the_host = {one["name"]: one["hostPath"]["path"] for one in pod["volumes"] if "hostPath" in one}
     assert {name for name in of_the_host if not mounts[name].get("readOnly")} == {"state"}
+    assert of_the_host["sys"] == "/sys"
+    assert {"name": "WATTSHED_NODE_SYS_ROOT", "value": mounts["sys"]["mountPath"]} in container["env"]
     assert of_the_host["pod-resources"] == "/var/lib/kubelet/pod-resources"
     assert set(mounts) == {one["name"] for one in pod["volumes"]}
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "deploy/packages"
-BOTH = "wattshed.service wattshed-collect.service"
+ALL = "wattshed.service wattshed-collect.service wattshed-ipmi.service wattshed-redfish.service"
 STARTED = ["enable --quiet wattshed.service", "daemon-reload", "--no-block start wattshed.service"]
-RESTARTED = ["daemon-reload", f"--no-block try-restart {BOTH}"]
-ENDED = [f"stop {BOTH}", f"disable --quiet {BOTH}"]
+RESTARTED = ["daemon-reload", f"--no-block try-restart {ALL}"]
+ENDED = [f"stop {ALL}", f"disable --quiet {ALL}"]
 
 
 @pytest.fixture

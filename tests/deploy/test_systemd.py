@@ -5,13 +5,15 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.namespaces import Machine, missing
+from tests.deploy.namespaces import PYTHONPATH, Machine, missing
 from wattshed.agent.daemon.systemd import Notifier
+from wattshed.agent.host.sysfs import given_files
 
 SYSTEMD = Path(__file__).resolve().parents[2] / "deploy/systemd"
 UNIT = (SYSTEMD / "wattshed.service").read_text()
@@ -21,6 +23,21 @@ meter = "simulated"
 record = "/var/lib/wattshed/recording"
 [sampling]
 window_s = 0.5
+"""
+READER = """\
+# A manager hands credentials over by access control lists, which file systems of namespaces may lack.
+[Service]
+LoadCredential=
+RuntimeDirectory=secret
+ExecStartPre=+/bin/sh -c "cp /etc/wattshed/bmc /run/secret/ && chown --reference=/run/secret/. /run/secret/bmc"
+ExecStart=
+ExecStart=/srv/in/wattshed meters redfish --password-file /run/secret/bmc --into - $FLAGS
+"""
+ENVIRONMENT = "WATTSHED_URL=http://127.0.0.1:8443\nWATTSHED_LOGIN=wattshed\nFLAGS=--period 1\n"
+BMC = f"""\
+[Service]
+Environment=PYTHONPATH=/srv/tree:{PYTHONPATH} LD_LIBRARY_PATH=/srv/python/lib
+ExecStart=/srv/python/bin/python3.{sys.version_info.minor} -P -m tests.host.bmc 8443
 """
 FAST = "[Service]\nWatchdogSec=4\nRestartSec=100ms\nNice=0\nExecStart=\nExecStart=/srv/in/wattshed run\n"
 
@@ -53,12 +70,17 @@ def test_the_unit_verifies_without_a_word(tmp_path, name):
     done = subprocess.run(
         ["systemd-analyze", "verify", str(_with_drop_in(tmp_path, name))], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    said = [line for line in (done.stdout + done.stderr).splitlines() if "Unknown key 'OpenFile'" not in line]
+    assert (done.returncode, said) == (0, []), "that key is of systemd 253"
 
 
-def test_the_collectors_unit_verifies_without_a_word_and_is_exposed_less_than_the_agents(tmp_path):
-    text = (SYSTEMD / "wattshed-collect.service").read_text()
-    unit = tmp_path / "wattshed-collect.service"
+# Root, for a device that is root's, without a capability and without a network; and a client of one server.
+@pytest.mark.parametrize(
+    ("name", "most"), [("wattshed-collect", 1.7), ("wattshed-ipmi", 1.0), ("wattshed-redfish", 1.7)]
+)
+def test_other_units_verify_without_a_word_and_are_hardly_exposed(tmp_path, name, most):
+    text = (SYSTEMD / f"{name}.service").read_text()
+    unit = tmp_path / f"{name}.service"
     unit.write_text(text.replace("/usr/bin/wattshed", "/bin/true"))
     done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
@@ -68,11 +90,24 @@ def test_the_collectors_unit_verifies_without_a_word_and_is_exposed_less_than_th
         text=True,
         check=True,
     ).stdout
-    assert float(re.search(r"exposure level for wattshed-collect.service: ([\d.]+)", shown)[1]) <= 1.7, shown
+    assert float(re.search(rf"exposure level for {name}.service: ([\d.]+)", shown)[1]) <= most, shown
+
+
+def test_files_that_the_manager_opens_are_known_to_the_agent_by_their_names():
+    opened = re.findall(r"^OpenFile=(.*)$", DROP_INS["rapl.conf"], re.MULTILINE)
+    assert len(opened) == 16
+    for line in opened:
+        path, name, options = line.split(":")  # so does systemd, and then undoes what is escaped
+        path = path.replace(r"\x3a", ":")
+        told = {"LISTEN_PID": "1", "LISTEN_FDS": "1", "LISTEN_FDNAMES": name}
+        assert {f"/sys/{known}": fd for known, fd in given_files(told, 1).items()} == {path: 3}
+        assert options == "read-only,graceful"
 
 
 # Two capabilities over the whole host are worth what they cost in exposure; the default has none.
-@pytest.mark.parametrize(("name", "most"), [("", 1.6), ("compile.conf", 1.7), ("environ.conf", 2.8)])
+@pytest.mark.parametrize(
+    ("name", "most"), [("", 1.6), ("compile.conf", 1.7), ("environ.conf", 2.8), ("rapl.conf", 1.6)]
+)
 def test_exposure(tmp_path, name, most):
     unit = tmp_path / "wattshed.service"
     unit.write_text(UNIT + (DROP_INS[name] if name else ""))
@@ -117,9 +152,35 @@ def machine(tmp_path_factory, _peer):
     folder = tmp_path_factory.mktemp("machine", numbered=True)
     for parent in (folder, *folder.parents[:2]):
         parent.chmod(0o755)
-    units = {"wattshed.service": UNIT, "wattshed.service.d/10-test.conf": FAST}
-    with Machine(folder, units, {"config.toml": CONFIG}) as booted:
+    units = {
+        "wattshed.service": UNIT,
+        "wattshed.service.d/10-test.conf": FAST,
+        "wattshed-redfish.service": (SYSTEMD / "wattshed-redfish.service").read_text(),
+        "wattshed-redfish.service.d/10-test.conf": READER,
+        "bmc.service": BMC,
+    }
+    etc = {"config.toml": CONFIG, "redfish.env": ENVIRONMENT, "bmc": "s3cret\n"}
+    with Machine(folder, units, etc) as booted:
         yield booted
+
+
+@pytest.mark.timeout(120)
+def test_what_a_bmc_says_reaches_the_agent_by_roots_file(machine):
+    """Asked by a user who is nobody, written through a file that the manager opened, taken because it is root's."""
+    machine.try_("systemd-tmpfiles", "--create", "/srv/tree/deploy/systemd/tmpfiles.conf")
+    machine.run("systemctl", "start", "bmc.service")
+    machine.wait(lambda: machine.try_("curl", "-s", "http://127.0.0.1:8443/sessions").stdout == "[]", 30)
+    machine.run("systemctl", "start", "wattshed-redfish.service")
+    path = "/run/wattshed-meters/redfish.json"
+    machine.wait(lambda: "power_mw" in machine.try_("cat", path).stdout, 30)
+    assert machine.run("stat", "-c", "%U %a", "/run/wattshed-meters", path) == "root 755\nroot 644\n"
+    pid = machine.show("MainPID", unit="wattshed-redfish.service")["MainPID"]
+    assert machine.run("stat", "-c", "%u", f"/proc/{pid}").strip() not in {"", "0"}
+    told = json.loads(machine.try_("/srv/in/wattshed", "check", "--json").stdout)
+    (meter,) = told["host_meters"]["meters"]
+    assert (meter["source"], meter["domain"], meter["boundary"]) == ("redfish", "node", "ac")
+    machine.run("systemctl", "stop", "wattshed-redfish.service")
+    assert machine.run("curl", "-s", "http://127.0.0.1:8443/sessions") == "[]"
 
 
 @pytest.mark.timeout(240)

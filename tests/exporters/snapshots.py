@@ -79,7 +79,8 @@ def measured():
 
 def unmeterable():
     """A host whose only GPU tells neither its energy nor its power, and a job that runs on it."""
-    one = gpu(0, 0, simulated=False, energy_source="none", sigma_j=0.0, power_w={}, peak_w={}, ramp_w_per_s={})
+    nothing = {"energy_source": "none", "status": "unmeterable", "why": "energy: not supported (3)"}
+    one = gpu(0, 0, simulated=False, sigma_j=0.0, power_w={}, peak_w={}, ramp_w_per_s={}, **nothing)
     job = JobFacts("slurm:7", {"manager": "slurm", "user": "ada"}, 60_000_000, 0, None, T0)
     why = "no GPU reports energy or power"
     return Snapshot("node1", "0.1.0", "nvml", "lib", 60, T0 + 60_000_000, T0, (one,), (), (job,), unmetered=why)
@@ -122,8 +123,11 @@ def rich(seq=3600, seconds=3600):
     gpus = [gpu(i, total[u], **known) for i, u in enumerate(UUIDS)]
     gpus[1] = gpu(1, total[UUIDS[1]] + ended, ended_hnj=ended, **known)
     gpus[7] = gpu(
-        7, total[UUIDS[7]], flags=("frozen_sensor",), xids={31: 2, 79: 1}, power_w={"instant": 74.0}, up=True, **known
-    )
+        7, total[UUIDS[7]], flags=("frozen_sensor",), xids={31: 2, 79: 1}, power_w={"instant": 74.0}, up=True,
+        **known,
+    )  # fmt: skip
+    advice = {"status": "stale", "why": "no reading of its energy or power for 7 s", "recovery_action": "gpu_reset"}
+    gpus[6] = gpu(6, total[UUIDS[6]], **advice, **known)
     calls = {
         "nvmlDeviceGetFieldValues": Histogram(
             (0.0005, 0.001, 0.01, float("inf")),

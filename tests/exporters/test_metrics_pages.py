@@ -49,7 +49,7 @@ def test_strict_parsers_read_every_page(build, openmetrics):
     read = samples(page(snapshot, openmetrics), openmetrics)
     keys = [(s.name, tuple(sorted(s.labels.items()))) for s in read]
     assert len(keys) == len(set(keys))
-    assert [s.value for s in read if s.name == "wattshed_gpu_up"] == [1.0] * len(snapshot.gpus)
+    assert [s.value for s in read if s.name == "wattshed_gpu_up"] == [float(gpu.answers) for gpu in snapshot.gpus]
     dcgm_page = page(snapshot, openmetrics, families=dcgm.families())
     assert len(samples(dcgm_page, openmetrics)) >= len(snapshot.gpus)
 

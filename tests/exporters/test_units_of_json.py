@@ -26,7 +26,8 @@ GPU = GpuFacts(
     energy_hnj=5_000_000_000, sigma_j=0.125, power_w={"instant": 301.5}, limits_w={"max": 700.0}, counter_resets=4,
     rejected={"zero": 5}, gap_us=6_500_000, covered_us=7_250_000, ended_hnj=1_000_000_000, disagreement=-0.25,
     flags=("counter_reset",), peak_w={"1s": 333.0}, ramp_w_per_s={("10s", "up"): 12.5, ("1s", "down"): 9.5},
-    gauges={"temperature_c": 61.0, "gpu_util": math.nan}, mig=True, boundary="module", last_xid=31,
+    gauges={"temperature_c": 61.0, "gpu_util": math.nan, "throttle_power_cap_s": 3.5}, mig=True, boundary="module",
+    last_xid=31, xids={31: 2}, status="stale", why="w", recovery_action="gpu_reset",
 )  # fmt: skip
 WORK = (WorkFacts("steps", "told", 4, 2_000_000_000, 0.5), WorkFacts("images", "told", 0, 2_000_000_000, None))
 JOB = JobFacts("a", {"user": "ada"}, 8_500_000, 9_500_000, 0.5, 100_500_000, 102_250_000, "alone", WORK, 1_500_000_000)
@@ -108,8 +109,13 @@ def test_a_gpu():
         "ramp_w_per_s": [
             {"window": "10s", "direction": "up", "value": 12.5}, {"window": "1s", "direction": "down", "value": 9.5},
         ],
-        "gauges": {"temperature_c": 61.0, "gpu_util": None}, "covered_s": 7.25, "gap_s": 6.5, "counter_resets": 4,
+        "gauges": {"temperature_c": 61.0, "gpu_util": None, "throttle_power_cap_s": 3.5},
+        "covered_s": 7.25, "gap_s": 6.5, "counter_resets": 4,
         "rejected": {"zero": 5}, "disagreement": -0.25, "flags": ["counter_reset"], "last_xid": 31,
+        "health": {
+            "status": "stale", "why": "w", "recovery_action": "gpu_reset", "xids": {"31": 2},
+            "throttled_s": {"power_cap": 3.5},
+        },
     }  # fmt: skip
 
 

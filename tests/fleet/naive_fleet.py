@@ -51,6 +51,12 @@ def peak(power, k):
     return max(sum(power[i : i + k]) / k for i in range(len(power) - k + 1))
 
 
+def peak_of_parts(power, k, part):
+    """Largest mean over k steps and a part of the one behind them, or before."""
+    spans = [power[i : i + k + 1] for i in range(len(power) - k)]
+    return max((sum(s) - (1 - part) * min(s[0], s[-1])) / (k + part) for s in spans)
+
+
 def largest_change(power, k):
     """Largest rise and fall between two values at most k apart."""
     pairs = [(power[j] - power[i]) for i in range(len(power)) for j in range(i, min(i + k, len(power) - 1) + 1)]

@@ -35,6 +35,11 @@ def test_of_the_same_hosts_the_differences_are_the_sample(pairs, more):
     assert found.before == pytest.approx(estimate(before, "stratified").total)
 
 
+def test_what_did_not_change_has_no_error_of_rounding():
+    one = measured([100], {"a": 10.0, "b": 12.0, "c": 9.0, "d": 20.1})
+    assert change(one, one, "stratified").se == 0.0
+
+
 def test_without_a_common_host_the_errors_add():
     before = measured([40, 30], {"a": 3.0, "b": 5.0}, {"c": 1.0, "d": 2.0})
     now = measured([40, 30], {"e": 4.0, "f": 9.0}, {"a": 1.5, "b": 2.5})  # a and b are hosts of the other stratum here

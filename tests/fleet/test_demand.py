@@ -189,6 +189,9 @@ def test_moving_windows_are_the_naive_ones(power, k):
     k = min(k, len(power) - 1)
     x = np.array(power)
     assert RunningSums(x).largest_mean(k) == pytest.approx(naive.peak(power, k), rel=1e-9, abs=1e-6)
+    for part in (0.1, 0.5):
+        expected = naive.peak_of_parts(power, k, part)
+        assert RunningSums(x).largest_mean(k, part) == pytest.approx(expected, rel=1e-9, abs=1e-6)
     low, high = moving_extremes(x, k)
     assert low.tolist() == [min(power[i : i + k + 1]) for i in range(len(power) - k)]
     assert high.tolist() == [max(power[i : i + k + 1]) for i in range(len(power) - k)]
@@ -196,6 +199,20 @@ def test_moving_windows_are_the_naive_ones(power, k):
     if ramp.watts is not None:
         up, down = naive.largest_change(power, k)
         assert (ramp.up_w, ramp.down_w) == (pytest.approx(up, abs=1e-6), pytest.approx(down, abs=1e-6))
+
+
+@pytest.mark.parametrize("step_s", [1.0, 7.0, 8.0, 40.0, 45.0])
+def test_a_minute_is_a_minute_in_steps_of_any_length(step_s):
+    """One step of 100 W: a minute with it has its energy over 60 s; no ramp is over more than a minute."""
+    power = np.zeros(200)
+    power[90:] = np.arange(110) * 0.1
+    power[90] = 100.0
+    found = measure(load(power, step_s))
+    minute = next(p for p in found.peaks if p.window == "1m")
+    about = RunningSums(np.repeat(power, round(step_s))).largest_mean(60)
+    assert minute.watts == pytest.approx(about, rel=1e-9)
+    rise = next(r for r in found.ramps if r.window == "1m")
+    assert rise.down_w == pytest.approx(max(100.0 - 0.1 * k for k in range(1, int(60 / step_s) + 1)))
 
 
 def test_holes_are_left_out():

@@ -130,6 +130,9 @@ def test_flags_of_replay_say_how_it_is_read(fleet, files):
     assert covered == [25, 63]
     capped = files(c_csv="time,gpu,power\n0,0,5\n1,0,900\n2,0,5\n")
     assert fleet("demand", capped, "--max-power", 100, "--json").json["max_w"] == 5
+    loads = files(w_csv="time_s,power_MW\n0,5\n1,900\n2,5\n")  # a site may draw any power, unless said otherwise
+    largest = [fleet("demand", loads, *more, "--json").json["max_w"] for more in ((), ("--max-power", 1e7))]
+    assert largest == [9e8, 5e6]
     assert "there is no column" in fleet("demand", holey, "--where", "metric=power").err
 
 

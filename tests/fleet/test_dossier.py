@@ -132,7 +132,6 @@ def test_what_is_written(fleet, trace, files, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--hosts", "9"), "a [[step]] needs --job-hosts"),
         (("--job-hosts", "9", "--export", "pypsa"), "--export needs --out"),
         (("--job-hosts", "9", "--out", "o", "--export", "pypsy"), "did you mean pypsa?"),
     ],
@@ -151,6 +150,7 @@ def test_what_is_refused(fleet, trace, files, words, said):
         ("rms_w = 60e3", "", "needs rms_w or share_of_peak_rms, one of them"),
         ("high_hz = 0.2", "high_hz = 0.01", "band.high_hz: must be above 0.05"),
         ('[0.9, "always"]', '[0.9, "ever"]', "voltage.points: must be a list of [per unit, seconds]"),
+        ("[0.7, 0.5]", "[0.7, -1]", "voltage.points: must be a list of [per unit, seconds], both 0 or more"),
         ("recover_to = 0.9", "recover_to = 9", "frequency.recover_to: must be above 0 and at most 1, not 9"),
     ],
 )
@@ -159,6 +159,13 @@ def test_where_limits_are_wrong(fleet, trace, files, old, new, said):
     found = fleet("dossier", trace, "--limits", path, "--job-hosts", 9)
     assert found.err.startswith(f"wattshed: {path}:")
     assert said in found.err
+
+
+def test_a_step_without_the_size_of_a_job_is_not_observable(fleet, trace, files):
+    rows = fleet("dossier", trace, "--limits", files(l_toml=LIMITS), "--json").json["requirements"]
+    (row,) = [row for row in rows if row["what"].startswith("largest job lost")]
+    assert (row["verdict"], row["found_w"]) == ("not observable", None)
+    assert "give --job-hosts" in row["why"]
 
 
 def test_a_file_without_limits_is_none(fleet, trace, files):

@@ -162,6 +162,7 @@ def test_host_names_that_start_again_in_each_stratum(estimate):
     ("sample", "population", "where", "what"),
     [
         (S.replace("12", "nan"), P, "S.csv:3:3", "'nan' is not a number"),
+        (S.replace("12", "1e308"), P, "S.csv:3:3", "1e308 is too large"),
         (S.replace("12", "inf"), P, "S.csv:3:3", "not a number"),
         (S.replace("12", ""), P, "S.csv:3:3", "not a number"),
         (S.replace("12", "1_2"), P, "S.csv:3:3", "not a number"),

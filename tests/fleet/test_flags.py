@@ -11,7 +11,7 @@ from wattshed.agent.commands import fleet as command
 from wattshed.agent.fleet import flags
 from wattshed.agent.traces.opening import OpenedTrace
 
-READERS = [flags.fraction, flags.fraction_or_zero, flags.fraction_or_whole, flags.variation]
+READERS = [flags.fraction, flags.fraction_or_zero, flags.fraction_or_whole, flags.share, flags.variation]
 
 
 @pytest.mark.parametrize("read", READERS)
@@ -20,7 +20,7 @@ def test_percent_are_hundredths(read, percent):
     assert read(f"{percent}%") == read(str(percent / 100)) == percent / 100
 
 
-@pytest.mark.parametrize(("read", "ends"), list(zip(READERS, [(), (0,), (1,), (0, 1, 5)], strict=True)))
+@pytest.mark.parametrize(("read", "ends"), list(zip(READERS, [(), (0,), (1,), (0, 1), (0, 1, 5)], strict=True)))
 def test_ends_that_are_taken(read, ends):
     for value in (0, 1, 5):
         if value in ends:
@@ -37,7 +37,7 @@ def test_what_looks_like_percent_is_refused_with_what_was_meant(read, percent):
         read(str(percent))
 
 
-@pytest.mark.parametrize("read", [*READERS, flags.positive, flags.whole])
+@pytest.mark.parametrize("read", [*READERS, flags.positive, flags.whole, flags.seed])
 @pytest.mark.parametrize("text", ["-1", "nan", "inf", "x", "", "%", "1e9", "-3%", "900%"])
 def test_what_is_no_such_number_is_refused_without_a_suggestion(read, text):
     if (read, text) == (flags.positive, "1e9"):

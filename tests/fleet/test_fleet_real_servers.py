@@ -84,7 +84,7 @@ def test_prometheus_by_remote_write(fleet, files, start, tmp_path):
         "--web.enable-remote-write-receiver",
     )
     of, now = SimulatedFleet(read_inventory(path), share=0.3), time.time()
-    assert send(url, "remote-write", of.series(now), int(now * 1000)) == 6000
+    assert send(url, "remote-write", of.series(now), int(now * 1000)) == 2 * 3000 + 10_000
     estimated(fleet, url, path, of.truth_w(now))
 
 
@@ -129,6 +129,6 @@ def test_victoriametrics_by_import(fleet, files, start, tmp_path):
         "-search.latencyOffset=1ms",
     )
     of, now = SimulatedFleet(read_inventory(path), share=0.3), time.time()
-    assert send(url, "import", of.series(now), int(now * 1000)) == 6000
+    assert send(url, "import", of.series(now), int(now * 1000)) == 2 * 3000 + 10_000
     urllib.request.urlopen(f"{url}/internal/force_flush", timeout=5).close()
     estimated(fleet, url, path, of.truth_w(now))

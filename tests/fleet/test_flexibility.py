@@ -238,6 +238,19 @@ def test_what_is_answered(fleet, folder, tmp_path):
     assert "Before, during and after" in plot.read_text()
 
 
+def test_a_target_within_the_interval_is_not_called_certain(fleet, folder):
+    path = folder(c_toml=CLASSES)
+    low, high = fleet("flexibility", path, "--target", "25%", "--for", "3h", "--json").json["share_interval"]
+    share = fleet("flexibility", path, "--target", "25%", "--for", "3h", "--json").json["share"]
+    for target, said in (
+        (0.99 * low, "is met:"),
+        (0.5 * (low + share), "is met by the estimate, but not with 95 %:"),
+        (0.5 * (share + high), "is not met by the estimate, though the interval allows it:"),
+        (min(1.01 * high, 0.999), "is not met:"),
+    ):
+        assert said in fleet("flexibility", path, "--target", f"{target:.9f}", "--for", "3h").out.splitlines()[0]
+
+
 def test_an_event_that_was_measured(fleet, folder, tmp_path):
     power, step, start = days_of_power(1e5, 2e6)
     rows = "".join(f"{start / 1e6 + i * step:.0f},site,{w:.0f}\n" for i, w in enumerate(power))

@@ -212,6 +212,11 @@ def test_files_of_different_times_are_kinds(fleet, files):
     assert found["interval"]["df"] == 1.0
     assert found["span_s"] == 200.0
     assert "the files were recorded at different times" in found["warnings"]
+    # The largest power of a sample has no upper end: a jackknife of it would say that it is exact.
+    peaks = fleet("headroom", f"{a}@a", f"{b}@b", "--feed", "1MW", "--job-hosts", 5000, "--json").json
+    assert peaks["hosts"] == peaks["windows"][0]["lockstep_hosts"]
+    assert peaks["hosts_interval"] is None
+    assert peaks["interval"]["method"].startswith("none: the answer rests on the largest recorded power")
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,31 @@ def test_watttime_is_marginal(read, tmp_path):
     assert shown(sgip, "carbon_g_per_kwh") == pytest.approx({hour("2022-02-28"): 402.0})
 
 
+def test_documents_are_read_as_elsewhere(read):
+    """What the interfaces of ENTSO-E and WattTime answer: quarters are averaged, a step of hours is each of them."""
+    a44 = (
+        '<?xml version="1.0"?><Publication_MarketDocument xmlns="urn:iec62325.351:tc57wg16:451-3:publicationdocument:'
+        '7:3">'
+        "<type>A44</type><TimeSeries><currency_Unit.name>EUR</currency_Unit.name><price_Measure_Unit.name>MWH"
+        "</price_Measure_Unit.name><curveType>A03</curveType><Period><timeInterval><start>2024-01-01T00:00Z</start>"
+        "<end>2024-01-01T02:00Z</end></timeInterval><resolution>{}</resolution>{}</Period></TimeSeries>"
+        "</Publication_MarketDocument>"
+    )
+    point = "<Point><position>{}</position><price.amount>{}</price.amount></Point>"
+    quarters = a44.format("PT15M", "".join(point.format(i + 1, 10 * i) for i in range(8)))
+    assert shown(read(quarters), "price") == pytest.approx({NEW_YEAR: 0.015, NEW_YEAR + 1: 0.055})
+    hours = a44.format("PT60M", point.format(1, 70))
+    assert shown(read(hours), "price") == pytest.approx({NEW_YEAR: 0.07, NEW_YEAR + 1: 0.07})
+    watttime = (
+        '{"data":[{"point_time":"2024-01-01T00:00:00+00:00","value":1000},{"point_time":"2024-01-01T00:05:00+00:00",'
+        '"value":500}],"meta":{"region":"CAISO_NORTH","signal_type":"co2_moer","units":"lbs_co2_per_mwh",'
+        '"data_point_period_seconds":300}}'
+    )
+    found = read(watttime)
+    assert shown(found, "carbon_g_per_kwh") == pytest.approx({NEW_YEAR: 750 * LB})
+    assert found.marginal
+
+
 METEO = (
     "latitude,longitude,elevation,utc_offset_seconds,timezone,timezone_abbreviation\n"
     "52.54833,13.407822,38.0,3600,Europe/Berlin,GMT+1\n\n"

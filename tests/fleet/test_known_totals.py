@@ -149,3 +149,23 @@ def test_bad_tables_of_totals(fleet, files, table, said):
     found = fleet("estimate", "--sample", s, "--population", p, "--calibrate", m)
     assert found.code == 2
     assert said in found.err
+
+
+@pytest.mark.parametrize(("n", "classes", "warned"), [(20, 2, False), (20, 4, True), (43, 7, False), (42, 7, True)])
+def test_many_known_totals_for_few_hosts_are_said(n, classes, warned):
+    """In simulation 20 hosts with 3 totals beside their number cover 91 %, 40 hosts with 6 92 %, with 4 94 %."""
+    random = np.random.default_rng(1)
+    labels = tuple(str(i % classes) for i in range(n))
+    one = labelled(random.uniform(1, 9, n), 1000, **{"class": labels})
+    counts = dict.fromkeys(dict.fromkeys(labels), 1000.0 / classes)
+    found = estimate(one, "stratified", margins=Margins({"class": counts}, {}))
+    told = f"{classes - 1} known totals beside the strata fitted to {n} hosts"
+    assert any(told.replace("1 known totals", "1 known total") in w for w in found.warnings) == warned
+
+
+@pytest.mark.parametrize("method", ["stratified", "regression"])
+def test_counts_of_another_fleet_are_said(method):
+    one = labelled(range(30), 1000, **{"class": ("x", "y") * 15})
+    for counts, said in (({"x": 600.0, "y": 400.0}, False), ({"x": 60.0, "y": 40.0}, True)):
+        found = estimate(one, method, margins=Margins({"class": counts}, {}))
+        assert ("known counts of class: 100 hosts, and the population has 1,000" in " ".join(found.warnings)) == said

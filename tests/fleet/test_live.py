@@ -15,7 +15,7 @@ from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.boundary.hourly import Hours, bill, read_hours
 from wattshed.agent.fleet.boundary.pue import ConstantPue, HourlyPue, LoadPue
 from wattshed.agent.fleet.boundary.ranges import Range
-from wattshed.agent.fleet.estimate.node_model import fit
+from wattshed.agent.fleet.estimate.node_model import doubts, fit
 from wattshed.agent.fleet.live.inventory import read_inventory
 from wattshed.agent.fleet.live.ladder import Draw, climb
 from wattshed.agent.fleet.live.rules import GPUS_RULE, POWER_RULE, Measured, ask, measure_one
@@ -96,7 +96,18 @@ def test_a_simulated_node_is_no_part_of_the_fleet(inventory):
     with server({POWER_RULE: vector(*powers)}) as (url, _):
         found = ask(Prometheus(url), inventory)
     assert found.powers == {"train": {"t0": 4000.0}}
-    assert found.warnings == ("1 hosts are simulated and left out (such as 's0')",)
+    assert found.warnings == ("hosts that are simulated, left out: 1 (such as 's0')",)
+
+
+def test_a_host_far_from_what_its_boards_draw_is_named(inventory):
+    watts = {"t0": 4000.0, "t1": -5.0, "t2": 1e9, "t3": 20_000.0}
+    with server({POWER_RULE: vector(*((host("train", name), w) for name, w in watts.items()))}) as (url, _):
+        found = ask(Prometheus(url), inventory)
+    assert found.powers == {"train": {"t0": 4000.0, "t3": 20_000.0}}
+    left_out, large = found.warnings
+    assert left_out == "hosts with a power below 0 W or above 20 kW a GPU, left out: 2 (such as 't1')"
+    assert large.startswith("hosts that draw more than 3 times the design power of their boards")
+    assert large.endswith(": 1 (such as 't3')")
 
 
 @pytest.mark.parametrize(
@@ -409,6 +420,19 @@ def test_node_model_is_found_again_with_its_error():
     assert model.gpu_share == pytest.approx(gpu_w / (900 + 1.25 * gpu_w), rel=0.02)
 
 
+def test_what_makes_a_node_model_doubtful():
+    gpus, bmc = node_recording()
+    assert doubts(fit(gpus, bmc), bmc, average_s=10.0) == ()
+    slow = bmc[0][::4], bmc[1][::4]
+    (said,) = doubts(fit(gpus, slow), slow, average_s=10.0)
+    assert said.startswith("the node's meter is read every 8 s")
+    assert said.endswith("give --average 32 or more")
+    other = bmc[0], bmc[1] / 1.5
+    assert "of different nodes, times or units" in doubts(fit(gpus, other), other, average_s=10.0)[0]
+    with pytest.raises(InputError, match="does not change although its GPUs do"):
+        fit(gpus, (bmc[0], np.full(bmc[0].size, 3000.0)))
+
+
 def test_node_model_needs_load_and_time():
     flat = [(np.arange(1000) * 100_000, np.full(1000, 300.0))]
     with pytest.raises(InputError, match="hardly changes"):
@@ -536,4 +560,4 @@ def test_ask_counts_doubled_hosts(inventory):
     powers = [(host("train", "t0", job="a"), 5000.0), (host("train", "t0", job="b"), 5100.0)]
     with server({POWER_RULE: vector(*powers)}) as (url, _):
         found = ask(Prometheus(url), inventory)
-    assert "more than one series" in found.warnings[0]
+    assert "several series" in found.warnings[0]

@@ -105,6 +105,12 @@ def test_without_a_fit_the_model_is_the_assumed_one_and_it_is_said(tmp_path):
     assert any("'train': no node model is fitted (GPU power changed" in one for one in warnings)
 
 
+@pytest.mark.parametrize("node_w", [3000.0, 1e9])
+def test_a_meter_that_shows_less_than_the_gpus_or_garbage_measures_nothing(tmp_path, node_w):
+    node, _ = node_power(tmp_path, answers(node_w=node_w))
+    assert node.mean_w == pytest.approx(890 + 1.25 * 2000 + 10 * 1500 + 1.1 * 10 * 4020, rel=1e-6)
+
+
 def test_an_error_that_meters_share_widens_with_the_hosts_they_measure(tmp_path):
     few, _ = node_power(tmp_path, answers(nodes=1))
     many, _ = node_power(tmp_path, answers(nodes=5))

@@ -210,6 +210,7 @@ def test_the_list(fleet):
 
 
 ALLOWED = "use + - * / ** and sum, mean, min, max, smallest, largest, sqrt, log10, exp, ceil"
+PLAIN = "is wanted here: numbers are not converted"
 OWN = """\
 title = "mine"
 source = "me"
@@ -257,6 +258,8 @@ def test_the_users_own_file(fleet, files):
     ("old", "new", "said"),
     [
         ("value = 10\n", "", "3:8: given.n: needs value, a number"),
+        ('= 1000\nunit = "W"', '= 1\nunit = "kW"', f"25:1: claim.computed: 'p' is in W, and kW {PLAIN}"),
+        ('sum(hours)"\nunit = "W"', 'sum(hours)"\nunit = "kW"', f"18:1: boundary.power: 'p' is in kW, and W {PLAIN}"),
         ("value = 10\n", "value = true\n", "4:1: given.n.value: must be a number, not true"),
         ("value = 10\n", "value = nan\n", "4:1: given.n.value: must be a finite number, not nan"),
         ("low = 8", "low = 11", "5:1: given.n.low: must be at most 10, not 11"),

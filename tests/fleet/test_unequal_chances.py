@@ -151,6 +151,7 @@ def test_a_plan_of_jobs_and_the_estimate_from_them(fleet, files):
         (("--unit", "job"), "needs --jobs"),
         (("--unit", "job", "--jobs", "J", "--draw", "99"), "cannot draw 99 jobs of 2"),
         (("--unit", "job", "--jobs", "J", "--draw", "1", "--cv", "1"), "leave out --cv"),
+        (("--unit", "job", "--jobs", "J", "--draw", "1", "--deff", "2"), "leave out --deff"),
         (("--unit", "job", "--jobs", "J"), "give --draw"),
         (("--unit", "job", "--jobs", "J", "--draw", "1", "--hosts", "9"), "--hosts cannot"),
         (("--draw", "5", "--cv", "1", "--error", "0.1"), "--draw needs --unit"),

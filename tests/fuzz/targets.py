@@ -18,6 +18,8 @@ from wattshed.agent.accounts.state import StateFile
 from wattshed.agent.config.loading import load
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.claims import scenario
+from wattshed.agent.fleet.decide.grid_exports import HourlyChoice
+from wattshed.agent.fleet.decide.hourly_sources import read_sources
 from wattshed.agent.fleet.demand import transformer
 from wattshed.agent.fleet.estimate import reading
 from wattshed.agent.fleet.live import inventory
@@ -152,6 +154,12 @@ def fleet_csv(data):
     _file(data, "fleet.csv", recorded)
 
 
+def hourly_csv(data):
+    """wattshed.agent.fleet.decide: exports of grids and weather, and tables of one's own."""
+    columns = {"time": "time", "price": "price"}
+    _file(data, "hourly.csv", lambda path: read_sources([str(path)], columns, HourlyChoice()))
+
+
 def web(data):
     """wattshed.exporters.web.web_config."""
     _file(data, "web.yml", web_config.load, web_config.WebConfigError)
@@ -179,7 +187,7 @@ TARGETS = {
     one.__name__: one
     for one in (
         configuration, cgroup, squeue, pod_resources, trace_csv, trace_text, trace_json, trace_native, jobs_file,
-        meter_scenario, fleet_toml, fleet_csv, web, headers, state,
+        meter_scenario, fleet_toml, fleet_csv, hourly_csv, web, headers, state,
     )
 }  # fmt: skip
 

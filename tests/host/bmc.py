@@ -3,6 +3,7 @@
 import contextlib
 import json
 import ssl
+import sys
 import threading
 import time
 from email.utils import formatdate
@@ -58,12 +59,12 @@ class Bmc:
     are open, and ``opened`` how many there have been; ``garbage`` is sent in place of any resource.
     """
 
-    def __init__(self, resources, tls=None):
+    def __init__(self, resources, tls=None, port=0):
         self.resources, self.hangs, self.garbage, self.date = dict(resources), threading.Event(), b"", ""
         self.hangs.set()
         self.sessions, self.opened, self.most, self.asked = {}, 0, 8, []
         handler = type("Handler", (_Handler,), {"bmc": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
         self._server.daemon_threads = True
         self.scheme = "https" if tls else "http"
         if tls:
@@ -123,7 +124,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.bmc.asked.append(("GET", self.path))
         self.bmc.hangs.wait(60)
-        if self.headers.get("X-Auth-Token") not in self.bmc.sessions:
+        if self.path == "/sessions":
+            self.answer(200, list(self.bmc.sessions))  # for a test in another process
+        elif self.headers.get("X-Auth-Token") not in self.bmc.sessions:
             self.answer(401, {})
         elif self.bmc.garbage:
             self.answer(200, self.bmc.garbage)
@@ -143,3 +146,8 @@ def tls_of(certificate):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
     return context
+
+
+if __name__ == "__main__":
+    with Bmc(ONE | metrics(), port=int(sys.argv[1])):
+        threading.Event().wait()

@@ -86,7 +86,7 @@ def main(mapping: str, node: str, state: str, listen: str, squeue: str = "squeue
     busy = Job("9", "systemd", tuple(range(GPUS)), 0, CYCLE_US, load, forever=True)
     scenario = NodeScenario((Gpu(),) * GPUS, (busy,), CYCLE_US)
 
-    def open_source(config: Config, host: str) -> Source:
+    def open_source(config: Config, host: str, *_: object) -> Source:
         clock = RealClock()
         folder = tempfile.mkdtemp(dir=state)
         simulated = SimulatedNode(clock, Path(folder), scenario)

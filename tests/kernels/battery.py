@@ -19,6 +19,7 @@ from wattshed.kernels import (
     windows,
     word_rows,
 )
+from wattshed.kernels.billing import learned_doubt, shares, slots, watts
 from wattshed.kernels.words import PAD
 
 GAP = 5_000_000
@@ -127,6 +128,42 @@ def laid_out():
     return [whole, [wrong], *dealing.deal_windows(gpu, time, np.abs(whole).astype(np.int32), place, edges)]
 
 
+def learned():
+    """Watts of three jobs on two GPUs, learned over some slots, and what rows weigh by them then."""
+    n, rng = watts.FEATURES + 3, np.random.default_rng(8)
+    of_slots = slots.Slots(
+        np.full((2, slots.RING), -1), *np.zeros((2, 2, slots.RING), np.int64), np.zeros((2, slots.RING, n), np.int64)
+    )
+    prior = np.array([315.0, 250.0])
+    beliefs = watts.Beliefs(np.zeros((2, n)), np.zeros((2, n, n)), np.ones(2), np.zeros((2, n)), prior)
+    beliefs.mean[:, 0], beliefs.covariance[:, 0, 0] = prior, prior**2
+    states = watts.KeptStates(np.full((2, 2), -1), np.zeros((2, 2, n)), np.zeros((2, 2, n, n)))
+    uses, spent = np.zeros((2, len(watts.USES)), np.int64), np.zeros((2, n, 2), np.int64)
+    gpu, place = np.array([0, 0, 0, 1, 1]), np.array([3, 4, -1, 3, 5])
+    sigma, told = np.zeros(5, np.int64), np.zeros((2, 5), np.int64)
+    for second in range(30):
+        start, end = (np.full(5, us) for us in (second * 1_000_000, (second + 1) * 1_000_000))
+        rate = rng.integers(0, 300_000, 5)
+        feature = np.where(gpu == 1, rate // 2, -1) * np.ones((2, 1), np.int64)
+        limited = np.array([second == 20, False], np.int64)
+        dynamic = rate * np.array([200, 700, 400, 300, 500]) * 2_000
+        hole = np.array([[0], [start[0]], [end[0]]])[:, : second == 12]
+        for one in range(2):  # whichever is first with a new slot opens it
+            if one == (second > 10):
+                slots.see(gpu, place, start, end, rate, feature, limited, 1_000_000, *of_slots)
+            else:
+                slots.book(gpu, start, end, dynamic, *hole, np.zeros(2, np.int64), *of_slots)
+        which = (states.slot[gpu, 1] == start // slots.SLOT_US - 2).astype(np.int64)
+        watts.weigh(gpu, place, which, start // slots.SLOT_US, rate, feature, states.mean, prior, 2.0, *told)
+        method = np.full(5, shares.BY_ACTIVITY)
+        learned_doubt.doubt(
+            gpu, place, which, start, end, dynamic, method, rate, feature, *told, states.mean, states.covariance,
+            prior, 0.6, sigma, np.zeros(5),
+        )  # fmt: skip
+        watts.close(end[:2], 0.997, 0.6, *of_slots, *beliefs, *states, uses, spent, np.empty((2, n)))
+    return [*of_slots, *beliefs, *states, uses, spent, told, sigma]
+
+
 def battery(*, device="cpu", rows=150):
     """Name of a kernel and recording -> its integers."""
     out = {}
@@ -139,7 +176,7 @@ def battery(*, device="cpu", rows=150):
     out["counts"] = [ensemble.draw_counts(5, 3, 11, first=2, device=device)]
     out["windows"] = windows.windows(*ordinary, 7_000_000, GAP, device=device)
     out["jobs"] = jobs.job_energy(*ordinary, GAP, *usage(ordinary), device=device)
-    out |= {"cells": table(), "reports": reports(), "monitor": monitor(), "laid out": laid_out()}
+    out |= {"cells": table(), "reports": reports(), "monitor": monitor(), "laid out": laid_out(), "watts": learned()}
     totals = np.random.default_rng(3).integers(0, 2**35, (11, 9))
     out["bootstrap"] = [ensemble.bootstrap(one, 5, 6, device=device) for one in (totals, totals << 20)]
     return {name: [np.asarray(part).tolist() for part in answer] for name, answer in out.items()}

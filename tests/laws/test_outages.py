@@ -9,6 +9,7 @@ from tests.virtual import agent, bills, simulated, sums
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.uncertainty import job_sigma_j
 from wattshed.agent.meters.errors import MeterError, NoMeter
+from wattshed.agent.meters.release import ReleaseDesk
 from wattshed.agent.traces.native.recorder import Recorder
 from wattshed.agent.traces.options import Options
 from wattshed.agent.traces.sources import find
@@ -72,6 +73,7 @@ class Lives:
         script.write_text(f"gpus = {gpus}\ncycle_s = 3600\n" + text)
         self.node, self.clock = simulated(tmp_path, str(script))
         self.begun_us = self.clock.now_us()
+        self.desk = ReleaseDesk(self.clock.now_us)
         self._folders = []
         self.last = None
         self.first_us = None
@@ -82,7 +84,14 @@ class Lives:
         recorder = Recorder(folder, "sim", max_bytes=0, max_age_s=0)
         while True:
             try:
-                one = agent(self.node, self.clock, state=self._path / "state", recorder=recorder, keep_us=10**12)
+                one = agent(
+                    self.node,
+                    self.clock,
+                    state=self._path / "state",
+                    recorder=recorder,
+                    keep_us=10**12,
+                    desk=self.desk,
+                )
                 break
             except (NoMeter, MeterError):
                 self.clock.sleep_until(self.clock.now_us() + 10_000_000)  # as an agent without a driver does

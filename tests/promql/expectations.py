@@ -108,6 +108,11 @@ ALERTS = {
     "WattshedLate": lambda t: {},
     "WattshedSamplerLate": lambda t: {},
     "WattshedGpuLost": lambda t: {},
+    "WattshedGpuSick": lambda t: {},
+    "WattshedGpuWantsRecovery": lambda t: {},
+    "WattshedGpuXid": lambda t: {},
+    "WattshedGpuUnmeterable": lambda t: {},
+    "WattshedGpuReleased": lambda t: {},
     "WattshedMeterDisagreement": lambda t: {},
     # Nobody holds a GPU for half an hour: 4004 comes anew every ten minutes.
     "WattshedGpuHeldIdle": lambda t: {},

@@ -86,6 +86,9 @@ def any_snapshots(draw):
             gauges=some("temperature_c", "gpu_util", "fb_used_mib", "fb_free_mib", "fb_total_mib", "sm_clock_mhz"),
             flags=tuple(draw(st.sets(st.sampled_from(["frozen_sensor", "disagreement", "counter_reset", "new_one"])))),
             last_xid=draw(st.one_of(st.none(), st.integers(1, 200))),
+            status=draw(st.sampled_from(["ok", "stale", "sick", "lost", "released", "asleep", "unmeterable"])),
+            why=draw(_names),
+            recovery_action=draw(st.sampled_from([None, "none", "gpu_reset", "a_new_one"])),
         )
         for gpu in made.gpus
     )

@@ -32,3 +32,8 @@ def between(low: float, high: float, unit: str) -> str:
     first, last = shown(low, unit), shown(high, unit)
     head, _, tail = first.partition(" ")
     return f"{head if last.partition(' ')[2] == tail else first} to {last}"
+
+
+def percent(share: float) -> str:
+    """Write a share of which every digit counts, such as a confidence: ``95%``, ``97.5%``, ``99.99%``."""
+    return f"{100.0 * share:.10g}%"

@@ -178,19 +178,20 @@ class _Reader:
         self._given: dict[str, Given] = {}
         self._formulas: dict[str, Formula] = {}
         self._stated: dict[str, Stated] = {}
+        self._units: dict[str, str] = {}
 
     def scenario(self, stem: str) -> Scenario:
         root = self._root
         given = root.table("given")
         for name in given:
             self._given[name] = _read_given(name, given.table(name))
-            self._stated[name] = self._given[name].stated
+            self._stated[name], self._units[name] = self._given[name].stated, self._given[name].unit
         formula = root.table("formula")
         tables = {name: formula.table(name).only(("is", "unit", "about", "list", *_STATED)) for name in formula}
         for name, table in tables.items():
             if name in self._given:
                 formula.fail("is both given and computed", name)
-            self._stated[name] = _read_stated(table)
+            self._stated[name], self._units[name] = _read_stated(table), table.text("unit")
             try:
                 self._formulas[name] = Formula(table.text("is"))
             except FormulaError as error:
@@ -211,7 +212,7 @@ class _Reader:
         if not boundaries:
             root.fail("needs a [[boundary]]; name the boundary at which the power is stated")
         energy = root.table("energy").only(("of",))
-        watts = self._figure(energy.text("of"), energy, "of")
+        watts = self._figure(energy.text("of"), energy, "of", "W")
         year = HOURS_A_YEAR / 1000.0
         return Scenario(
             root.text("name", stem),
@@ -225,9 +226,11 @@ class _Reader:
             tuple(self._claim(table) for table in root.tables("claim")),
         )
 
-    def _figure(self, name: str, table: Table, key: str) -> Range:
-        """Compute what is called ``name``; complaints are about the key that asked for it."""
+    def _figure(self, name: str, table: Table, key: str, unit: str = "") -> Range:
+        """Compute what is called ``name``, in ``unit`` if one is wanted; complaints are about the key that asked."""
         needed = self._inputs(name, table, key)
+        if unit and (own := self._units[name]) != unit:
+            table.fail(f"{name!r} is in {own}, and {unit} is wanted here: numbers are not converted", key)
 
         def compute(inputs: Mapping[str, float]) -> float:
             values: dict[str, float | NDArray[np.float64]] = {}
@@ -282,7 +285,7 @@ class _Reader:
         table.only(("boundary", "basis", "power"))
         boundary = table.text("boundary", choices=BOUNDARIES)
         return BoundaryPower(
-            boundary, table.text("basis", "", empty=True), self._figure(table.text("power"), table, "power")
+            boundary, table.text("basis", "", empty=True), self._figure(table.text("power"), table, "power", "W")
         )
 
     def _claim(self, table: Table) -> Claim:
@@ -296,7 +299,7 @@ class _Reader:
         relation = table.text("relation", "about", choices=RELATIONS)
         claimed, tolerance = table.number("claimed"), table.number("tolerance", 0.1, low=0)
         unit, name = table.text("unit"), table.text("computed")
-        computed = self._figure(name, table, "computed")
+        computed = self._figure(name, table, "computed", unit)
         part = table.text("part", "", empty=True)
         beneath, differs = self._beneath(name, table, "computed"), mismatch(stated, self._of(name))
         judged = judge(claimed, relation, tolerance, computed, unit, part=part, mismatch=differs)

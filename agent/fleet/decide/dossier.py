@@ -69,12 +69,10 @@ def dossier(args: argparse.Namespace, open_trace: OpenTrace) -> int:
         if name not in PROGRAMS:
             raise InputError(f"--export {name!r} is none of {', '.join(PROGRAMS)}{meant(name, PROGRAMS)}")
     limits = read_limits(args.limits)
-    if limits.steps and args.job_hosts is None:
-        raise InputError("a [[step]] needs --job-hosts, the hosts of the largest job", args.limits)
     if args.job_hosts is not None and not limits.steps:
         raise InputError("--job-hosts needs a [[step]] in the limits, and would be ignored; leave it out")
     hosts = read_hosts(open_trace, args.source, reading_of(args), lines=True)
-    found = judge(hosts, limits, args.hosts, args.job_hosts or 0)
+    found = judge(hosts, limits, args.hosts, args.job_hosts)
     decision = _decision(args, hosts, limits, found)
     if args.out is not None:
         folder = Path(args.out)
@@ -90,8 +88,8 @@ def _even(hosts: HostPowers) -> HostPowers:
     return hosts.over(EVEN_MEANS_S) if hosts.jitters else hosts
 
 
-def judge(hosts: HostPowers, limits: OperatorLimits, count: int | None, job_hosts: int) -> list[Requirement]:
-    """Hold a recording against each limit."""
+def judge(hosts: HostPowers, limits: OperatorLimits, count: int | None, job_hosts: int | None) -> list[Requirement]:
+    """Hold a recording against each limit; ``job_hosts`` are those of the largest job, None if nobody knows."""
     even = _even(hosts)
 
     def changes(window_s: float, times: int | None, *, up: bool) -> Callable[[HostPowers], float | None]:
@@ -110,6 +108,7 @@ def judge(hosts: HostPowers, limits: OperatorLimits, count: int | None, job_host
                 rows.append(_judged(even, what, watts, changes(r.window_s, count, up=up), why=why, source=r.source))
     for s in limits.steps:
         what, why = f"{s.of}, fall within {s.seconds:g} s", _window_unseen(even, s.seconds)
+        why = why if job_hosts else "the size of the largest job is unknown; give --job-hosts"
         rows.append(_judged(even, what, s.watts, changes(s.seconds, job_hosts, up=False), why=why, source=s.source))
     rows += [_swing(hosts, limit, count) for limit in limits.swings]
     why = "power cannot show it"
@@ -207,7 +206,7 @@ def _decision(
     assumed = (
         [f"all {counted(args.hosts, 'host')} do at each moment what the mean recorded host does"] if args.hosts else []
     )
-    if limits.steps:
+    if limits.steps and args.job_hosts:
         assumed.append(f"the largest job has {counted(args.job_hosts, 'host')}; it falls as the recorded hosts fell")
     if args.export and "psse" in args.export:
         assumed.append("PSS/E: bus 1, no reactive power; both are to be set")

@@ -135,16 +135,22 @@ def _interval(parts: list[ClassPart], base: float, less: float) -> tuple[tuple[f
     return (max(ratio - half, 0.0), min(ratio + half, 1.0)), None if math.isinf(df) else df
 
 
+def _verdict(target: float, found: Flexible, *, met: bool) -> str:
+    """Say whether a target is met, and where the interval does not tell."""
+    low, high = found.interval or (found.share, found.share)
+    if met:
+        return "is met" if target <= low or found.interval is None else "is met by the estimate, but not with 95 %"
+    return "is not met by the estimate, though the interval allows it" if target <= high > found.share else "is not met"
+
+
 def _decision(args: argparse.Namespace, found: Flexible, more: dict[str, Any]) -> Decision:
     target_w = args.target * found.base_w
     within = "" if found.interval is None else f", 95 % {between(*found.interval, '%')}"
     wanted = f"{shown(args.target, '%')} less for {args.duration / 3600.0:g} h"
     need = target_w / found.less_w if found.less_w > 0.0 else math.inf
     can = f"{shown(found.share, '%')} ({shown(found.less_w, 'W')} of {shown(found.base_w, 'W')}{within})"
-    if need <= 1.0:
-        sentence = f"{wanted} is met: the fleet can spare {can}, and {need:.0%} of that is enough."
-    else:
-        sentence = f"{wanted} is not met: the fleet can spare {can}."
+    enough = f", and {need:.0%} of that is enough" if need <= 1.0 else ""
+    sentence = f"{wanted} {_verdict(args.target, found, met=need <= 1.0)}: the fleet can spare {can}{enough}."
     recover_s = args.recover or args.duration
     used = min(need, 1.0)
     back_j = None if found.rebound_j is None else found.rebound_j * used

@@ -103,8 +103,8 @@ def _energy_charts(rows: HourlyRows, choice: HourlyChoice) -> HourlyTable:
         rows = replace(rows, body=rows.body[1:])
         if "EUR/MWh" not in units:
             raise InputError(f"{column!r} is in {units!r}, not EUR/MWh", rows.path, rows.line + 1)
-    shift = re.search(r"gmt([+-]\d+)", clock.casefold())
-    zone = timezone(timedelta(hours=int(shift[1]))) if shift else UTC
+    shift = re.fullmatch(r"date \(gmt([+-](?:\d|1[0-4]))?\)", clock.casefold())
+    zone = timezone(timedelta(hours=int(shift[1] or 0))) if shift else choice.zone
     price = rows.numbers(column, absent=_ABSENT) * _PER_MWH
     return HourlyTable.of_rows(rows.seconds(clock, zone), {"price": price}, currency="EUR")
 

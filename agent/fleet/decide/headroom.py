@@ -153,6 +153,8 @@ def _interval(args: argparse.Namespace, hosts: HostPowers, first: Carried, asked
     swing = first.swing
     if args.one_job or swing is None or swing.mean_w.size < 2:
         return None, "none: one recorded job has no spread between jobs; record more of them", None
+    if first.hosts == first.lockstep:
+        return None, "none: the answer rests on the largest recorded power, of which a sample shows no upper end", None
     count = swing.mean_w.size
     groups = np.array_split(np.arange(count), min(count, _LEFT_OUT))
     left = np.array([asked.most(swing.without(group)) for group in groups], np.float64)
@@ -231,8 +233,9 @@ def _decision(
         "windows": [_row_json(row) for row in rows], "caps": caps, "check": check,
     }  # fmt: skip
     unit = "job (its hosts are recorded)" if args.one_job else "host, each a kind of job"
+    alone = "" if asked.job_hosts == 1 else f"jobs of {asked.job_hosts:g} hosts move in lockstep, and "
     assumed = [
-        f"jobs of {asked.job_hosts:g} hosts move in lockstep, and different jobs are independent of one another",
+        f"{alone}different jobs are independent of one another",
         "hosts will draw what these did"
         + ("" if asked.lasts_s >= asked.horizon_s else f"; jobs are drawn anew every {lasting(asked.lasts_s)}"),
     ]

@@ -96,6 +96,25 @@ class HourlyRows:
             raise InputError(f"holds several at once ({_listed(found)}); choose one with {key}", self.path, self.line)
         return self
 
+    def note(self, name: str, most: float) -> float | None:
+        """Return a number of the notes above the header, two lines of names and values; None if there is none.
+
+        Raises
+        ------
+        InputError
+            If it is no number, or beyond plus or minus ``most``.
+        """
+        notes = dict(zip(self.above[-2], self.above[-1], strict=False)) if len(self.above) > 1 else {}
+        if name not in notes:
+            return None
+        try:
+            value = float(notes[name])
+        except ValueError:
+            value = math.nan
+        if not abs(value) <= most:
+            raise InputError(f"has a {name} of {notes[name]!r} above its header, which cannot be", self.path, self.line)
+        return value
+
     def numbers(
         self, name: str, *, absent: Collection[str] = (), clean: Callable[[str], str] | None = None
     ) -> NDArray[np.float64]:

@@ -131,10 +131,11 @@ def _document(path: str, choice: HourlyChoice) -> HourlyTable:
 
 
 def _of_tariff(tariff: Tariff, name: str) -> HourlyTable:
-    """Lay the steps of a tariff out by hours: each step counts in the hours that it begins in or holds."""
+    """Lay the steps of a tariff out by hours: each counts in those that it is in."""
     seconds, values = [], []
     for begin, end, value in zip(tariff.from_us.tolist(), tariff.to_us.tolist(), tariff.values, strict=True):
-        for at in range(begin // 1_000_000, -(-end // 1_000_000), HOUR_S):
+        first, last = begin // 1_000_000 // HOUR_S * HOUR_S, -(-end // 1_000_000)
+        for at in range(first, last, HOUR_S):
             seconds.append(float(at))
             values.append(float(value))
     said = (f"carbon of {tariff.source} is marginal: of one kWh more",) if tariff.marginal else ()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from wattshed.agent.fleet.boundary.units import percent
 from wattshed.agent.inputs.toml import Document
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ def read_limits(path: str | Path) -> OperatorLimits:
         at_least, source = applies.number("site_w_at_least", 0.0, low=0), applies.text("source")
         if "electronic_share_at_least" in applies:
             share = applies.number("electronic_share_at_least", low=0, high=1)
-            declared.append(Declared("electronic share of the load", f"at least {share:.0%}", source))
+            declared.append(Declared("electronic share of the load", f"at least {percent(share)}", source))
     ramps = tuple(map(_ramp, root.tables("ramp")))
     swings = tuple(map(_swing, root.tables("band")))
     steps = tuple(map(_step, root.tables("step")))
@@ -136,15 +138,19 @@ def _voltage(table: Table) -> Declared:
     told = []
     for i, point in enumerate(points):
         per_unit, seconds = point if isinstance(point, list) and len(point) == 2 else (None, None)
-        if not isinstance(per_unit, int | float) or not (isinstance(seconds, int | float) or seconds == "always"):
-            table.fail('must be a list of [per unit, seconds], or [per unit, "always"]', "points", i)
+        if not _at_least_0(per_unit) or not (_at_least_0(seconds) or seconds == "always"):
+            table.fail('must be a list of [per unit, seconds], both 0 or more, or [per unit, "always"]', "points", i)
         told.append(f"{per_unit:g} pu " + (str(seconds) if seconds == "always" else f"{seconds:g} s"))
     return Declared("voltage ride-through", ", ".join(told), table.text("source"))
+
+
+def _at_least_0(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value < math.inf
 
 
 def _frequency(table: Table) -> Declared:
     table.only(("rocof_hz_per_s", "over_s", "recover_to", "source"))
     told = [f"{table.number('rocof_hz_per_s', above=0):g} Hz/s over {table.number('over_s', above=0):g} s"]
     if "recover_to" in table:
-        told.append(f"back to {table.number('recover_to', above=0, high=1):.0%}")
+        told.append(f"back to {percent(table.number('recover_to', above=0, high=1))}")
     return Declared("frequency ride-through", ", ".join(told), table.text("source"))

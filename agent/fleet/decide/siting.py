@@ -37,7 +37,9 @@ def siting(args: argparse.Namespace) -> int:
 def _decision(found: list[SiteYear], hours: NDArray[np.int64], said: tuple[str, ...]) -> Decision:
     if len(found) == 1:
         takes = [
-            _shown(found[0], n) + f" of {noun}" * (n != "cost") for n, noun in TOTALS.items() if found[0].totals[n]
+            _shown(found[0], n) + ("" if n == "cost" and found[0].currency else f" of {noun}")
+            for n, noun in TOTALS.items()
+            if found[0].totals[n]
         ]
         sentence = f"{found[0].name} takes {', '.join(takes[:-1])}{' and ' if takes[1:] else ''}{takes[-1]} a year."
     else:

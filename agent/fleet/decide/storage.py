@@ -160,7 +160,7 @@ def _decision(
     if args.floor is not None:
         figures["floor"] = {"share": args.floor.share, "tmp_w": args.tmp, "bought_w": bought_w}
         assumed.append(
-            f"GPUs draw at least {args.floor.share:.0%} of {shown(args.tmp, 'W')} while they work: "
+            f"GPUs draw at least {shown(args.floor.share, '%')} of {shown(args.tmp, 'W')} while they work: "
             f"{shown(bought_w, 'W')} more on average"
         )
     interval = "both ends of the slope of the node's model" if first.bounds else (

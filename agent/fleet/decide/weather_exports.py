@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 _DOUBTED = ("2", "3", "6", "7")
 """Quality codes of the Integrated Surface Database: suspect or erroneous."""
 _MOST_OF_TYPICAL = 8784
+_PARTS = ((1900, 2200), (1, 12), (1, 31), (0, 24), (0, 59))
+"""What year, month, day, hour and minute can be."""
 
 
 def _open_meteo(rows: HourlyRows, choice: HourlyChoice) -> HourlyTable:
     """Read a download: its clock has one offset for all rows, that of the day of the download."""
-    del choice
-    notes = dict(zip(rows.above[-2], rows.above[-1], strict=False)) if len(rows.above) > 1 else {}
-    offset_s = float(notes.get("utc_offset_seconds", "0"))
+    offset_s = rows.note("utc_offset_seconds", 86_399.0)
+    local = choice.zone if offset_s is None else timezone(timedelta(seconds=offset_s))
     column = rows.starting("temperature_2m (") or ""
     degrees = rows.numbers(column)
     first = rows.cells("time")[0] if rows.body else ""
-    local = timezone(timedelta(seconds=offset_s))
     seconds = rows.numbers("time") if first.isdecimal() else rows.seconds("time", local)  # timeformat=unixtime
     return HourlyTable.of_rows(seconds, {"outdoor_c": (degrees - 32.0) / 1.8 if "°F" in column else degrees})
 
@@ -57,11 +57,9 @@ def _pvgis(rows: HourlyRows, choice: HourlyChoice) -> HourlyTable:
 def _nsrdb(rows: HourlyRows, choice: HourlyChoice) -> HourlyTable:
     """Read a station's year, or a typical one; the second line says the zone of the clock."""
     del choice
-    notes = dict(zip(rows.above[-2], rows.above[-1], strict=False)) if len(rows.above) > 1 else {}
-    try:
-        zone_h = float(notes["Time Zone"])
-    except (KeyError, ValueError):
-        raise InputError("does not say its Time Zone above the header", rows.path, rows.line) from None
+    zone_h = rows.note("Time Zone", 14.0)
+    if zone_h is None:
+        raise InputError("does not say its Time Zone above the header", rows.path, rows.line)
     seconds = _of_parts(rows, ("Year", "Month", "Day", "Hour", "Minute")) - zone_h * HOUR_S
     return _by_year(seconds, rows.numbers("Temperature"))
 
@@ -94,7 +92,12 @@ def _nasa_power(rows: HourlyRows, choice: HourlyChoice) -> HourlyTable:
 
 def _of_parts(rows: HourlyRows, names: Sequence[str]) -> NDArray[np.float64]:
     """Seconds since 1970 of year, month, day, hour and minute in columns of their own."""
-    year, month, day, *clock = (rows.numbers(name) for name in names)
+    parts = [rows.numbers(name) for name in names]
+    for name, part, (least, most) in zip(names, parts, _PARTS, strict=False):
+        wrong = np.flatnonzero(~((part >= least) & (part <= most) & (part == np.round(part))))
+        if wrong.size:
+            rows.refuse(int(wrong[0]), name, f"{rows.cells(name)[wrong[0]]!r} is not from {least} to {most}")
+    year, month, day, *clock = parts
     months = (year.astype(np.int64) - 1970) * 12 + month.astype(np.int64) - 1
     days = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) + day - 1.0
     seconds: NDArray[np.float64] = days * 86_400.0

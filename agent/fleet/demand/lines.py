@@ -42,6 +42,7 @@ _AS_EVEN = 1.02  # scatter at the moments of publication, over that at the readi
 _MENDED = 0.7  # below which the moments are proved
 _TELLING = 0.1  # how wide what is unknown of the publication makes an interval, over the line, where it is told
 _JITTER = 0.01  # how wrong the jitter of publication may make a line
+_DEAF = 0.05  # of a swing; a meter that leaves less shows nothing of it
 _BEAT = 0.5  # a line of whose swing less is left at the moments of publication is the meter's
 
 
@@ -99,14 +100,16 @@ def find_lines(
     read = _parts(load, recording, start_us, start_us + power.size * load.step_s * 1e6, max_gap_s)
     strongest = [hz for hz, _ in candidates[:MOST_LINES]]
     parts = [_as_published(part, strongest) for part in read]
+    at = np.asarray(np.arange(power.size) * load.step_s, np.float64)
+    grid = FittedSeries(at, at, power)
     found: list[SpectralLine] = []
     width_hz = 1.0 / (power.size * load.step_s)
     for hz, noise in candidates:
         if len(found) == MOST_LINES:
             break
         new = all(abs(hz - other.hz) > _OWN * width_hz for other in found)
-        if new and _total(parts, hz) > _BEAT * _total(read, hz):
-            found.append(_measured(parts, hz, width_hz, noise, meter_window_s))
+        if new and _heard(hz, meter_window_s) > _DEAF and _total(parts, hz) > _BEAT * _total(read, hz):
+            found.append(_measured(parts, grid, hz, noise, meter_window_s))
     return tuple(found)
 
 
@@ -181,6 +184,11 @@ def _sum(load: Load, several: Sequence[HeldSeries]) -> FittedSeries:
     return FittedSeries(at, at + load.step_s, power, held_s=held_s, latest_s=latest_s)
 
 
+def _heard(hz: float, window_s: float) -> float:
+    """Return what a mean over a window leaves of a swing, as a share of it."""
+    return max(abs(float(np.sinc(hz * window_s))), _DEAF)
+
+
 def _explained(parts: Sequence[FittedSeries], hz: float) -> float:
     return sum(part.fit(hz)[1] for part in parts)
 
@@ -191,10 +199,14 @@ def _total(parts: Sequence[FittedSeries], hz: float) -> float:
 
 
 def _measured(
-    parts: Sequence[FittedSeries], hz: float, width_hz: float, noise: float, meter_window_s: float
+    parts: Sequence[FittedSeries],
+    grid: FittedSeries,
+    hz: float,
+    noise: float,
+    meter_window_s: float,
 ) -> SpectralLine:
     """Measure a line near a frequency."""
-    reach = width_hz
+    reach = 1.0 / (grid.begin_s.size * grid.every_s)
     for _ in range(4):
         tried = hz + reach * np.linspace(-1.0, 1.0, 9)
         hz = float(tried[np.argmax([_explained(parts, f) for f in tried.tolist()])])
@@ -202,8 +214,10 @@ def _measured(
     each = [part.amplitude(hz) for part in parts]
     total, apart = abs(sum(one.likely for one in each)), sum(abs(one.likely) for one in each)
     least, most = _bounds(each, hz)
-    scale = 1.0 / math.sqrt(2.0) / max(abs(float(np.sinc(hz * meter_window_s))), 0.05)
-    error = 1.96 * math.sqrt(HANN * noise / 2.0)
+    scale = 1.0 / math.sqrt(2.0) / _heard(hz, meter_window_s)
+    # Noise was told on the grid, which took from it as much as from the swing: by uneven stamps, and means over steps.
+    taken = min(max(total / max(abs(grid.fit(hz)[0]), 1e-12), 1.0), 1.0 / _DEAF)
+    error = 1.96 * scale * taken * math.sqrt(HANN * noise)
     mirror = 1.0 / parts[0].every_s - hz
     told = _explained(parts, hz) > ALIAS_RATIO**2 * _explained(parts, mirror)
     in_step = total / apart if len(parts) > 1 and apart > 0.0 else None

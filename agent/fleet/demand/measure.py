@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PEAK_WINDOWS_S = {"1s": 1.0, "1m": 60.0, "15m": 900.0}
 RAMP_WINDOWS_S = {"1s": 1.0, "10s": 10.0, "1m": 60.0, "15m": 900.0}
 DURATION_PERCENT = (0, 0.1, 1, 5, 10, 25, 50, 75, 90, 95, 99, 100)
+_HAIR = 1e-6  # of a step
+_NEARLY = 0.05  # of a step, by which two moments may be further apart than a ramp's window
 _BLOCK = 1 << 14  # steps: what is made of them lies in a core's cache
 
 
@@ -101,11 +103,16 @@ def _those(values: NDArray[np.float64], wanted: NDArray[np.bool_]) -> NDArray[np
     return values if wanted.all() else values[wanted]
 
 
-def steps_in(window_s: float, step_s: float) -> int | None:
-    """Count the steps of a window; None if the grid is coarser than the window."""
-    if window_s < step_s * (1.0 - 1e-6):
+def steps_in(window_s: float, step_s: float, slack: float = _HAIR) -> tuple[int, float] | None:
+    """Count the whole steps of a window, and what is left of it as a part of one; None if the grid is coarser.
+
+    Less than ``slack`` of a step more or less is none.
+    """
+    if window_s < step_s * (1.0 - _HAIR):
         return None
-    return max(1, round(window_s / step_s))
+    whole = max(1, math.floor(window_s / step_s + slack))
+    part = window_s / step_s - whole
+    return whole, part if part > slack else 0.0
 
 
 def _blind(window_s: float, step_s: float) -> str:
@@ -114,10 +121,10 @@ def _blind(window_s: float, step_s: float) -> str:
 
 def peak(load: Load, window: str, window_s: float, sums: RunningSums) -> Peak:
     """Largest mean over ``window_s``; ``sums`` are those of the load's steps."""
-    k = steps_in(window_s, load.step_s)
-    if k is None:
+    found = steps_in(window_s, load.step_s)
+    if found is None:
         return Peak(window, None, _blind(window_s, load.step_s))
-    watts = sums.largest_mean(k)
+    watts = sums.largest_mean(*found)
     return Peak(window, watts, f"no stretch of {window_s:g} s without a hole" if watts is None else "")
 
 
@@ -144,18 +151,27 @@ class RunningSums:
         np.cumsum(inner, out=inner)
         self._holes = np.concatenate(([0], np.cumsum(unknown, dtype=np.int32))) if holes else None
 
-    def largest_mean(self, k: int) -> float | None:
-        """Largest mean over ``k`` successive steps, W; None where none of such stretches is known."""
-        largest = -math.inf
+    def largest_mean(self, k: int, part: float = 0.0) -> float | None:
+        """Largest mean over ``k`` successive steps and ``part`` of one more, W; None where no such stretch is known.
+
+        Power is even within a step, so that the largest mean begins or ends with a step.
+        """
+        reach, largest = k + (part > 0.0), -math.inf
         # Rounding keeps order: the largest sum has the largest mean.
-        for low in range(0, self._total.size - k, _BLOCK):
-            begin, end = slice(low, low + _BLOCK), slice(low + k, low + k + _BLOCK)
-            late = self._total[end]
-            sums = late - self._total[begin][: late.size]
+        for low in range(0, self._total.size - reach, _BLOCK):
+            first, last = (self._total[low + i : low + i + _BLOCK] for i in (0, reach))
+            first = first[: last.size]
+            sums = last - first
+            if part:
+                inner = np.maximum(
+                    self._total[low + k : low + k + last.size] - first, last - self._total[low + 1 :][: last.size]
+                )
+                sums = part * sums + (1.0 - part) * inner
             if self._holes is not None:
-                sums = sums[self._holes[end] == self._holes[begin][: late.size]]
+                holes = self._holes
+                sums = sums[holes[low + reach :][: last.size] == holes[low : low + last.size]]
             largest = max(largest, float(sums.max(initial=-math.inf)))
-        return None if largest == -math.inf else self._centre + largest / k
+        return None if largest == -math.inf else self._centre + largest / (k + part)
 
 
 def duration_curve(power: NDArray[np.float64]) -> dict[float, float]:
@@ -179,9 +195,10 @@ def coincidence(load: Load) -> float | None:
 
 def ramp(load: Load, window: str, window_s: float) -> Ramp:
     """Fastest change within ``window_s``."""
-    k = steps_in(window_s, load.step_s)
-    if k is None:
+    found = steps_in(window_s, load.step_s, _NEARLY)
+    if found is None:
         return Ramp(window, window_s, None, None, None, None, _blind(window_s, load.step_s))
+    k, _ = found
     if load.stretch.size <= k:
         return Ramp(window, window_s, None, None, None, None, f"no stretch of {window_s:g} s without a hole")
     power = load.steps_w

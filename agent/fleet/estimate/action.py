@@ -16,6 +16,7 @@ from wattshed.agent.fleet.estimate.jobs import JOB, JOB_HOSTS
 from wattshed.agent.fleet.estimate.planner import SamplingPlan, draw_jobs, plan_from, read_jobs, rounded_z, sample_size
 from wattshed.agent.fleet.estimate.reading import read_header, read_population, read_sample
 from wattshed.agent.fleet.estimate.told import estimate_json, estimate_parts
+from wattshed.agent.fleet.flags import is_given
 from wattshed.agent.fleet.printing import answer
 from wattshed.agent.printing.paragraphs import TableRows, table
 
@@ -212,8 +213,8 @@ def _plan_jobs(args: argparse.Namespace) -> int:
             raise InputError("give --draw, the number of jobs, or --cv and --error")
         size = sample_size(args.cv, args.error, len(jobs), deff=args.deff, confidence=args.confidence)
         number, infinite = size.hosts, size.infinite
-    elif args.cv is not None or args.error is not None:
-        raise InputError("--draw says how many jobs; leave out --cv and --error")
+    elif given := [name for name in ("--cv", "--error", "--deff", "--confidence") if is_given(args, name)]:
+        raise InputError(f"--draw says how many jobs; leave out {' and '.join(given)}")
     drawn = draw_jobs(jobs, number, seed=args.seed)
     hosts = sum(job.hosts for job in drawn)
     document = {

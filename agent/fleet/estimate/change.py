@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 METHODS = ("stratified", "ratio", "cluster")
 
+_ROUNDED = 1e-12
+"""Of two variances, what their difference may be by rounding alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -103,8 +106,9 @@ def change(
     variance = variances[0] + variances[1] - 2.0 * _covariance(first, second, common)
     n = np.minimum(old.design.open, new.design.open)
     matched = np.bincount(first.stratum[common[:, 0]], minlength=n.size)
-    # A rounding error below 0 is no variance; neither are hosts of which none varies.
-    spread = Spread(np.maximum(variance, 0.0), _third(first, second, common), np.maximum(n - 1.0, 0.0))
+    # What rounding leaves of hosts that did not change, on either side of 0, is no variance.
+    variance[variance < _ROUNDED * (variances[0] + variances[1])] = 0.0
+    spread = Spread(variance, _third(first, second, common), np.maximum(n - 1.0, 0.0))
     parts = [sums(f.design.sample.unit_stratum, f.weight * f.design.sample.value, n.size) for f in (old, new)]
     totals = [float(part.sum()) for part in parts]
     moved = totals[1] - totals[0]

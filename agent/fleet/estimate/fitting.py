@@ -5,18 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wattshed.agent.errors import InputError
-from wattshed.agent.fleet.estimate.calibration import by_raking, by_ratio, by_regression, by_strata, nothing_known
+import numpy as np
+
+from wattshed.agent.errors import InputError, counted
+from wattshed.agent.fleet.estimate.calibration import (
+    ALL,
+    CLOSE,
+    by_raking,
+    by_ratio,
+    by_regression,
+    by_strata,
+    nothing_known,
+)
 from wattshed.agent.fleet.estimate.design import drawn
 from wattshed.agent.fleet.estimate.jobs import by_job
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from wattshed.agent.fleet.estimate.calibration import Calibrated, Margins
     from wattshed.agent.fleet.estimate.design import Design, Spread
     from wattshed.agent.fleet.estimate.sample import Sample
+
+
+HOSTS_A_TOTAL = 7
+"""Degrees of freedom for each known total that is fitted, below which intervals cover less than 93 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +88,37 @@ def fitted(
     if (below := int((weight * calibration.g < 0.0).sum())) > 0:
         many = f"{below} of {calibration.g.size} measured values"
         said = (*said, f"the known totals give {many} a weight below 0: they lie far from the sample; check them")
-    return Fitted(design, calibration, said)
+    if margins is not None and method in ("stratified", "regression") and sample.primary == "host":
+        said = (*said, *_other_hosts(sample, margins))
+    # A ratio takes the place of the mean, and costs nothing beside it.
+    return Fitted(design, calibration, said if method == "ratio" else (*said, *_hardly_left(design, calibration)))
+
+
+def _other_hosts(sample: Sample, margins: Margins) -> Iterator[str]:
+    """Say where the known counts are not of as many hosts as the population has: the total follows the counts."""
+    hosts = int(sample.population.hosts.sum())
+    counts = {name: sum(theirs.values()) for name, theirs in margins.counts.items()} | {
+        name: total for name, total in margins.totals.items() if name == ALL
+    }
+    for name, count in counts.items():
+        if abs(count - hosts) > CLOSE * hosts:
+            yield f"known counts of {name}: {count:,.10g} hosts, and the population has {hosts:,}; correct either file"
+
+
+def _hardly_left(design: Design, calibration: Calibrated) -> Iterator[str]:
+    """Say where as many totals were fitted as hosts were measured, nearly: what is left is less than the error."""
+    sample, hosts = design.sample, design.open
+    if not calibration.known.size:
+        return
+    own = (sample.unit_stratum[:, None] == np.arange(hosts.size)).astype(np.float64)
+    known = np.column_stack([own, calibration.known])
+    scale = np.abs(known).max(axis=0)
+    known = known[:, scale > 0.0] / scale[scale > 0.0]
+    fitted_to = int(np.linalg.matrix_rank(known)) - int((sample.sampled > 0).sum())
+    left = int(np.maximum(hosts - 1, 0).sum())
+    if fitted_to > 0 and left < HOSTS_A_TOTAL * fitted_to:
+        totals, units = counted(fitted_to, "known total"), counted(int(hosts.sum()), sample.primary)
+        yield (
+            f"{totals} beside the strata fitted to {units}: the sampling error comes out too small; "
+            "measure more, or give fewer totals"
+        )

@@ -115,7 +115,7 @@ def fit(gpus: list[Trace], node: Trace, *, average_s: float = 10.0) -> NodeModel
     Raises
     ------
     InputError
-        If there are fewer than six common stretches, or the GPUs' power hardly changes.
+        If there are fewer than six common stretches, the GPUs' power hardly changes, or the node's not at all.
     """
     first = max(int(t[0]) for t, _ in [*gpus, node])
     last = min(int(t[-1]) for t, _ in [*gpus, node])
@@ -132,6 +132,33 @@ def fit(gpus: list[Trace], node: Trace, *, average_s: float = 10.0) -> NodeModel
     return replace(model, gpu_share=joules / float(np.diff(energy_until(node, ends))[0]))
 
 
+PERIODS = 4
+"""Periods of the node's meter that an average needs: below, power between its readings is not in its mean."""
+
+
+def doubts(model: NodeModel, node: Trace, *, average_s: float) -> tuple[str, ...]:
+    """Say what makes a fit doubtful beyond its intervals.
+
+    Parameters
+    ----------
+    model : NodeModel
+    node : (time_us int64[m], power_w float64[m])
+        The node's meter.
+    average_s : float, s
+        What it was fitted with.
+    """
+    said = []
+    period_s = float(np.median(np.diff(node[0]))) / 1e6
+    if average_s < PERIODS * period_s * (1.0 - 1e-6):
+        said.append(
+            f"the node's meter is read every {period_s:g} s: averages of {average_s:g} s understate the slope by more "
+            f"than its interval says where power changes fast; give --average {PERIODS * period_s:g} or more"
+        )
+    if model.gpu_share > 1.0 or model.slope.high < 1.0:
+        said.append("a node draws at least what its GPUs draw: the meters are of different nodes, times or units")
+    return tuple(said)
+
+
 def _line(x: NDArray[np.float64], y: NDArray[np.float64]) -> NodeModel:
     n, pivot = x.size, float(x.mean())
     spread = float(np.sum((x - pivot) ** 2))
@@ -139,6 +166,8 @@ def _line(x: NDArray[np.float64], y: NDArray[np.float64]) -> NodeModel:
         raise InputError(
             "the GPUs' power hardly changes, so fixed and proportional power cannot be told apart; record idle and load"
         )
+    if float(np.ptp(y)) <= 1e-9 * float(np.abs(y).max()):
+        raise InputError("the node's meter does not change although its GPUs do: it is stuck, or of something else")
     slope = float((x - pivot) @ y) / spread
     residual = y - y.mean() - slope * (x - pivot)
     squares = float(residual @ residual)

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.fleet.boundary.units import between, shown
+from wattshed.agent.fleet.boundary.units import between, percent, shown
 from wattshed.agent.fleet.estimate.estimators import Estimate, estimate
 from wattshed.agent.fleet.estimate.sample import Population, Sample
 from wattshed.agent.fleet.estimate.told import warned
@@ -266,8 +266,8 @@ def period_parts(found: PeriodEnergy, unit: str) -> list[str]:
     head = f"{found.period.name}: {shown(total.total or 0.0, energy_unit)}"
     if total.lower is not None and total.upper is not None:
         half = between(total.lower, total.upper, energy_unit)
-        head += f", {total.confidence:.0%} interval {half} ({total.df:.4g} degrees of freedom)"
+        head += f", {percent(total.confidence)} interval {half} ({total.df:.4g} degrees of freedom)"
     else:
-        head += f", no {total.confidence:.0%} interval"
+        head += f", no {percent(total.confidence)} interval"
     hours = f"{found.hours} of {found.period.hours} hours measured"
     return [head, f"Sampling unit: {found.unit}, {found.units} of {found.of}; {hours}.", *warned(total.warnings)]

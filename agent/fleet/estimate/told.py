@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from wattshed.agent.fleet.boundary.units import between, shown
+from wattshed.agent.fleet.boundary.units import between, percent, shown
 from wattshed.agent.printing.paragraphs import TableRows, table
 
 if TYPE_CHECKING:
@@ -59,14 +59,14 @@ def estimate_json(found: Estimate, unit: str = "", *, boundary: str = "", span: 
 
 def estimate_parts(found: Estimate, unit: str = "", *, boundary: str = "", span: str = "") -> list[str | TableRows]:
     """Lay an estimate, and the change to it, out for a terminal."""
-    percent = f"{found.confidence:.0%}"
+    level = percent(found.confidence)
     if found.total is None:
         head = f"total unknown; the measured strata add up to {shown(found.measured_total, unit)}"
     elif found.lower is None or found.upper is None:
-        head = f"total {shown(found.total, unit)}, no {percent} interval"
+        head = f"total {shown(found.total, unit)}, no {level} interval"
     else:
         head = (
-            f"total {shown(found.total, unit)}, {percent} interval {between(found.lower, found.upper, unit)} "
+            f"total {shown(found.total, unit)}, {level} interval {between(found.lower, found.upper, unit)} "
             f"({found.method}, standard error {_number(found.se, unit)}, {degrees(found.df)})"
         )
     rows = [
@@ -91,11 +91,11 @@ def estimate_parts(found: Estimate, unit: str = "", *, boundary: str = "", span:
     columns = table(("stratum", "hosts", "mean", "sd", "total", "se"), rows)
     return [
         head,
-        *([] if found.change is None else [change_line(found.change, percent, unit)]),
+        *([] if found.change is None else [change_line(found.change, level, unit)]),
         made,
         "",
         columns,
-        *_domain_parts(found.domains, percent, unit),
+        *_domain_parts(found.domains, level, unit),
         *said,
         *warned(found.warnings),
         *warned(_of_parts(found.domains)),
@@ -103,7 +103,7 @@ def estimate_parts(found: Estimate, unit: str = "", *, boundary: str = "", span:
     ]
 
 
-def change_line(moved: Change, percent: str, unit: str) -> str:
+def change_line(moved: Change, level: str, unit: str) -> str:
     """Say in a line how a total has changed."""
     if moved.total is None or moved.before is None:
         return "change unknown: a stratum was not measured both times"
@@ -114,15 +114,15 @@ def change_line(moved: Change, percent: str, unit: str) -> str:
         f"{moved.matched}{unit_said} measured both times, {moved.only_before} only before, {moved.only_now} only now"
     )
     if moved.lower is None or moved.upper is None:
-        return f"{head}, no {percent} interval; {matched}"
+        return f"{head}, no {level} interval; {matched}"
     return (
-        f"{head}, {percent} interval {between(moved.lower, moved.upper, unit)} ({moved.interval}, standard error "
+        f"{head}, {level} interval {between(moved.lower, moved.upper, unit)} ({moved.interval}, standard error "
         f"{_number(moved.se, unit)}, {_number(moved.unpaired_se, unit)} if unpaired, "
         f"{degrees(moved.df)}; {matched})"
     )
 
 
-def _domain_parts(domains: Iterable[DomainEstimate], percent: str, unit: str) -> list[str | TableRows]:
+def _domain_parts(domains: Iterable[DomainEstimate], level: str, unit: str) -> list[str | TableRows]:
     rows = [
         (
             d.domain or "(empty)",
@@ -134,7 +134,7 @@ def _domain_parts(domains: Iterable[DomainEstimate], percent: str, unit: str) ->
         )
         for d in domains
     ]
-    return ["", table(("part", "measured", "mean", "total", "se", f"{percent} interval"), rows)] if rows else []
+    return ["", table(("part", "measured", "mean", "total", "se", f"{level} interval"), rows)] if rows else []
 
 
 def _of_parts(domains: Iterable[DomainEstimate]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from wattshed.agent.fleet.estimate.estimators import Estimate, estimate
 from wattshed.agent.fleet.estimate.sample import Population, from_hosts
 from wattshed.agent.fleet.estimate.student import quantile
 from wattshed.agent.fleet.live.ladder import Draw
-from wattshed.agent.fleet.live.node_fits import METER_SIGMA
+from wattshed.agent.fleet.live.node_fits import METER_SIGMA, MOST_NODE_W
 from wattshed.agent.fleet.live.responses import ALL, FEWEST, RESTING, idle_gpu_w, typical_gpu_w
 from wattshed.agent.fleet.live.states import SORTED
 
@@ -96,8 +96,12 @@ def draws_of(
 
 
 def _by_their_meters(draw: Draw, group: StateGroup, node_w: Mapping[str, float]) -> list[Draw]:
-    """Take apart the hosts of a group whose nodes have meters: they are measured, and the others modelled."""
-    metered = [host for host in group.answers if host in node_w] if group.stratum.live else []
+    """Take apart the hosts of a group whose nodes have meters: they are measured, and the others modelled.
+
+    A meter that shows less than the node's GPUs, or what no node draws, measures nothing.
+    """
+    able = group.answers.items() if group.stratum.live else ()
+    metered = [host for host, watts in able if watts <= node_w.get(host, -1.0) <= MOST_NODE_W]
     if not metered:
         return [draw]
     watts, power = math.fsum(group.answers[host] for host in metered), draw.gpu_w

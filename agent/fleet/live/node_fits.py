@@ -31,6 +31,8 @@ LEAST_SPREAD = 0.15
 """Standard deviation of the GPUs' power as a part of its mean."""
 METER_SIGMA = 0.05
 """One sigma of the gain of nodes' meters: what BMCs are known for (docs/accuracy.md)."""
+MOST_NODE_W = 200_000.0
+"""No node draws as much: more is garbage."""
 EVERY_S = 600.0
 _STRETCH = 60  # minutes of a host that count as one independent residual: jobs last
 _SUMS = {

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from wattshed.agent.fleet.live.node_fits import NodeFits, Nodes
+from wattshed.agent.fleet.live.responses import typical_gpu_w
 from wattshed.agent.fleet.live.states import STATES, HostIndex, HostState
 from wattshed.agent.wire.query import Point, Prometheus, ServerError
 
@@ -18,6 +19,24 @@ POWER_RULE = "wattshed:host_gpu_power_watts"
 GPUS_RULE = "wattshed:host_gpus"
 STATE_RULE = "wattshed:host_state"
 """The recording rules that are read (docs/fleet.md); a label ``host`` wins over ``instance``."""
+
+
+_MOST_GPU_W = 20_000.0
+"""No GPU draws more, W: it is no reading, as elsewhere."""
+
+_FAR_ABOVE = 3.0
+"""Times a board's design power: its model, or the unit of the rule, is in doubt."""
+
+_ODD = {
+    "simulated": "that are simulated, left out",
+    "strange": "that are in no stratum of the inventory, left out",
+    "unusable": f"with a power below 0 W or above {_MOST_GPU_W / 1e3:g} kW a GPU, left out",
+    "partial": "that report fewer GPUs than they have, scaled up",
+    "large": (
+        f"that draw more than {_FAR_ABOVE:g} times the design power of their boards; check the model in the inventory, "
+        "and the unit of the rule"
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,29 +69,33 @@ def ask(server: Prometheus, inventory: Inventory) -> Measured:
         states = _states(server.query(STATE_RULE))
     except ServerError as error:
         return Measured({}, (f"{error}; nothing was measured",))
-    gpus, find = {s.name: s.gpus_per_host for s in inventory.strata}, inventory.finder()
+    strata, find = {s.name: s for s in inventory.strata}, inventory.finder()
     powers: dict[str, dict[str, float]] = {}
-    strangers: list[str] = []
-    partial: list[str] = []
-    invented: list[str] = []
+    odd: dict[str, list[str]] = {kind: [] for kind in _ODD}
     double = 0
     for point in points:
         host = _host(point.labels)
         if point.labels.get("simulated"):
-            invented.append(host)
+            odd["simulated"].append(host)
             continue
         name = find(point.labels.get("stratum", ""), host)
-        if name is None or not host or point.value < 0.0:
-            strangers.append(host)
+        if name is None or not host:
+            odd["strange"].append(host)
+            continue
+        gpus = strata[name].gpus_per_host
+        if not 0.0 <= point.value <= _MOST_GPU_W * max(gpus, 1):
+            odd["unusable"].append(host)
             continue
         watts, seen = point.value, counts.get(host)
-        if seen is not None and 0 < seen < gpus[name]:
+        if seen is not None and 0 < seen < gpus:
             # A host with a lost GPU stands for whole ones: its other GPUs say what that one would draw.
-            watts *= gpus[name] / seen
-            partial.append(host)
+            watts *= gpus / seen
+            odd["partial"].append(host)
+        if watts > _FAR_ABOVE * typical_gpu_w(strata[name]).high * max(gpus, 1):
+            odd["large"].append(host)
         double += host in powers.setdefault(name, {})
         powers[name][host] = watts
-    said = _complaints(server.url, points, {"simulated": invented, "strange": strangers, "partial": partial}, double)
+    said = _complaints(server.url, points, odd, double)
     return Measured(powers, tuple(said), states)
 
 
@@ -128,15 +151,11 @@ def _complaints(url: str, points: Sized, odd: Mapping[str, list[str]], double: i
     """Say what was not taken as it stands."""
     if not points:
         yield f"{url} has no series {POWER_RULE}; load the recording rules, and check that hosts are scraped"
-    for kind, what in (
-        ("simulated", "are simulated and left out"),
-        ("strange", "are in no stratum of the inventory and left out"),
-        ("partial", "report fewer GPUs than they have and are scaled up"),
-    ):
-        if odd[kind]:
-            yield f"{len(odd[kind])} hosts {what} (such as {odd[kind][0]!r})"
+    for kind, what in _ODD.items():
+        if hosts := odd[kind]:
+            yield f"hosts {what}: {len(hosts):,} (such as {hosts[0]!r})"
     if double:
-        yield f"{double} hosts have more than one series of {POWER_RULE}; the last was taken, check the rules' labels"
+        yield f"hosts with several series of {POWER_RULE}, of which the last was taken: {double:,}; check its labels"
 
 
 def _host(labels: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wattshed.agent.traces.options import ANY_POWER_MW
 from wattshed.agent.window import MISSING, Device, MeteredLoad
 from wattshed.kernels import threads
 from wattshed.kernels.columns import dealt
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 SHORTEST_GAP_US = 5_000_000
 _LARGEST_MW = 2**31 - 1
-_ANY_POWER_MW = 2**62
 _PCI = re.compile(r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]|0x[0-9a-fA-F]{1,4}")
 _INDEX = re.compile(r"(?:gpu|nvidia|cuda|device)?[\s_:-]*(\d{1,4})(?:\.0+)?", re.IGNORECASE)
 
@@ -73,6 +73,8 @@ class Gpus:
         Host of rows that name none.
     max_power_mw : int, mW
         Ceiling where the trace knows no limit; else it is three times the limit.
+    most_load_mw : int, mW
+        Ceiling of loads.
     max_gap_us : int, us
         Readings further apart are a gap; -1: the larger of 5 s and ten median periods, GPU by GPU.
 
@@ -82,8 +84,9 @@ class Gpus:
         What is numbered from now on is no GPU but a load of any size, see `agent.window.MeteredLoad`.
     """
 
-    def __init__(self, host: str, max_power_mw: int, max_gap_us: int) -> None:
+    def __init__(self, host: str, max_power_mw: int, max_gap_us: int, *, most_load_mw: int = ANY_POWER_MW) -> None:
         self.host, self.max_power_mw, self._max_gap_us = host, max_power_mw, max_gap_us
+        self._most_load_mw = most_load_mw
         self.devices: list[Device] = []
         self.lanes: list[Lane] = []
         self.energy = ("", "")  # a table's column of energies, and of what kind they are said to be
@@ -120,7 +123,7 @@ class Gpus:
             known = host, position, uuid, model, pci
             gap_us = self._max_gap_us
             self.devices.append(
-                MeteredLoad(*known, ceiling_mw=_ANY_POWER_MW, max_gap_us=gap_us, job=job, named=bool(name))
+                MeteredLoad(*known, ceiling_mw=self._most_load_mw, max_gap_us=gap_us, job=job, named=bool(name))
                 if self.loads
                 else Device(*known, ceiling_mw=self.max_power_mw, max_gap_us=gap_us)
             )

@@ -72,7 +72,7 @@ def name_hosts(sources: Sequence[TraceFile], options: Options) -> list[TraceFile
 
 def _span(source: TraceFile, options: Options) -> tuple[int, int, set[tuple[str, str]]] | None:
     """First and last stamp, and what is read of the GPUs of unknown hosts; None where the content names hosts."""
-    gpus = Gpus("", options.max_power_mw, options.max_gap_us)
+    gpus = Gpus("", options.max_power_mw, options.max_gap_us, most_load_mw=options.most_load_mw)
     first, last = np.iinfo(np.int64).max, np.iinfo(np.int64).min
     kinds: set[str] = set()
     for rows in rows_of(source, SourceReport(str(source.path)), gpus, options):

@@ -1,0 +1,91 @@
+"""How a GPU is, in a word, and why: what its driver, its readings and what happened to it show.
+
+It is said of a recording as it was said live: events say why a GPU is down, and gauges what the driver advises.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wattshed.agent.accounts.account import GpuAccount
+    from wattshed.agent.window import Device
+
+OK, STALE, SICK, LOST, RELEASED, ASLEEP, UNMETERABLE = (
+    "ok",
+    "stale",
+    "sick",
+    "lost",
+    "released",
+    "asleep",
+    "unmeterable",
+)
+STATUSES = (OK, STALE, SICK, LOST, RELEASED, ASLEEP, UNMETERABLE)
+READ = (OK, UNMETERABLE)
+"""Those of a GPU that answers."""
+RECOVERY_ACTIONS = {
+    0: "none",
+    1: "gpu_reset",
+    2: "node_reboot",
+    3: "drain_p2p",
+    4: "drain_and_reset",
+    5: "recover_imex_domain",
+    6: "bus_reset",
+    7: "system_reboot",
+}
+"""nvmlDeviceGpuRecoveryAction_t of nvml.h; the last two are in NVIDIA's Python binding only."""
+POWER_FLAGS = ("power_smoothing", "soc_power_smoothing")
+"""Gauges that are published as flags: what draws power is then not the load alone."""
+STALE_US = 5_000_000
+"""As long as a gauge lives, and what is no gap yet."""
+
+
+def health_of(account: GpuAccount, gauges: Mapping[str, float], silent_us: int, *, known: bool) -> tuple[str, str]:
+    """Return the status of a GPU, and the reason if it is not ``"ok"``.
+
+    Parameters
+    ----------
+    account : GpuAccount
+    gauges : mapping of str to float
+        What it shows now.
+    silent_us : int, us
+        How long its energy or power was not read by now.
+    known : bool
+        Whether any energy or power of it was ever read.
+    """
+    if account.released:
+        return RELEASED, account.down_why or "it was let go of: `wattshed resume` takes it back"
+    if not account.up:
+        for status in (SICK, STALE):
+            if account.down_why.startswith(f"{status}: "):
+                return status, account.down_why.removeprefix(f"{status}: ")
+        return LOST, account.down_why or "it cannot be read"
+    if gauges.get("asleep"):
+        return ASLEEP, "the kernel has put it to sleep, and reading would wake it"
+    reason = unmeterable(account.device)
+    if reason and not known:
+        return UNMETERABLE, reason
+    if silent_us > max(STALE_US, account.device.max_gap_us):
+        return STALE, f"no reading of its energy or power for {silent_us // 1_000_000} s"
+    return OK, ""
+
+
+def unmeterable(device: Device) -> str:
+    """Return why a GPU has neither an energy counter nor power; empty if it has, or that is not known."""
+    reasons = {name: device.capabilities.get(name, "") for name in ("energy", "average", "instant")}
+    if not all(reasons.values()):
+        return ""
+    return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+
+
+def action_of(gauges: Mapping[str, float]) -> str | None:
+    """Return what the driver advises to do about a GPU; None if it does not say."""
+    action = gauges.get("recovery_action")
+    return None if action is None else RECOVERY_ACTIONS.get(int(action), str(int(action)))
+
+
+def power_flags(gauges: Mapping[str, float]) -> tuple[str, ...]:
+    """Return which of the driver's means to shape power are on."""
+    return tuple(name for name in POWER_FLAGS if gauges.get(name))
