@@ -27,7 +27,7 @@ from wattshed.agent.accounts.modules import Module, leave_counter, without
 from wattshed.agent.accounts.observing import follow_moving, keep_powers
 from wattshed.agent.accounts.pending_usage import ActivityShare, PendingUsage
 from wattshed.agent.accounts.power_books import PowerBooks
-from wattshed.agent.accounts.restart import go_on
+from wattshed.agent.accounts.restart import doubt_counter, go_on
 from wattshed.agent.accounts.runs import WindowRun
 from wattshed.agent.accounts.splitting import enter_split
 from wattshed.agent.accounts.watts import ends_of_slots
@@ -363,6 +363,9 @@ class Accounts:
         """Take account of what happened: a GPU that went or came, or an agent that was down."""
         if event.kind in {"lost", "released", "back"} and 0 <= event.gpu < len(host.keys):
             account = self.gpus[host.keys[event.gpu]]
+            if event.kind == "back" and not account.up:
+                gpu, ceiling_mw = slice(event.gpu, event.gpu + 1), int(host.limits.ceiling_mw[event.gpu])
+                doubt_counter(account, host.state[gpu], ceiling_mw, event.time_us)
             account.up, account.released = event.kind == "back", event.kind == "released"
             account.down_why = "" if account.up else event.detail
         elif event.kind == "xid" and 0 <= event.gpu < len(host.keys) and event.detail.isdecimal():

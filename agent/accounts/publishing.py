@@ -128,7 +128,7 @@ class Publisher:
 def why_unmetered(gpus: Sequence[GpuFacts]) -> str:
     """Say in one line why none of these GPUs is being metered, and what to do."""
     if any(gpu.released for gpu in gpus) and not any(gpu.up for gpu in gpus):
-        return "the driver was let go of (`wattshed release`); `wattshed resume` takes it back"
+        return "the driver was let go of; `wattshed resume` takes it back"
     if not any(gpu.up for gpu in gpus):
         return "no GPU answers; see the log and `nvidia-smi`"
     if all(gpu.energy_source == "none" for gpu in gpus):

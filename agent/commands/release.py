@@ -77,9 +77,12 @@ def run_release(args: argparse.Namespace) -> int:
 def run_resume(_args: argparse.Namespace) -> int:
     """Ask; returns 1 if nobody answers."""
     answer = _asked({"op": "resume"})
-    if answer is not None and (error := answer.get("error")):
-        _say(error)
-    return int(answer is None or "error" in answer)
+    if answer is None or "error" in answer:
+        if answer is not None:
+            _say(answer["error"])
+        return 1
+    sys.stdout.write("The agent takes its GPUs back.\n")
+    return 0
 
 
 def seconds(text: str, flag: str) -> float:
@@ -101,10 +104,6 @@ def seconds(text: str, flag: str) -> float:
 def _asker() -> str:
     """Name whoever runs this, as sudo says where it was used."""
     return os.environ.get("SUDO_USER") or f"uid {os.getuid()}"
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
 
 
 def _say(line: str) -> None:
@@ -139,21 +138,32 @@ def _when_done(wanted: dict[str, Any], wait_s: float) -> dict[str, Any] | None:
 
 def _report(status: dict[str, Any], gpus: list[str], for_s: float) -> int:
     """Say what is let go of, and who else has it open; returns 1 if it is the agent itself."""
-    from wattshed.agent.meters.device_nodes import holders  # noqa: PLC0415 - as above
+    from wattshed.agent.errors import counted  # noqa: PLC0415 - as above
+    from wattshed.agent.meters.device_nodes import holders  # noqa: PLC0415
     from wattshed.agent.printing.figures import age  # noqa: PLC0415
+    from wattshed.agent.printing.tables import Column, print_rows, printer_for  # noqa: PLC0415
 
-    done = status["released"]
+    printer, done = printer_for(sys.stdout), status["released"]
     until = time.strftime("%H:%M:%S", time.localtime(done["until_us"] / 1e6))
     what = "the driver" if not done["gpus"] else f"GPU {', '.join(gpus)}"
-    _print(f"let go of {what} until {until}, for {age(for_s)}; `wattshed resume` takes it back before")
+    printer.folded(f"Let go of {what} until {until} ({age(for_s)}); `wattshed resume` takes it back earlier.")
     found, hidden = holders(Path("/proc"), Path(status["dev"]))
     others = list(_of_these(found, status, gpus))
     if others:
-        _print("open in other processes:")
-    for one in others:
-        _print(f"  pid {one.pid}, {one.user}: {one.command} ({', '.join(one.nodes)})")
-    if hidden and os.geteuid():
-        _print(f"{hidden} processes of other users cannot be looked into; root sees all")
+        printer.folded(f"{counted(len(others), 'other process has', 'other processes have')} it open:")
+        columns = (
+            Column("pid", right=True),
+            Column("user"),
+            Column("open", least=9, folds=True),
+            Column("command", least=16),
+        )
+        rows = [
+            {"pid": str(one.pid), "user": one.user, "open": ", ".join(one.nodes), "command": one.command}
+            for one in others
+        ]
+        print_rows(printer, columns, rows, gap=2)
+    if hidden:
+        printer.folded(f"{counted(hidden, 'process', 'processes')} cannot be looked into; root sees all.")
     if own := [one for one in others if one.pid == status["pid"]]:
         _say(f"the agent itself still has {', '.join(own[0].nodes)} open")
     return int(bool(own))

@@ -203,19 +203,21 @@ def _told(line: ProgressLine, between: Callable[[Window], None]) -> Callable[[Wi
 
 def _tell_of_another(about: _About, daemon: Daemon, unheard: str) -> None:
     """Say what this agent goes without because another one on this host has it: in one line if that has its totals."""
-    unasked = about.server.jobs_trouble if about.server is not None else ""
+    unasked, unruled = about.server.jobs_trouble if about.server is not None else "", about.control.trouble
     if daemon.other_owner:
         LOG.warning(
             "another agent (%s) keeps its totals in %s: this one's start at zero and are not kept%s",
             daemon.other_owner,
             about.config.state_dir,
-            "".join(f"; {trouble}" for trouble in (unasked, unheard) if trouble),
+            "".join(f"; {trouble}" for trouble in (unasked, unheard, unruled) if trouble),
         )
         return
     if unasked:
         LOG.warning("%s; `wattshed jobs` does not find this agent there", unasked)
     if unheard:
         LOG.warning("%s; jobs that measure themselves do not find this agent", unheard)
+    if unruled:
+        LOG.warning("%s; `wattshed release` does not find this agent", unruled)
 
 
 def _daemon(  # noqa: PLR0917 - called once, just above

@@ -7,6 +7,7 @@ once: what is wanted is done by whoever holds the driver (`agent.meters.letting_
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import socket
@@ -14,6 +15,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wattshed.agent.config.settings import METERS
 from wattshed.agent.daemon.questions import socket_path
 from wattshed.agent.meters.release import LONGEST_US
 from wattshed.agent.wire.agent_socket import MOST_BYTES, packed, unpacked
@@ -50,12 +52,15 @@ class Control:
         Returns the GPUs that are metered; none before there are any.
     dev_root : Path
         Where the driver's device nodes are.
+    trouble : str
+        Why nobody can ask, or nothing.
     """
 
     def __init__(self, desk: ReleaseDesk, version: str) -> None:
         self._desk, self._version = desk, version
         self.devices: Callable[[], Sequence[Device]] = tuple
         self.dev_root = Path("/dev")
+        self.trouble = ""
 
     def release(self, why: str, for_us: int = USUAL_US) -> None:
         """Let go of the driver for a while; may be called from a signal handler."""
@@ -80,8 +85,8 @@ class Control:
             return {"error": "gpus is a list of numbers and UUIDs, and why a text"}
         found = {str(one): self._uuid(str(one)) for one in given}
         if unknown := [name for name, uuid in found.items() if not uuid]:
-            known = ", ".join(f"{one.index} ({one.uuid})" for one in self.devices()) or "none yet"
-            return {"error": f"no GPU {', '.join(unknown)} is metered here; known: {known}"}
+            known = ", ".join(str(one.index) for one in self.devices()) or "none yet"
+            return {"error": f"no GPU {', '.join(unknown)} is metered here; there are {known} (or a UUID)"}
         why = "".join(c for c in why if c.isprintable())[:LONGEST_WHY]
         return self._status(self._desk.ask(round(for_s * 1e6), frozenset(found.values()), why))
 
@@ -166,12 +171,12 @@ class ControlServer:
         if message is None:
             return {"error": f"a packet is a JSON object of at most {MOST_BYTES} bytes"}
         if message.get("op") != "status":
-            LOG.info("control: %s", ", ".join(f"{k} {v}" for k, v in message.items())[:LONGEST_WHY])
+            LOG.info("control: %s", json.dumps(message)[:LONGEST_WHY])
         return self._control.answer(message)
 
 
 def open_control(config: Config, control: Control, opened: ExitStack) -> None:
-    """Listen for administrators, where there shall be a socket and it can be had.
+    """Listen for administrators, where there shall be a socket; `Control.trouble` says why it cannot be had.
 
     Parameters
     ----------
@@ -180,6 +185,8 @@ def open_control(config: Config, control: Control, opened: ExitStack) -> None:
     opened : ExitStack
         Closes the socket.
     """
+    if config.meter.partition(":")[0] not in METERS:
+        return  # a recording is played back: there is no driver to let go of
     path = socket_path(config.control_socket, NAME, "no socket for `wattshed release`", "control_socket", os.environ)
     if not path:
         return
@@ -188,7 +195,7 @@ def open_control(config: Config, control: Control, opened: ExitStack) -> None:
     try:
         opened.callback(ControlServer(path, control, access, group).close)
     except ListenError as error:
-        LOG.warning("%s; `wattshed release` does not find this agent", error)
+        control.trouble = str(error)
 
 
 def _group(name: str) -> int | None:

@@ -89,7 +89,7 @@ class DriverEvents:
         """Wait for an event; None if there was none."""
         with self._lock:
             if self._set is None:
-                return self._system.next(timeout_ms)
+                return self._system.next(0)  # whoever opens or closes a session needs not wait for it
             found = self._nvml.wait_event(self._set, timeout_ms)
             if found is None:
                 return self._system.next(0)

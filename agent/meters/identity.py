@@ -57,12 +57,14 @@ def identify(nvml: Nvml, index: int, host: str, *, uuid: str = "", simulated: bo
 def handle_of(nvml: Nvml, uuid: str, index: int) -> object:
     """Return a fresh handle, by UUID where the library knows it, else by the index in this session.
 
+    The library opens any GPUs while it looks for a UUID: not in a session in which some are to be let alone.
+
     Raises
     ------
     MeterError
         The GPU does not answer.
     """
-    if uuid:
+    if uuid and nvml.attaches:
         try:
             return nvml.ask("nvmlDeviceGetHandleByUUID", uuid)
         except MeterError:

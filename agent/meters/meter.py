@@ -299,6 +299,10 @@ class NvmlMeter:
         self._there &= there  # one that goes and comes back came
         return came
 
+    def unloaded(self) -> bool:
+        """Whether the kernel had a driver at the last open, and has none any more."""
+        return bool(self._there) and not self._listing.parent.exists()
+
     def _listed(self) -> set[str]:
         try:
             return {folder.name for folder in self._listing.iterdir()}

@@ -88,6 +88,8 @@ class Nvml:
     ----------
     costs : CallCosts
         Seconds by call, and the call that is under way.
+    attaches : bool
+        Whether the session opens all GPUs, whichever is asked for.
     row_readings : dict of (driver version, architecture) -> str
         What rows of process utilisation mean, as far as it was found out; see `agent.meters.shares`.
 
@@ -102,7 +104,7 @@ class Nvml:
         self.costs, self._clock = CallCosts(clock), clock
         self._binding = binding
         self.row_readings: dict[tuple[str, str], str] = {}
-        self._rooms = Rooms()
+        self._rooms, self.attaches = Rooms(), True
         self._batches: dict[tuple[tuple[int, int], ...], _Batch] = {}
         if isinstance(library, str):
             try:
@@ -166,6 +168,7 @@ class Nvml:
 
     def open(self, flags: int = 0) -> None:
         """Initialise the driver session, without requiring any GPU; `NO_ATTACH` opens none but by its handle."""
+        self.attaches = not flags & NO_ATTACH
         self.ask("nvmlInitWithFlags", flags)
 
     def close(self) -> bool:

@@ -126,6 +126,8 @@ class Recovery:
         came = False
         if now_us >= self._look_due_us:
             self._look_due_us = now_us + LOOK_US
+            if self._meter.unloaded():
+                self._lose_driver("the driver was unloaded")
             came = not self._driver_down and self._meter.arrived()
         if asked or came or (self._reinit_due_us != MISSING and now_us >= self._reinit_due_us):
             self._reinit()

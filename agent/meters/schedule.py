@@ -102,6 +102,9 @@ class Meter(Protocol):
     def arrived(self) -> bool:
         """Whether a GPU came since the last open."""
 
+    def unloaded(self) -> bool:
+        """Whether the kernel's driver is gone since the last open."""
+
     def ask_again(self, index: int) -> None:
         """Ask the GPU of an index in this session alone for its identity and capabilities."""
 

@@ -160,6 +160,8 @@ class SimulatedLibrary:
 
     def _by_uuid(self, uuid: bytes, at: int) -> int:
         gpu = next((i for i, card in enumerate(self._host.session) if card.uuid == uuid.decode()), None)
+        for other in range(gpu or 0):
+            self._host.attach(other)  # nvml.h: "may initialize additional GPUs as it searches for the target GPU"
         return NOT_FOUND if gpu is None else self._give_handle(gpu, at)
 
     def _pci(self, handle: int, at: int) -> int:

@@ -137,6 +137,10 @@ class SimulatedNode:
             self._host.show()
             self._dropped.write()
 
+    def obey(self) -> None:
+        """Do what other programs ask for now, where time is virtual: else it is done before the next session."""
+        self._host.obey()
+
     def close(self) -> None:
         """Stop that thread: the folders may go."""
         self._stop.set()

@@ -90,8 +90,8 @@ class HostMeter:
         meter = replace(meter, flags=tuple(map(str, plain.get("flags", ()))))
         for one in fields(cls):
             value: Any = getattr(meter, one.name)
-            kind = {"str": str, "int": int}.get(str(one.type), tuple)
-            if type(value) is not kind or (kind is int and not -MOST < value < MOST):
+            right = type(value) is {"str": str, "int": int}.get(str(one.type), tuple)
+            if not right or (isinstance(value, int) and not -MOST < value < MOST):
                 raise ValueError(f"{one.name} of a meter is {value!r}")
         if meter.kind not in {COUNTER, GAUGE} or min(meter.period_us, meter.wrap_uj, meter.ceiling_mw) < 0:
             raise ValueError(f"a meter is {meter!r}")

@@ -40,8 +40,10 @@ INSTALLED_AS = {
     "60-wattshed.rules": "usr/lib/udev/rules.d/60-wattshed.rules",
     "sysusers.conf": "usr/lib/sysusers.d/wattshed.conf",
     "tmpfiles.conf": "usr/lib/tmpfiles.d/wattshed.conf",
+    "around/wattshed.conf": f"{HOME}/around/wattshed.conf",
+    "../mig-parted/hooks.yaml": f"{HOME}/mig-parted/hooks.yaml",
 }
-"""Of ``deploy/systemd``."""
+"""Of ``deploy/systemd``, or beside it."""
 
 
 def stage(tree: Path, wheel: Path, libraries: list[Path]) -> None:

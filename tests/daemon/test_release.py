@@ -6,9 +6,12 @@ import re
 import signal
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.daemon.process import Agent
-from wattshed.agent.__main__ import main
+from tests.daemon.process import ROOT, Agent
+from wattshed.agent.__main__ import main, parser
 from wattshed.agent.commands.release import seconds
 from wattshed.agent.daemon.control import Control, ControlServer
 from wattshed.agent.daemon.release_file import ReleaseFile
@@ -82,7 +85,7 @@ def test_what_only_the_end_of_the_process_lets_go_of_goes_with_it_and_the_next_o
     with Agent(tmp_path, *flags) as agent:
         agent.wait(lambda: "the driver was let go of until" in agent.log)
         assert run_command("release", "--for", "1min") == 0
-        assert "let go of the driver until" in capsys.readouterr().out
+        assert "Let go of the driver until" in capsys.readouterr().out
         assert run_command("resume") == 0
         agent.ready()
         assert not list(tmp_path.rglob("*released.json"))
@@ -121,7 +124,7 @@ def test_wishes_at_the_socket(control):
         ({"op": "release", "for_s": 0}, "1 to 86400 seconds"),
         ({"op": "release", "for_s": 86_401}, "1 to 86400 seconds"),
         ({"op": "release", "for_s": True}, "1 to 86400 seconds"),
-        ({"op": "release", "gpus": ["7"]}, r"no GPU 7 is metered here; known: 0 \(GPU-a\)"),
+        ({"op": "release", "gpus": ["7"]}, "no GPU 7 is metered here; there are 0"),
         ({"op": "release", "gpus": 7}, "a list"),
         ({"op": "reset"}, "none of release, resume, status"),
         ({}, "none of release"),
@@ -131,6 +134,24 @@ def test_what_cannot_be_meant_changes_nothing(control, message, told):
     desk, asked = control
     assert re.search(told, asked(message)["error"])
     assert desk.wanted() is None
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(("op", "for_s", "gpus", "why", "x")),
+        st.sampled_from(("release", "status", "resume"))
+        | st.lists(st.text(max_size=3), max_size=2)
+        | st.floats()
+        | st.none(),
+    )
+)
+@settings(max_examples=50)
+def test_whatever_is_asked_is_answered_and_no_release_is_longer_than_a_day(message):
+    desk = ReleaseDesk(lambda: 0)
+    answer = Control(desk, "test").answer(message)
+    json.dumps(answer)
+    wanted = desk.wanted()
+    assert wanted is None or (message["op"] == "release" and S <= wanted.until_us <= 86_400 * S)
 
 
 def test_whoever_is_not_let_in_learns_nothing(tmp_path):
@@ -157,6 +178,17 @@ def test_a_kept_release_is_one_of_all_and_of_this_boot(tmp_path, caplog):
     assert "cannot be used" in caplog.text
     ReleaseFile(path, "one").save(None)
     assert not path.exists()
+
+
+def test_what_others_call_can_be_called():
+    """The hooks of nvidia-mig-parted, and the drop-in for units that reset GPUs."""
+    hooks = yaml.safe_load((ROOT / "deploy/mig-parted/hooks.yaml").read_text())["hooks"]
+    assert set(hooks) == {"pre-apply-mode", "apply-exit"}
+    called = [line for hook in hooks.values() for one in hook for line in one["args"][1:]]
+    called += re.findall(r"=-/usr/bin/(wattshed .*)", (ROOT / "deploy/systemd/around/wattshed.conf").read_text())
+    told = [parser().parse_args(line.split(" ||")[0].split()[1:]) for line in called]
+    assert [one.run.__name__ for one in told] == ["run_release", "run_resume"] * 2
+    assert seconds(told[0].for_time, "--for") == 600
 
 
 def test_times_and_places_as_they_are_written(tmp_path):

@@ -83,6 +83,47 @@ def test_a_node_without_a_driver_is_not_restarted_for_it_and_its_reason_is_scrap
     assert objects["Service", "demo-wattshed"]["spec"]["publishNotReadyAddresses"] is True
 
 
+CLIENT = "nvidia.com/gpu.deploy.client"
+OURS = [{"key": CLIENT, "operator": "In", "values": ["true"]}, {"key": CLIENT, "operator": "DoesNotExist"}]
+ZONE, DISK = ({"key": key, "operator": "Exists"} for key in ("zone", "disk"))
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
+
+@pytest.mark.parametrize(
+    ("own", "terms"),
+    [
+        ([], [[one] for one in OURS]),
+        ([[ZONE], [DISK]], [[own, one] for own in (ZONE, DISK) for one in OURS]),
+    ],
+)
+def test_the_pod_leaves_a_node_whose_driver_is_upgraded(own, terms):
+    given = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": one} for one in own]}}}
+    more = {"podAntiAffinity": {}, **(given if own else {})}
+    pod = rendered({"affinity": more})["DaemonSet", "demo-wattshed"]["spec"]["template"]["spec"]
+    found = pod["affinity"]["nodeAffinity"][REQUIRED]["nodeSelectorTerms"]
+    assert [term["matchExpressions"] for term in found] == terms
+    assert pod["affinity"]["podAntiAffinity"] == {}
+    assert CLIENT not in pod["nodeSelector"]
+
+
+def test_who_upgrades_the_driver_waits_for_a_pod_with_the_selector_alone():
+    pods = {
+        way: rendered({"driverClient": way})["DaemonSet", "demo-wattshed"]["spec"]["template"]["spec"]
+        for way in ("selector", "off")
+    }
+    assert pods["selector"]["nodeSelector"] == {"nvidia.com/gpu.present": "true", CLIENT: "true"}
+    assert pods["off"]["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
+    assert not any("affinity" in pod for pod in pods.values())
+
+
+def test_pods_of_jobs_do_not_reach_the_control_socket():
+    pod = rendered({"runHostPath": "/run/wattshed"})["DaemonSet", "demo-wattshed"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (path,) = [one["value"] for one in container["env"] if one["name"] == "WATTSHED_CONTROL_SOCKET"]
+    (mount,) = [one["name"] for one in container["volumeMounts"] if path.startswith(one["mountPath"] + "/")]
+    assert {"name": mount, "emptyDir": {}} in pod["volumes"]
+
+
 def test_a_changed_configuration_starts_new_pods():
     def checksum(values):
         annotations = rendered(values)["DaemonSet", "demo-wattshed"]["spec"]["template"]["metadata"]["annotations"]
@@ -100,6 +141,7 @@ def test_a_changed_configuration_starts_new_pods():
         {"config": {"meter": "auto"}},  # a node without a driver would publish eight GPUs that do not exist
         {"config": {"meter": ""}},
         {"serviceMonitor": {"interval": "often"}},
+        {"driverClient": "always"},
         {"stateHostPath": "x"},
         {"runHostPath": "run"},
     ],

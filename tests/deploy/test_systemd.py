@@ -74,6 +74,14 @@ def test_the_unit_verifies_without_a_word(tmp_path, name):
     assert (done.returncode, said) == (0, []), "that key is of systemd 253"
 
 
+def test_a_unit_around_which_the_agent_lets_go_verifies_without_a_word(tmp_path):
+    unit = tmp_path / "mig.service"
+    around = (SYSTEMD / "around/wattshed.conf").read_text().replace("/usr/bin/wattshed", "/bin/true")
+    unit.write_text("[Unit]\nDescription=x\n" + around + "ExecStart=/bin/true\nType=oneshot\n")
+    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
 # Root, for a device that is root's, without a capability and without a network; and a client of one server.
 @pytest.mark.parametrize(
     ("name", "most"), [("wattshed-collect", 1.7), ("wattshed-ipmi", 1.0), ("wattshed-redfish", 1.7)]
@@ -102,6 +110,20 @@ def test_files_that_the_manager_opens_are_known_to_the_agent_by_their_names():
         told = {"LISTEN_PID": "1", "LISTEN_FDS": "1", "LISTEN_FDNAMES": name}
         assert {f"/sys/{known}": fd for known, fd in given_files(told, 1).items()} == {path: 3}
         assert options == "read-only,graceful"
+
+
+def test_rules_of_devices_are_whole():
+    """As udev(7) has them; `udevadm verify` is of systemd 254."""
+    part = re.compile(r'(ACTION|SUBSYSTEM|KERNEL|TEST|RUN|ATTR\{[\w/]+\})(==|!=|=|\+=)"[^"]+"')
+    rules = [line for line in (SYSTEMD / "60-wattshed.rules").read_text().splitlines() if not line.startswith("#")]
+    for rule in rules:
+        parts = [part.fullmatch(one) for one in rule.split(", ")]
+        assert all(parts), rule
+        assert any(one[2] in {"=", "+="} for one in parts), "it does something"
+    groups = re.findall(r"^g (\S+)", (SYSTEMD / "sysusers.conf").read_text(), re.MULTILINE)
+    group = re.search(r"chgrp (\S+) /sys%p/energy_uj", rules[0])[1]
+    assert group in groups
+    assert f"SupplementaryGroups={group}" in (SYSTEMD / "20-rapl.conf").read_text()
 
 
 # Two capabilities over the whole host are worth what they cost in exposure; the default has none.

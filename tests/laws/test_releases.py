@@ -64,3 +64,18 @@ def test_a_release_in_force_is_a_fact(tmp_path):
     facts = lives.last.board.current()
     assert all(gpu.released and not gpu.up for gpu in facts.gpus)
     assert "wattshed resume" in facts.unmetered
+
+
+def test_a_counter_that_is_younger_than_the_release_is_not_believed_to_go_on(tmp_path):
+    """Reset twice, it may show more after the second release than before it: nothing else tells that it was reset."""
+    lives = Lives(tmp_path, each(("slurm",)), gpus=1)
+    other = OtherProgram(lives.node.root)
+    for at_s, for_s in ((20, 5), (40, 60)):
+        lives.clock.call_at(lives.begun_us + at_s * 1_000_000, lambda for_s=for_s: lives.desk.ask(for_s * 1_000_000))
+        lives.clock.call_at(lives.begun_us + (at_s + 2) * 1_000_000, lambda: other.reset(0))
+        lives.clock.call_at(lives.begun_us + (at_s + 3) * 1_000_000, lives.node.obey)
+    lives.live(130)
+    lives.replays()
+    off_j = lives.billed()["slurm:7"] - lives.truth()["slurm:7"]
+    assert off_j < 0
+    assert -off_j < lives.sigma("slurm:7")

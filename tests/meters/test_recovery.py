@@ -45,6 +45,8 @@ class Driver:
     def arrived(self):
         return False
 
+    unloaded = arrived
+
     def answered(self):
         return []
 

@@ -1,5 +1,6 @@
 """GPUs that are let go of: a second program can do with them what it likes, and they are read again afterwards."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -200,3 +201,37 @@ def test_capability_nodes_and_maps_count_and_processes_that_hide_are_counted(tmp
     (folder / "access").write_text("DeviceFileMinor: 3\nDeviceFileMode: 292\n")
     assert of_gpu(nodes, 1, proc) == {"nvidia1"}
     assert of_gpu(nodes, -1, Path("/nowhere")) == {"nvidia0", "nvidia1", "nvidia-caps/nvidia-cap2"}
+
+
+def test_a_gpu_for_which_the_driver_wants_a_reset_is_left_to_whoever_does_it(released):
+    """An action that passes by itself within a minute is waited for; the GPU is looked at again after ten."""
+    one = released()
+    (schedule, *_) = one.rig.sampler._poller._schedules
+    told = schedule.gauges.value
+    for wanted_s, freed in ((50, False), (70, True)):
+        schedule.gauges.value = lambda name, now_us: 1.0 if name == "recovery_action" else told(name, now_us)
+        one.run(wanted_s)
+        assert (one.desk.obeyed is not None) is freed
+        schedule.gauges.value = told
+        one.run(3)
+    assert one.open() == ALL - {"nvidia0"}
+    assert "recovery action 1" in one.desk.obeyed.why
+    one.other.reset(0)
+    one.run(600)
+    assert one.open() == ALL
+
+
+def test_a_driver_that_is_unloaded_is_looked_for(released):
+    one = released()
+    shutil.rmtree(one.node.proc_root / "driver")
+    one.run(35)
+    assert {event.detail for event in one.rig.events("lost")} == {"the driver was unloaded"}
+
+
+def test_modes_are_asked_for_again_without_opening_what_was_let_go_of(released):
+    """By its UUID a GPU is found only by opening those before it."""
+    one = released("[[gpu]]\nindex = 2\nmig = [[1, 0, 60]]\nmig_at_s = 10")
+    one.desk.ask(200 * S, frozenset({one.uuids[0]}))
+    one.run(40)
+    assert one.open() == ALL - {"nvidia0"}
+    assert one.rig.sampler.devices[2].capabilities["mig"] == ""

@@ -32,6 +32,16 @@ def under_way(node, waited_us):
     node.meter.costs.in_flight = None if waited_us is None else ("nvmlCall", begun_ns)
 
 
+def test_a_call_that_does_not_return_ends_the_process_at_once_where_the_driver_is_to_be_let_go_of(watched):
+    watched.sampler._desk.ask(60 * S)
+    watched.clock.sleep_until(watched.sampler.start_us + 2 * S)
+    under_way(watched, RATES.stale_us - 1)
+    assert watched.sampler._stale() is None
+    under_way(watched, RATES.stale_us)
+    with pytest.raises(RestartNeeded, match="nvmlCall did not return for 5 s"):
+        watched.sampler._stale()
+
+
 OVER = (-1, 0, 1, 10 * S)
 WAITED = (0, RATES.stale_us - 1, RATES.stale_us, RATES.restart_us - 1, RATES.restart_us, 10 * RATES.restart_us)
 
