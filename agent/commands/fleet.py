@@ -148,9 +148,9 @@ def _demand(commands: Any, open_trace: OpenAny) -> None:
     add_cluster_flags(p, whole)
     p.add_argument("--plot", metavar="FILE.png|FILE.svg", help="draw the load, its duration curve and its spectrum")
     add_json(p)
-    of_fleets = dict.fromkeys(("--resample", "--replicates", "--seed", "--device"), ("--scale", "--limit"))
-    of_scale = dict.fromkeys(("--checkpoint", "--workers", "--scheduler"), ("--scale",))
-    runs(p, _run_demand, needs={**of_fleets, **of_scale}, open_trace=open_trace)
+    of_fleets = ("--resample", "--replicates", "--seed", "--device", "--workers", "--scheduler")
+    needs = {**dict.fromkeys(of_fleets, ("--scale", "--limit")), "--checkpoint": ("--scale",)}
+    runs(p, _run_demand, needs=needs, open_trace=open_trace)
 
 
 def _serve(commands: Any) -> None:

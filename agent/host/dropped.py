@@ -87,7 +87,7 @@ class Dropped:
             if meter.name in found:
                 refused.append(NotRead(f"drop/{_safe(name)}", f"another file is {meter.name} too"))
                 continue
-            found[meter.name] = MeterSensor(meter, partial(self._read, name))
+            found[meter.name] = MeterSensor(meter, partial(self._read, name), every_us=SECOND_US)
         self._meters = {name: meter for name, meter in self._meters.items() if name in names}
         return list(found.values()), refused
 

@@ -214,9 +214,10 @@ class SourceLane:
         except OSError as error:
             reason = reason_of(error)
         ended_us, self.reading = self.clock.now_us(), ""
-        held.due_us += held.sensor.meter.period_us
+        every_us = held.sensor.every_us or held.sensor.meter.period_us
+        held.due_us += every_us
         if held.due_us <= ended_us:
-            held.due_us = ended_us + held.sensor.meter.period_us
+            held.due_us = ended_us + every_us
         meter = self.corrections[name].of(held.sensor.meter) if name in self.corrections else held.sensor.meter
         if reason:
             self._missing(name, held, meter, reason)

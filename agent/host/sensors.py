@@ -43,12 +43,13 @@ class MeterSensor(NamedTuple):
     """One meter and how it is read.
 
     ``read`` returns None where there is nothing new; it raises OSError or `NoReadingError`. After ``tries`` failures
-    in a row it is not read any more; 0: it always is.
+    in a row it is not read any more; 0: it always is. It is read every ``every_us``; 0: in the meter's own period.
     """
 
     meter: HostMeter
     read: Callable[[], SensorReading | None]
     tries: int = 0
+    every_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,5 +126,6 @@ HOST: tuple[Family, ...] = (
         "its mean power since the agent started.",
         ("source",),
         _node(lambda n: [((source,), ratio) for source, ratio in n.disagreement.items()]),
+        marked=True,
     ),
 )

@@ -112,6 +112,20 @@ def test_files_that_the_manager_opens_are_known_to_the_agent_by_their_names():
         assert options == "read-only,graceful"
 
 
+def test_rules_of_devices_are_whole():
+    """As udev(7) has them; `udevadm verify` is of systemd 254."""
+    part = re.compile(r'(ACTION|SUBSYSTEM|KERNEL|TEST|RUN|ATTR\{[\w/]+\})(==|!=|=|\+=)"[^"]+"')
+    rules = [line for line in (SYSTEMD / "60-wattshed.rules").read_text().splitlines() if not line.startswith("#")]
+    for rule in rules:
+        parts = [part.fullmatch(one) for one in rule.split(", ")]
+        assert all(parts), rule
+        assert any(one[2] in {"=", "+="} for one in parts), "it does something"
+    groups = re.findall(r"^g (\S+)", (SYSTEMD / "sysusers.conf").read_text(), re.MULTILINE)
+    group = re.search(r"chgrp (\S+) /sys%p/energy_uj", rules[0])[1]
+    assert group in groups
+    assert f"SupplementaryGroups={group}" in (SYSTEMD / "20-rapl.conf").read_text()
+
+
 # Two capabilities over the whole host are worth what they cost in exposure; the default has none.
 @pytest.mark.parametrize(
     ("name", "most"), [("", 1.6), ("compile.conf", 1.7), ("environ.conf", 2.8), ("rapl.conf", 1.6)]

@@ -9,6 +9,6 @@ from wattshed.agent.traces.opening import OpenedTrace
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     fleet.add_parser(parser.add_subparsers(), OpenedTrace)
-    args = ["fleet", "demand", sys.argv[1], "--limit", "1500", "--replicates", "5", "--json", "--device", "cuda"]
+    args = ["fleet", "demand", *sys.argv[1:], "--replicates", "5", "--json", "--device", "cuda"]
     given = parser.parse_args(args)
     sys.exit(given.run(given))

@@ -11,9 +11,9 @@ from wattshed.agent.commands import fleet
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.demand import drawing
 from wattshed.agent.fleet.demand.drawing import Drawing
+from wattshed.agent.fleet.demand.resampled import resampled
 from wattshed.agent.traces.opening import OpenedTrace
 from wattshed.kernels import devices
-from wattshed.kernels.ensemble import bootstrap
 
 TOTALS = np.arange(12, dtype=np.int64).reshape(3, 4) * 10**9
 
@@ -23,19 +23,18 @@ class Machine:
 
     def __init__(self, monkeypatch, cpu_s, cuda_s):
         self.now_s, self.seconds, self.asked = 0.0, {"cpu": cpu_s, "cuda": cuda_s}, []
-        monkeypatch.setattr(drawing, "bootstrap", self.bootstrap)
+        monkeypatch.setattr(drawing, "resampled", self.resampled)
         monkeypatch.setattr(devices, "absent", lambda: False)
         monkeypatch.setattr(devices, "obstacle", lambda: "")
 
-    def bootstrap(self, totals, replicates, seed, *, device):
+    def resampled(self, totals, replicates, seed, device):
         self.asked.append(device)
         self.now_s += self.seconds[device]
-        return bootstrap(totals, replicates, seed)
+        return resampled(totals, replicates, seed)
 
     def draw(self, asked, stretches):
         found = Drawing(asked, clock=lambda: self.now_s)
-        for left in range(stretches - 1, -1, -1):
-            found.fleets(TOTALS, 5, 1, left)
+        assert len(list(found.resampled([TOTALS] * stretches, 5, 1))) == stretches
         return found.told()
 
 
@@ -50,7 +49,7 @@ def test_a_device_that_is_quicker_goes_on(monkeypatch):
     machine = Machine(monkeypatch, 2.0, 0.25)
     told = machine.draw("auto", 5)
     assert machine.asked == ["cpu"] + ["cuda"] * 4
-    assert told == {"device": "cuda", "device_reason": "a stretch took 2.00 s on the CPU, 0.25 s with the device"}
+    assert told == {"device": "cuda", "device_reason": "a piece took 2.00 s on the CPU, 0.25 s with the device"}
 
 
 def test_a_device_that_is_slower_is_left(monkeypatch):
@@ -79,20 +78,27 @@ def test_what_was_asked_for_is_done_or_refused(monkeypatch):
 
 
 def recording(path):
-    """Two jobs, two minutes."""
-    rows = [f"{1_700_000_000 + t},j{job},{500 + 100 * job + t % 9 * 40}" for t in range(120) for job in (0, 1)]
+    """Two jobs, half a minute."""
+    rows = [f"{1_700_000_000 + t},j{job},{500 + 100 * job + t % 9 * 40}" for t in range(31) for job in (0, 1)]
     path.write_text("\n".join(["time,job,power", *rows]) + "\n")
     return path
 
 
-def test_the_answer_is_the_same_and_says_where(tmp_path, capsys):
+OF_THE_RECORDED = ("--limit", "1500")
+OF_MANY = ("--scale", "700", "--limit", "410000")
+
+
+@pytest.mark.parametrize("asked", [OF_THE_RECORDED, OF_MANY])
+def test_the_answer_is_the_same_and_says_where(tmp_path, capsys, asked):
     path = recording(tmp_path / "series.csv")
     there = json.loads(
-        output_of("demands_on_the_card", path, package="tests.fleet", WATTSHED_JIT="off", NUMBA_ENABLE_CUDASIM="1")
+        output_of(
+            "demands_on_the_card", path, *asked, package="tests.fleet", WATTSHED_JIT="off", NUMBA_ENABLE_CUDASIM="1"
+        )
     )
     parser = argparse.ArgumentParser()
     fleet.add_parser(parser.add_subparsers(), OpenedTrace)
-    args = parser.parse_args(["fleet", "demand", str(path), "--limit", "1500", "--replicates", "5", "--json"])
+    args = parser.parse_args(["fleet", "demand", str(path), *asked, "--replicates", "5", "--json"])
     assert args.run(args) == 0
     here = json.loads(capsys.readouterr().out)
     assert (there.pop("device"), there.pop("device_reason")) == ("cuda", "asked for")
@@ -100,3 +106,17 @@ def test_the_answer_is_the_same_and_says_where(tmp_path, capsys):
     assert here.pop("device_reason").startswith("so few fleets")
     assert there == here
     assert here["ensemble"]["replicates"] == 5
+
+
+def test_a_device_that_cannot_add_up_so_much_is_left_or_said(monkeypatch):
+    machine = Machine(monkeypatch, 9.0, 0.1)
+
+    def too_long(totals, replicates, seed, device):
+        if device == "cuda":
+            raise ValueError("too long for it")
+        return machine.resampled(totals, replicates, seed, device)
+
+    monkeypatch.setattr(drawing, "resampled", too_long)
+    assert machine.draw("auto", 3) == {"device": "cpu", "device_reason": "too long for it"}
+    with pytest.raises(InputError, match=r"^--device cuda: too long for it$"):
+        machine.draw("cuda", 3)

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wattshed.agent.fleet.demand import ensemble
 from wattshed.agent.fleet.demand.figures import Examination, FleetExamination, Gridded
 from wattshed.agent.fleet.demand.fleets import FleetOrder, Fleets, join
 from wattshed.agent.fleet.demand.grid import Load
 from wattshed.agent.fleet.demand.transformer import Transformer
 from wattshed.agent.wire import cluster
+from wattshed.kernels import devices
 
 
 def traces(jobs, n):
@@ -60,15 +62,21 @@ def clusters():
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_cluster_of_any_size_gives_the_same_bytes(fleet, files, workers, clusters):
+@pytest.mark.parametrize("scale", [("--scale", 100), ()])
+def test_a_cluster_of_any_size_gives_the_same_numbers(fleet, files, workers, scale, clusters, monkeypatch):
+    monkeypatch.setattr(ensemble, "MOST_CELLS", 25 * 40)  # eight stretches of time
     rows = (f"{i},{j},{100 * (1 + (i * (j + 3)) % 5)}\n" for i in range(300) for j in range(3))
     series, transformer = files(s_csv="time,job,power\n" + "".join(rows), t_toml="rated_va = 40000\n")
-    words = ("demand", series, "--scale", 100, "--replicates", 25, "--limit", 32_000, "--transformer", transformer)
+    limit = 32_000 if scale else 1_200
+    words = ("demand", series, *scale, "--replicates", 25, "--limit", limit, "--transformer", transformer)
     alone = fleet(*words, "--json")
     assert alone.code == 0, alone.err
     with clusters(n_workers=workers) as running:
         there = fleet(*words, "--json", "--scheduler", running.scheduler_address)
-    assert (there.code, there.out) == (0, alone.out), there.err
+    assert there.code == 0, there.err
+    here = {**alone.json, "device_reason": there.json["device_reason"]}
+    assert there.json == here
+    assert there.json["device_reason"] == "workers draw on their CPUs"
 
 
 def test_a_scheduler_that_does_not_answer_is_not_blamed_on_the_file(fleet, files, monkeypatch):
@@ -94,4 +102,11 @@ def test_a_cluster_without_workers_is_one_line(fleet, files, monkeypatch, cluste
 def test_workers_without_fleets_are_refused(fleet, files, option):
     found = fleet("demand", files(s_csv="time,power\n0,5\n1,6\n"), *option)
     assert found.code == 2
-    assert f"{option[0]} needs --scale" in found.err
+    assert f"{option[0]} needs --scale or --limit" in found.err
+
+
+def test_a_device_is_of_this_process(fleet, files, monkeypatch):
+    monkeypatch.setattr(devices, "obstacle", lambda: "")
+    found = fleet("demand", files(s_csv="time,power\n0,5\n1,6\n"), "--scale", 9, "--workers", 2, "--device", "cuda")
+    assert (found.code, found.out) == (2, "")
+    assert "--device cuda draws in this process" in found.err

@@ -1,8 +1,10 @@
 """Meters that come, go, hang and refuse: what is collected of them, what is said, and that nobody waits."""
 
 import errno
+import os
 import threading
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -11,8 +13,11 @@ from tests.host import trees
 from tests.host.trees import Tree, zone
 from wattshed.agent.clock import RealClock, VirtualClock
 from wattshed.agent.errors import Faults
+from wattshed.agent.host.dropped import Dropped
+from wattshed.agent.host.ipmi import PowerReading
 from wattshed.agent.host.lane import HANGS_US, Correction
 from wattshed.agent.host.meters import HostMeters
+from wattshed.agent.host.polling import RenamedFile, document
 from wattshed.agent.host.sysfs import kernel_sources
 
 SECOND_US = 1_000_000
@@ -152,6 +157,36 @@ def test_a_source_that_breaks_is_noted_and_looked_at_again(caplog):
     run.tree.names = whole
     assert len(run.window(31).meters) == 4
     assert {record.message for record in caplog.records} == {"host: RuntimeError: class/powercap; continuing"}
+
+
+def test_a_bmc_that_hangs_for_a_minute_is_one_line_and_comes_back(caplog, tmp_path):
+    """Its reader writes nothing meanwhile: the last reading is soon none of now."""
+    tmp_path.chmod(0o755)
+    clock, faults, sink = VirtualClock(), Faults(lambda: 0.0), RenamedFile(tmp_path, "ipmi")
+    begun_us = clock.now_us()
+    tree = Tree(trees.SERVER)
+    dropped = Dropped(tmp_path, "boot", clock.now_us, os.geteuid())
+    meters = HostMeters([*kernel_sources(tree), dropped], clock, faults)
+    meters.start(clock)
+    watts, package, rejected = [], [], Counter()
+    for second in range(120):
+        if second % 5 == 0 and not 30 <= second < 90:
+            reading = PowerReading(1_000 * (second + 1))
+            sink.put(
+                document("ipmi", "node", reading, boot_id="boot", monotonic_us=clock.now_us(), period_us=5 * SECOND_US)
+            )
+        clock.sleep_until(clock.now_us() + SECOND_US)
+        readings = meters.collect(clock.now_us())
+        names = {meter.name for meter in readings.meters}
+        watts += rows(readings, "ipmi/node") if "ipmi/node" in names else []
+        package += rows(readings, "rapl/package-0")
+        rejected.update({reason: count for name, reason, count in readings.rejected if name == "ipmi/node"})
+    assert [(time_us - begun_us) // SECOND_US for time_us, _ in watts] == [*range(0, 30, 5), *range(90, 120, 5)]
+    assert [value for _, value in watts] == [1_000 * (at + 1) for at in (*range(0, 30, 5), *range(90, 120, 5))]
+    assert rejected.keys() == {"stale"}
+    assert 45 <= rejected["stale"] <= 55, "after three periods"
+    assert len(package) == 121, "nothing else waited"
+    assert [record.message for record in caplog.records] == ["host: ipmi/node: no reading (stale); it is asked again"]
 
 
 class Stuck(Tree):

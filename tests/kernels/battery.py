@@ -9,6 +9,7 @@ from tests.kernels.processes import let_threads_run
 from tests.kernels.recordings import columns, node
 from wattshed.kernels import (
     cells,
+    convolution,
     dealing,
     energy,
     ensemble,
@@ -128,6 +129,14 @@ def laid_out():
     return [whole, [wrong], *dealing.deal_windows(gpu, time, np.abs(whole).astype(np.int32), place, edges)]
 
 
+def turned():
+    """Series, how many copies of them are added up, and by how many steps each is turned, in two sets."""
+    rng = np.random.default_rng(4)
+    for each, steps, copies, largest in ((1, 1, 5, 9), (2, 5, 300, 2**20), (1, 8, 3, 2**60), (3, 7, 2**20, 2**41)):
+        drawn = rng.multinomial(copies, np.full(each * steps, 1 / (each * steps)), 2)
+        yield rng.integers(-largest, largest, (each, steps)), copies, drawn.reshape(2, each, steps)
+
+
 def learned():
     """Watts of three jobs on two GPUs, learned over some slots, and what rows weigh by them then."""
     n, rng = watts.FEATURES + 3, np.random.default_rng(8)
@@ -179,6 +188,7 @@ def battery(*, device="cpu", rows=150):
     out |= {"cells": table(), "reports": reports(), "monitor": monitor(), "laid out": laid_out(), "watts": learned()}
     totals = np.random.default_rng(3).integers(0, 2**35, (11, 9))
     out["bootstrap"] = [ensemble.bootstrap(one, 5, 6, device=device) for one in (totals, totals << 20)]
+    out["turned"] = [convolution.TurnedSums(*one, device=device)(counts) for *one, counts in turned()]
     return {name: [np.asarray(part).tolist() for part in answer] for name, answer in out.items()}
 
 

@@ -14,12 +14,12 @@ from wattshed.agent.fleet.demand.drawing import Drawing
 from wattshed.agent.fleet.demand.ensemble import Ensemble, resample, simulate
 from wattshed.agent.fleet.demand.figures import Examination, Figures, FleetExamination, Gridded, quantile
 from wattshed.agent.fleet.demand.findings import Findings
-from wattshed.agent.fleet.demand.fleets import drawing_on
 from wattshed.agent.fleet.demand.grid import Load, on_grid
 from wattshed.agent.fleet.demand.kept import KeptSeries
 from wattshed.agent.fleet.demand.lines import find_lines, said_of
 from wattshed.agent.fleet.demand.series import read_series
 from wattshed.agent.fleet.demand.transformer import Transformer, read_transformer
+from wattshed.agent.fleet.demand.workers import drawing_on
 from wattshed.agent.fleet.estimate.bootstrap import check_unit
 from wattshed.agent.fleet.printing import answer
 from wattshed.agent.printing.progress import in_sight
@@ -27,7 +27,7 @@ from wattshed.agent.printing.progress import in_sight
 if TYPE_CHECKING:
     import argparse
 
-    from wattshed.agent.fleet.demand.fleets import DrawFleets
+    from wattshed.agent.fleet.demand.drawing import DrawingPlace
     from wattshed.agent.fleet.demand.lines import SpectralLine
     from wattshed.agent.fleet.demand.series import LoadRecording, OpenTrace, PowerTrace
 
@@ -40,19 +40,17 @@ MOST_FIGURES = 100
 def demand(args: argparse.Namespace, open_trace: OpenTrace) -> int:
     """``fleet demand``."""
     check_unit(args.resample)
-    drawing = Drawing(args.device)
-    if args.device == "cuda" and args.scale is not None:
-        raise InputError(
-            "--device cuda draws recorded jobs again (--limit without --scale); with --scale it would be ignored"
-        )
+    here = Drawing(args.device)
+    if args.device == "cuda" and (args.workers or args.scheduler):
+        raise InputError("--device cuda draws in this process; with --workers or --scheduler it would be ignored")
     transformer = None if args.transformer is None else read_transformer(args.transformer)
     if args.plot is not None:
         from wattshed.agent.printing.pictures import check_target  # noqa: PLC0415
 
         check_target(args.plot)
     trace = open_trace(args.source)
-    with drawing_on(args.workers or 0, args.scheduler or "") as draw_fleets:
-        found = _found(args, trace, transformer, drawing, draw_fleets)
+    with drawing_on(args.workers or 0, args.scheduler or "", here) as drawing:
+        found = _found(args, trace, transformer, drawing)
     if args.plot is not None:
         from wattshed.agent.fleet.demand.plots import draw  # noqa: PLC0415  (matplotlib is an extra)
 
@@ -65,8 +63,7 @@ def _found(
     args: argparse.Namespace,
     trace: PowerTrace,
     transformer: Transformer | None,
-    drawing: Drawing,
-    draw_fleets: DrawFleets,
+    drawing: DrawingPlace,
 ) -> Findings:
     """Read a trace and find all figures; what is wrong with it is said with its name."""
     try:
@@ -78,7 +75,7 @@ def _found(
             window_s = args.meter_window or 0.0
             lines = find_lines(gridded.fine, recording, max_gap_s=args.max_gap, meter_window_s=window_s)
         examination = Examination(transformer, window_s)
-        return _Demand(args, gridded, examination, drawing, draw_fleets).examine(lines)
+        return _Demand(args, gridded, examination, drawing).examine(lines)
     except InputError as error:
         raise InputError(error.message, error.path or args.source[0], error.line, error.column) from None
 
@@ -116,11 +113,10 @@ class _Demand:
         args: argparse.Namespace,
         gridded: Gridded,
         examination: Examination,
-        drawing: Drawing,
-        draw_fleets: DrawFleets,
+        drawing: DrawingPlace,
     ) -> None:
         self._args, self._gridded, self._examination = args, gridded, examination
-        self._drawing, self._draw_fleets = drawing, draw_fleets
+        self._drawing = drawing
         self._recording, self._load, self._fine = gridded.recording, gridded.load, gridded.fine
         self._of_fleets = FleetExamination.like(gridded, examination)
 
@@ -180,7 +176,7 @@ class _Demand:
                     progress=line.at,
                     look=self._of_fleets.numbers_of,
                     most_looks=MOST_FIGURES,
-                    draw=self._draw_fleets,
+                    drawing=self._drawing,
                 )
         if args.limit is None:
             return None

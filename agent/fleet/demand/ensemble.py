@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.fleet.demand.fleets import FleetOrder, Fleets, draw_here, join, over
+from wattshed.agent.fleet.demand.fleets import FleetOrder, Fleets, join, over
 from wattshed.agent.fleet.demand.grid import longest_stretch
 from wattshed.agent.fleet.estimate.bootstrap import check_unit
 from wattshed.agent.fleet.estimate.student import quantile
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from wattshed.agent.fleet.demand.drawing import Drawing
-    from wattshed.agent.fleet.demand.fleets import DrawFleets
+    from wattshed.agent.fleet.demand.drawing import DrawingPlace
     from wattshed.agent.fleet.demand.grid import Load
 
-MOST_CELLS = 20_000_000
+MOST_CELLS = 4_000_000
 """Replicates times steps that are held at once, where recorded units are drawn again."""
 LEAST_READINGS = 8
 
@@ -87,7 +86,7 @@ def simulate(
     progress: Callable[[int], None] | None = None,
     look: Callable[[NDArray[np.float64]], Any] | None = None,
     most_looks: int = 0,
-    draw: DrawFleets = draw_here,
+    drawing: DrawingPlace | None = None,
 ) -> Ensemble:
     """Draw fleets of ``units`` jobs (or hosts) like the measured ones, and look at their peaks.
 
@@ -109,8 +108,8 @@ def simulate(
         Told how many fleets are drawn.
     look : callable, optional
         Shown the power of the first ``most_looks`` fleets, float64[n], W: what it returns is in ``looked``.
-    draw : DrawFleets
-        Where fleets are drawn; they are the same wherever that is.
+    drawing : DrawingPlace, optional
+        Where fleets are drawn; they are the same wherever that is. By default on the CPU.
 
     Raises
     ------
@@ -128,9 +127,10 @@ def simulate(
             f"{span_s:g} s without a hole hold no period of checkpoints of {checkpoint_s:g} s; "
             "record longer, or give a shorter --checkpoint"
         )
-    fleets = Fleets(traces, units, seed)
+    drawing = drawing or _on_the_cpu()
+    fleets = Fleets(traces, units, seed, drawing.sums)
     several, done = [], 0
-    for some in draw(FleetOrder(fleets, peak_steps, look, most_looks), replicates):
+    for some in drawing.fleets(FleetOrder(fleets, peak_steps, look, most_looks), replicates):
         several.append(some)
         done += some.peaks_w.size
         if progress is not None:
@@ -160,7 +160,7 @@ def resample(
     unit: str = "job",
     limit_w: float | None = None,
     seed: int = 1,
-    drawing: Drawing | None = None,
+    drawing: DrawingPlace | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Ensemble:
     """Draw the measured jobs (or hosts) again with replacement, as many as there are, each with its whole series.
@@ -174,10 +174,6 @@ def resample(
     InputError
         For ``gpu`` as the unit, with the reason; if there are fewer than two units.
     """
-    from wattshed.agent.fleet.demand.drawing import Drawing  # noqa: PLC0415  (kernels, only where fleets are drawn)
-
-    drawing = drawing or Drawing("cpu")
-
     check_unit(unit)
     traces = _units(load)
     units, n = traces.shape
@@ -185,17 +181,15 @@ def resample(
         raise InputError(f"one {unit} cannot be resampled; record more of them, or give --scale")
     totals = np.rint(traces * 1e3).astype(np.int64)
     columns = max(1, MOST_CELLS // replicates)
+    stretches = [totals[:, start : start + columns] for start in range(0, n, columns)]
     peaks = np.zeros(replicates)
     first, second = 0.0, 0.0
-    for start in range(0, n, columns):
-        # One seed draws the same jobs for every stretch of time.
-        left = -(-n // columns) - start // columns - 1
-        fleets = drawing.fleets(totals[:, start : start + columns], replicates, seed, left) / 1e3
-        np.maximum(peaks, fleets.max(axis=1), out=peaks)
-        first += float(fleets.sum())
-        second += float(np.square(fleets).sum())
+    for i, some in enumerate((drawing or _on_the_cpu()).resampled(stretches, replicates, seed)):
+        np.maximum(peaks, some.peaks_w, out=peaks)
+        first += some.total_w
+        second += some.squares_w2
         if progress is not None:
-            progress(min((start + columns) / n, 1.0))
+            progress((i + 1) / len(stretches))
     mean = first / (replicates * n)
     return Ensemble(
         units,
@@ -208,6 +202,12 @@ def resample(
         float(np.median(peaks)) / float(traces.max(axis=1).sum()) if traces.any() else 1.0,
         None if limit_w is None else exceedance(peaks, limit_w),
     )
+
+
+def _on_the_cpu() -> DrawingPlace:
+    from wattshed.agent.fleet.demand.drawing import Drawing  # noqa: PLC0415  (kernels, only where fleets are drawn)
+
+    return Drawing("cpu")
 
 
 def exceedance(peaks_w: NDArray[np.float64], limit_w: float) -> Exceedance:

@@ -9,6 +9,7 @@ import numpy as np
 from wattshed.agent.fleet.estimate.intervals import skewness
 from wattshed.agent.fleet.estimate.sample import sums
 from wattshed.agent.fleet.estimate.student import quantile
+from wattshed.agent.fleet.estimate.tails import endless
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +60,7 @@ def cautions(design: Design, spread: Spread, value: NDArray[np.float64], bounds:
         *_flat(design, spread),
         *_few(design, design.open, spread, parts),
         *_skewed(spread, bounds),
+        *_endless(design, spread, value, bounds),
         *(
             f"{text}: measure more, or give limits and --interval bounded"
             for text in _unseen(design, design.sample.counted, parts, bounds)
@@ -112,11 +114,13 @@ def cautions_of_part(design: Design, inside: NDArray[np.bool_], spread: float, b
         return ()
     unit = design.sample.primary
     if n < FEWEST_OF_PART:
-        return (f"fewer than {FEWEST_OF_PART} {unit}s were measured in it: measure more",)
+        return (f"fewer than {FEWEST_OF_PART} measured {unit}s: measure more",)
     members = float(np.sum(1.0 / (1.0 - left[(left > 0.0) & (left < 1.0)])))
     missed = float(_missed(np.array([n]), np.array([round(members)]))[0])
     if design.equal and missed > quantile(0.95, n - 1.0) * spread:
-        return (f"its {n} measured {unit}s may have missed a kind that changes it more than the interval says",)
+        return (
+            f"{n} measured {unit}s may have missed a kind that changes it more than the interval says: measure more",
+        )
     return ()
 
 
@@ -175,6 +179,22 @@ def _skewed(spread: Spread, bounds: Interval) -> Iterator[str]:
         yield (
             f"the sampling error is skewed ({g:.2g}): Student's t may cover less than it says; measure more, put the "
             "largest hosts into a stratum that is taken whole, or give limits and --interval bounded"
+        )
+
+
+def _endless(design: Design, spread: Spread, value: NDArray[np.float64], bounds: Interval) -> Iterator[str]:
+    """Name strata with most of the variance whose tail looks endless."""
+    if bounds.kind != "johnson" or skewness(spread) < 0.0:
+        return
+    sample = design.sample
+    totals = sums(sample.unit_host, value, len(sample.names))
+    chance = design.left > 0.0
+    found = np.array([endless(totals[chance & (sample.stratum == h)]) for h in range(spread.variance.size)])
+    if float(spread.variance[found].sum()) > 0.5 * float(spread.variance.sum()):
+        yield (
+            f"the {sample.primary}s of stratum {_named(design, found)} vary as if a few were far larger than the rest: "
+            "the sample may lack some of these, and the interval may cover less than it says; put the largest into a "
+            "stratum that is taken whole, or give limits and --interval bounded"
         )
 
 

@@ -14,6 +14,7 @@ from .recorded import recording
 GAP_US, GPUS = 5_000_000, 8
 PASSES = (10**6, 10**7, 10**8)
 FLEETS = ((200, 64, 100_000), (1_000, 512, 20_000))  # replicates, jobs, steps
+TURNED = ((16, 1, 3_600), (16, 1, 86_400), (4, 20, 86_400))  # fleets at a time, traces, steps
 RECORDED_ROWS, WINDOW_ROWS = 4 * 10**7, 1 << 16
 WHERE = ("device", "device_reason", "device_rows")
 
@@ -53,6 +54,19 @@ def fleets(kit, contest) -> None:
         totals = np.random.default_rng(jobs).integers(0, 10**7, (jobs, steps))
         draw = partial(bootstrap, totals, replicates, 5)
         contest.row("bootstrap", replicates * jobs * steps, 0, draw, host=partial(draw, device="cuda"))
+
+
+def turned(kit, contest) -> None:
+    """Add up units of fleets that replay traces from starts of their own: integer transforms on the card."""
+    from wattshed.kernels.convolution import TurnedSums
+
+    for sets, traces, steps in ((2, 2, 20),) if kit.simulated else TURNED:
+        random = np.random.default_rng(steps)
+        series, units = random.integers(0, 10**7, (traces, steps)), 10 * traces * steps
+        counts = random.multinomial(units, np.full(traces * steps, 1 / (traces * steps)), sets)
+        here, there = (TurnedSums(series, units, device=device) for device in ("cpu", "cuda"))
+        starts = counts.reshape(sets, traces, steps)
+        contest.row("turned sums", counts.size, 0, partial(here, starts), host=partial(there, starts))
 
 
 def power_recording(kit):
