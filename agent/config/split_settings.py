@@ -11,7 +11,6 @@ from wattshed.agent.accounts.split_rule import (
     LEAST_SPREAD,
     MOST_BOUND,
     MOST_SPREAD,
-    SplitRule,
     remembered_s,
 )
 from wattshed.agent.inputs.keys import key
@@ -54,9 +53,3 @@ class SplitSettings:
         "Of a job that is not seen, what was learned falls to 1/e in this time: 1m to 24h.",
         check=_wrong_time,
     )
-
-    @property
-    def rule(self) -> SplitRule:
-        """What the accounts are given."""
-        learned = self.watts == LEARNED
-        return SplitRule.of(learned=learned, bound=self.bound, spread=self.spread, remember=remembered_s(self.remember))

@@ -152,7 +152,7 @@ def _assemble(about: _About, opened: ExitStack) -> tuple[Daemon, Callable[[], No
     from wattshed.agent.accounts.ledger import Ledger  # noqa: PLC0415
     from wattshed.agent.daemon.callers.opening import open_callers  # noqa: PLC0415
     from wattshed.agent.daemon.compiling import settle_form  # noqa: PLC0415
-    from wattshed.agent.daemon.reload import Reload, corrections  # noqa: PLC0415
+    from wattshed.agent.daemon.reload import Reload, corrections, split_rule  # noqa: PLC0415
     from wattshed.agent.daemon.summary import RunSummary  # noqa: PLC0415
     from wattshed.agent.daemon.work import open_inbox, open_servers  # noqa: PLC0415
 
@@ -167,7 +167,7 @@ def _assemble(about: _About, opened: ExitStack) -> tuple[Daemon, Callable[[], No
     recorder = kept_recording(config, about.host, opened, alone=about.server is None)
     state = kept_state(config, about.host, source.kind, where, opened)
     history = kept_history(config, about.host, source.kind, about.jobs, faults, opened)
-    accounts = Accounts(ledger=Ledger(config.jobs.max_series), live=True, split=config.split.rule)
+    accounts = Accounts(ledger=Ledger(config.jobs.max_series), live=True, split=split_rule(config))
     between = _told(about.line, settle_form(opened))
     inbox = open_inbox(source)
     told = inbox if config.work.told else None

@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.accounts.calibration import MeterCorrection
+from wattshed.agent.accounts.split_rule import LEARNED, SplitRule, remembered_s
 from wattshed.agent.errors import InputError
 from wattshed.agent.printing.logs import set_up_log
 
@@ -61,6 +62,13 @@ class Reload:
 def corrections(config: Config) -> dict[str, MeterCorrection]:
     """Return what is known of each GPU's meter, by UUID."""
     return {uuid: MeterCorrection(one.gain, one.offset_w, one.sigma) for uuid, one in config.calibration.items()}
+
+
+def split_rule(config: Config) -> SplitRule:
+    """Return how the energy of a shared GPU is split."""
+    split = config.split
+    remembered = remembered_s(split.remember)
+    return SplitRule.of(learned=split.watts == LEARNED, bound=split.bound, spread=split.spread, remember=remembered)
 
 
 def differences(before: Any, after: Any, within: str = "") -> Iterator[str]:
