@@ -263,6 +263,7 @@ FLEET = {
     },
     "Power with its interval D": lambda t: exactly(({"boundary": "gpu"}, 1200)),
     "Hosts A": lambda t: exactly(({"state": "known"}, 10), ({"state": "reporting"}, 9)),
+    "Hosts by state A": lambda t: exactly(*(({"state": s}, n) for s, n in (("busy", 7), ("idle", 2), ("down", 1)))),
     "Peak A": lambda t: exactly(({**FLEET_PAGE, "window": "15m"}, 1050)),
 }
 BOARDS = {
