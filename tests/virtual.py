@@ -135,7 +135,7 @@ def agent(
     meter = opened(node, clock, host, marked=marked)
     processes = Processes(node.proc_root, clock.now_us)
     alive, met = partial(exists, node.proc_root), processes.meet
-    sampler = Sampler(meter, clock, host, rates or Rates(), alive=alive, meet=met, desk=desk)
+    sampler = Sampler(meter, clock, host, rates or Rates(), alive=alive, meet=met, desk=desk, sys_root=node.sys_root)
     slurm = slurm or Slurm(clock.now_us, host, followed(node, clock), squeue=())
     resolver = JobResolver(processes, slurm)
     accounts = Accounts(ledger=Ledger(cap), live=True)

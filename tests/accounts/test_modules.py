@@ -95,7 +95,7 @@ def test_a_gb200_counts_for_itself(tmp_path):
     assert (account.method, account.boundary, account.module) == ("counter", "board", None)
     beside = one.accounts.beside["sim"].meters
     module, memory = beside["nvml/module-0"], beside["nvml/memory-0"]
-    assert module.energy_hnj / 2e9 == pytest.approx(truth_j + 300 * module.covered_us / S, rel=0.01)  # CPU and memory
+    assert module.energy_hnj / 2e9 == pytest.approx(truth_j + 180 * module.covered_us / S, rel=0.01)  # CPU and memory
     assert memory.energy_hnj / 2e9 == pytest.approx(30 * memory.covered_us / S, rel=0.01)
     assert module.energy_hnj >= account.energy_hnj + memory.energy_hnj
     assert [one.domain for one in one.board.current().host_energy] == ["module-0", "memory-0"]
