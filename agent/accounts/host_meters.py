@@ -234,8 +234,7 @@ class MeterBook:
     def plain(self) -> dict[str, Any]:
         """Lay it out for a state file."""
         numbers = {name: getattr(self, name) for name in _NUMBERS}
-        about = {one.name: getattr(self.meter, one.name) for one in fields(HostMeter)}
-        return numbers | {"meter": about | {"flags": list(self.meter.flags)}, "rejected": dict(self.rejected)}
+        return numbers | {"meter": self.meter.plain, "rejected": dict(self.rejected)}
 
     @classmethod
     def of_plain(cls, plain: dict[str, Any]) -> MeterBook:
@@ -246,8 +245,7 @@ class MeterBook:
         ValueError, KeyError, TypeError, AttributeError
             It is none.
         """
-        about = {one.name: plain["meter"][one.name] for one in fields(HostMeter) if one.name in plain["meter"]}
-        meter = HostMeter(**about | {"flags": tuple(map(str, plain["meter"].get("flags", ())))})
+        meter = HostMeter.of_plain(plain["meter"])
         rejected = {str(reason): int(count) for reason, count in plain["rejected"].items()}
         return cls(meter, **{name: int(plain[name]) for name in _NUMBERS}, rejected=rejected)
 

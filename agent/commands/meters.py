@@ -144,6 +144,7 @@ def _period_s(args: argparse.Namespace) -> float:
 def _poll(args: argparse.Namespace, name: str, read: Callable[[], PowerReading]) -> int:
     """Read once, or until a signal comes; returns the exit code."""
     from wattshed.agent.errors import Faults  # noqa: PLC0415
+    from wattshed.agent.host.checking import KwhCheck  # noqa: PLC0415
     from wattshed.agent.host.exchange import boot_of  # noqa: PLC0415
     from wattshed.agent.host.ipmi import NoPowerError  # noqa: PLC0415
     from wattshed.agent.host.polling import document, poll  # noqa: PLC0415
@@ -160,6 +161,7 @@ def _poll(args: argparse.Namespace, name: str, read: Callable[[], PowerReading])
         sys.stdout.write(f"{reading.power_mw / 1e3:g} W ({reading.boundary}{sigma})\n")
         return 0
     set_up_log("info", "auto", os.environ, sys.stderr)
+    check, faults = KwhCheck(3 * period_s), Faults()
     boot, stop = boot_of(), threading.Event()
     sink = _sink(args.into, name)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -168,8 +170,10 @@ def _poll(args: argparse.Namespace, name: str, read: Callable[[], PowerReading])
     def put(reading: PowerReading, monotonic_us: int) -> None:
         period_us = round(1e6 * period_s)
         sink.put(document(name, args.domain, reading, boot_id=boot, monotonic_us=monotonic_us, period_us=period_us))
+        if reading.energy_kwh >= 0 and (said := check.add(monotonic_us / 1e6, reading.power_mw, reading.energy_kwh)):
+            faults.note(name, said, "its watts are used")
 
-    poll(read, put, period_s, Faults(), stop, part=name)
+    poll(read, put, period_s, faults, stop, part=name)
     return 0
 
 

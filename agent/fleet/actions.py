@@ -14,7 +14,7 @@ from wattshed.agent.fleet.estimate.period import energy, period_json, period_of,
 from wattshed.agent.fleet.estimate.told import warned
 from wattshed.agent.fleet.flags import is_given
 from wattshed.agent.fleet.live.inventory import read_inventory
-from wattshed.agent.fleet.live.rules import survey
+from wattshed.agent.fleet.live.rules import fits_of, survey
 from wattshed.agent.fleet.live.site import extrapolate
 from wattshed.agent.fleet.printing import answer
 from wattshed.agent.fleet.report import (
@@ -44,7 +44,8 @@ def estimate_fleet(args: argparse.Namespace) -> int:
         inventory = read_inventory(args.inventory)
         if is_given(args, "--meter-sigma"):
             inventory = replace(inventory, meter_gain_sigma=args.meter_sigma)
-        measured = survey(Prometheus(args.prometheus, timeout_s=args.timeout), inventory)
+        server = Prometheus(args.prometheus, timeout_s=args.timeout)
+        measured = survey(server, inventory, fits_of(server, inventory))
         fleet = extrapolate(inventory, measured, confidence=args.confidence)
         return answer(fleet_json(fleet), fleet_parts(fleet), as_json=args.json)
     if not all(filed) or any((*live, args.period)):

@@ -42,12 +42,15 @@ class PowerReading:
         One sigma of its gain, as it says itself; -1: it does not.
     window_us : int, us
         Over what it averages; -1: it does not say.
+    energy_kwh : float, kWh
+        Its own coarse counter; -1: none.
     """
 
     power_mw: int
     boundary: str = "ac"
     sigma_ppm: int = -1
     window_us: int = -1
+    energy_kwh: float = -1.0
 
 
 def decoded(answer: bytes) -> PowerReading:

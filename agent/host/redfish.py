@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
 
 ROOT = "/redfish/v1"
 MOST_BYTES, MOST_CHASSIS, MOST_SUPPLIES = 1_000_000, 64, 32
-MOST_W = 200_000
+MOST_W, MOST_KWH = 200_000, 1e9
 OLDEST_S = 60.0
 """A reading is not of now if it is older, by the BMC's own clock, or if its time has stood still for longer."""
+IDLE_S = 2.0
+"""A connection that was not used for so long is not used again."""
 _SHARED = frozenset({"Sled", "Blade", "Module"})
 _DURATION = re.compile(r"PT(?:(\d{1,6})M)?(?:(\d{1,6}(?:\.\d{1,9})?)S)?")
 
@@ -41,6 +44,9 @@ class Asks(Protocol):
         self, method: str, target: str, content: bytes | None, headers: Mapping[str, str], *, most_bytes: int
     ) -> Answer:
         """Return the answer; raises NoAnswerError."""
+
+    def close(self) -> None:
+        """Hang up; the next request connects again."""
 
 
 class RedfishSession:
@@ -57,6 +63,7 @@ class RedfishSession:
     def __init__(self, client: Asks, user: str, password: str) -> None:
         self._client, self._user, self._password = client, user, password
         self._token = self._place = ""
+        self._asked_s = -IDLE_S
 
     def get(self, path: str) -> tuple[Mapping[str, Any], datetime | None]:
         """Return a resource, and the BMC's own time where it tells it.
@@ -88,11 +95,16 @@ class RedfishSession:
     def close(self) -> None:
         """Delete the session; a BMC that does not answer keeps it until it times out."""
         if self._token and self._place:
+            self._client.close()  # the BMC may have hung up since the last poll
             with suppress(NoAnswerError):
                 self._client.ask("DELETE", self._place, None, {"X-Auth-Token": self._token}, most_bytes=MOST_BYTES)
         self._token = self._place = ""
 
     def _ask(self, method: str, path: str) -> Answer:
+        now_s = time.monotonic()
+        if now_s - self._asked_s >= IDLE_S:
+            self._client.close()  # BMCs hang up soon, and a request over that connection would fail
+        self._asked_s = now_s
         try:
             if not self._token:
                 self._log_in()
@@ -223,10 +235,13 @@ class Redfish:
         self._fresh(sensor.get("ReadingTime"), now)
         accuracy = _number(sensor.get("Accuracy"), 100.0)
         seconds = _seconds(sensor.get("SensingInterval"))
+        counter = metrics.get("EnergykWh")
+        energy_kwh = _number(counter.get("Reading"), MOST_KWH) if isinstance(counter, dict) else None
         return PowerReading(
             _milliwatts(sensor.get("Reading"), path),
             sigma_ppm=-1 if accuracy is None else round(1e4 * accuracy),
             window_us=-1 if seconds is None else round(1e6 * seconds),
+            energy_kwh=-1.0 if energy_kwh is None else energy_kwh,
         )
 
     def _supplies(self, path: str) -> PowerReading:

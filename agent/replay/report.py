@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 from wattshed.agent.accounts.uncertainty import gpu_flags, gpu_sigma_j, job_sigma_j
+from wattshed.agent.replay.host_meters import host_document
 from wattshed.agent.replay.nothing import flags_of_nothing
 from wattshed.agent.wire.parts import method_name
 from wattshed.exporters.numbers import plain
@@ -137,12 +138,17 @@ def document(
                 totals[job[name]] = totals.get(job[name], Joules(0)) + job["energy_j"]
         if totals:
             answer[f"per_{name}"] = dict(sorted(totals.items()))
-    answer |= where or {}
+    answer |= host_document(accounts, _rounded_names, Joules) | (where or {})
     if notes:
         answer["notes"] = notes
     if partial:
         answer["partial"] = True
     return answer
+
+
+def _rounded_names(total_hnj: int, parts: dict[str, int]) -> tuple[int, dict[str, int]]:
+    total, rounded = rounded_parts(total_hnj, {(name, ""): hnj for name, hnj in parts.items()})
+    return total, {name: uj for (name, _), uj in rounded.items()}
 
 
 def _source(report: SourceReport) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from wattshed.agent.printing.tables import EXTRA, Column, not_shown, print_notes
 from wattshed.agent.printing.work import WORK_COLUMNS, work_row
 from wattshed.agent.replay.boundaries import boundary_of
 from wattshed.agent.replay.compare_watts import print_comparison
+from wattshed.agent.replay.host_meters import METER_COLUMNS, NODE_COLUMNS, OVERLAP, meter_rows, node_row
 from wattshed.agent.window import HISTORY_LABELS
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def print_tables(answer: Mapping[str, Any], labels: Sequence[str], out: TextIO, 
         if len(jobs) > ROWS_SHOWN:
             printer.line(_more(len(jobs) - ROWS_SHOWN, "job"))
     gone += _print_work(printer, jobs)
+    gone += _print_host(printer, answer)
     if "compare_watts" in answer:
         gone += print_comparison(printer, answer["compare_watts"][:ROWS_SHOWN])
     printer.line()
@@ -88,7 +90,7 @@ def print_tables(answer: Mapping[str, Any], labels: Sequence[str], out: TextIO, 
         f"idle {_joules(answer['idle_j'])} J, unattributed {_joules(answer['unattributed_j'])} J, "
         f"total {_joules(answer['total_j'])} J{partial}"
     )
-    notes = [boundary_of(answer["sources"])]
+    notes = [boundary_of(answer["sources"]), *([OVERLAP] if answer.get("host_energy") else [])]
     if say_device:
         where = "the CUDA device" if answer["device"] == "cuda" else "the CPU"
         notes.append(f"Summed on {where}: {answer['device_reason']}.")
@@ -105,6 +107,21 @@ def _print_work(printer: Printer, jobs: Sequence[Mapping[str, Any]]) -> list[str
     gone = print_rows(printer, WORK_COLUMNS, rows[:ROWS_SHOWN], gap=2)
     if len(rows) > ROWS_SHOWN:
         printer.line(_more(len(rows) - ROWS_SHOWN, "row"))
+    return gone
+
+
+def _print_host(printer: Printer, answer: Mapping[str, Any]) -> list[str]:
+    """Print what meters of hosts said, and the nodes by parts, if there are any; returns the columns left out."""
+    gone: list[str] = []
+    meters = list(meter_rows(answer.get("host_energy", []), _joules, _doubt))
+    nodes = [node_row(one, _joules, _doubt) for one in answer.get("nodes", ())]
+    for title, columns, rows in (("Meters of the hosts", METER_COLUMNS, meters), ("Nodes", NODE_COLUMNS, nodes)):
+        if rows:
+            printer.line()
+            printer.line((title, "bold"))
+            gone += print_rows(printer, columns, rows[:ROWS_SHOWN], gap=2)
+            if len(rows) > ROWS_SHOWN:
+                printer.line(f"... and {len(rows) - ROWS_SHOWN} more (--format json has all)")
     return gone
 
 

@@ -138,6 +138,7 @@ class Scene:
     notes: tuple[str, ...]
     folded_jobs: int
     fleet: Mapping[str, Any] | None
+    node_w: float | None  # of the whole node, by its own meter
     history: Mapping[str, Any]
 
     @property
@@ -176,8 +177,16 @@ def scene(document: Mapping[str, Any]) -> Scene:
         notes=tuple(document["notes"]),
         folded_jobs=document["folded_jobs"],
         fleet=document["fleet"],
+        node_w=_node_w(document),
         history=history,
     )
+
+
+def _node_w(document: Mapping[str, Any]) -> float | None:
+    """Return what the node's own meter shows; None: there is none, or it shows nothing."""
+    name = (document.get("node") or {}).get("meter")
+    meters: list[Mapping[str, Any]] = document.get("host_energy", [])
+    return next((one["power_w"] for one in meters if f"{one['source']}/{one['domain']}" == name), None)
 
 
 def printable(text: str) -> str:

@@ -99,6 +99,7 @@ def total_lines(known: AgentView, width: int, span_s: float | None) -> list[Text
         _number(f"{percent(share)} of {watts(limit)}", 1),
         _number(f"{kwh(energy_j(shown))} kWh", 2, "bold"),
         *([_number(but, 3, "warn")] if but else []),
+        *([_number(f"node {watts(shown.node_w)}", 5)] if shown.node_w is not None else []),
         _number(since, 6, "dim"),
     ]
     running, job_w = shown.running, known.job_w

@@ -6,17 +6,19 @@ what lies in what.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
 COUNTER, GAUGE = "counter", "gauge"
+MOST = 1 << 62
+"""Numbers of a meter are below it."""
 NODE_AC, NODE_DC, PACKAGE, MEMORY, MODULE, DEVICE = "ac", "dc", "cpu", "memory", "module", "device"
 """What the energy of a meter is the energy of: a node at the mains or behind its supplies, processors, memory, a
 superchip, or something else in the node."""
@@ -69,6 +71,31 @@ class HostMeter:
     def name(self) -> str:
         """Source and domain, as in a configuration: ``rapl/package-0``."""
         return f"{self.source}/{self.domain}"
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """Its fields as plain values, for JSON."""
+        return {one.name: getattr(self, one.name) for one in fields(self)} | {"flags": list(self.flags)}
+
+    @classmethod
+    def of_plain(cls, plain: Mapping[str, Any]) -> HostMeter:
+        """Read it again; keys of a later version are left out, missing ones take their default.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError, AttributeError
+            It is none: what is counted with later must be a number that can be counted with.
+        """
+        meter = cls(**{one.name: plain[one.name] for one in fields(cls) if one.name in plain and one.name != "flags"})
+        meter = replace(meter, flags=tuple(map(str, plain.get("flags", ()))))
+        for one in fields(cls):
+            value: Any = getattr(meter, one.name)
+            right = type(value) is {"str": str, "int": int}.get(str(one.type), tuple)
+            if not right or (isinstance(value, int) and not -MOST < value < MOST):
+                raise ValueError(f"{one.name} of a meter is {value!r}")
+        if meter.kind not in {COUNTER, GAUGE} or min(meter.period_us, meter.wrap_uj, meter.ceiling_mw) < 0:
+            raise ValueError(f"a meter is {meter!r}")
+        return meter
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ def build() -> dashboard.Dashboard:
             "": (source_of_data(), *_now()),
             "Power": _power(),
             "Energy": _energy(),
+            "The whole node": _node(),
             "Beside the power": _beside(),
             "Quality of the data": _quality(),
         },
@@ -206,6 +207,30 @@ def _beside() -> tuple[Panel, ...]:
         graph_of(
             "Clock of the multiprocessors", "hertz", "As the driver reads it at each scrape.",
             {BY_GPU: f'wattshed_gpu_clock_hertz{{{HOST}, clock="sm"}} {NAMED}'},
+        ),
+    )  # fmt: skip
+
+
+def _node() -> tuple[Panel, ...]:
+    covered_s = f"on (instance) group_left () (rate(wattshed_node_covered_seconds_total{{{HOST}}}{RATE}) > 0)"
+    parts = f"rate(wattshed_node_energy_joules_total{{{HOST}, {NODES}}}{RATE}) / {covered_s}"
+    gpus = f'label_replace(sum by (instance) ({POWER}), "part", "gpu", "", "")'
+    beside = f"wattshed_host_power_watts{{{HOST}, {NODES}}} and on (instance) {GPU_INFO}"
+    return (
+        graph_of(
+            "Node by parts", "watt",
+            "Power of the whole node by its own meter: GPUs, CPUs, memory, and the rest (fans, conversion, network). "
+            "Without such a meter, the GPUs alone.",
+            {"{{instance}} {{part}}": f"({parts}) or on (instance) ({gpus})"},
+            stacked=True,
+        ),
+        graph_of(
+            "Each meter of the host", "watt",
+            "Each by itself: meters include each other and are not added up. GPU boards are the sum of the GPUs.",
+            {
+                "{{instance}} {{source}}/{{domain}}": beside,
+                "{{instance}} GPU boards": f"sum by (instance) ({POWER})",
+            },
         ),
     )  # fmt: skip
 

@@ -103,6 +103,15 @@ HOST: tuple[Family, ...] = (
         per=HNJ_PER_JOULE,
     ),
     Family(
+        "wattshed_node_covered_seconds_total",
+        "counter",
+        "Seconds that the energy of the node covers: the rate of wattshed_node_energy_joules_total by the rate of this "
+        "is the mean power.",
+        (),
+        _node(lambda n: [((), n.covered_us)]),
+        per=MICRO,
+    ),
+    Family(
         "wattshed_node_energy_debt_joules",
         "gauge",
         "Energy in joules by which the parts of the node are above its meter at the moment, because meters are late by "

@@ -193,7 +193,7 @@ function draw(snapshot) {
   /* `wattshed fleet serve` and a collector meter no GPU themselves */
   const elsewhere = snapshot.fleet !== null || snapshot.meter === "collector";
   for (const part of document.querySelectorAll(".host")) part.hidden = snapshot.gpus.length === 0 && elsewhere;
-  drawTiles(snapshot); drawTables(snapshot); drawFleet(snapshot.fleet); drawRange(snapshot); drawCharts(snapshot);
+  drawTiles(snapshot); drawTables(snapshot); drawHost(snapshot); drawFleet(snapshot.fleet); drawRange(snapshot); drawCharts(snapshot);
 }
 
 function say(text, kind = "") {

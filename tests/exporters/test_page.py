@@ -103,7 +103,7 @@ def test_a_collector_shows_jobs_alone(serve, browser):
     page = browser.new_page()
     page.goto(f"http://127.0.0.1:{port}/")
     page.wait_for_function("() => document.querySelector('#about').textContent.includes('collector')")
-    assert [part.is_visible() for part in page.locator(".host").all()] == [False] * 6
+    assert [part.is_visible() for part in page.locator(".host").all()] == [False] * 7
     page.close()
 
 
@@ -117,7 +117,7 @@ def test_a_fleet_server_shows_the_fleet_alone(serve, browser):
     page.wait_for_selector("#fleet-rows svg")
     assert "150 MW to 172 MW" in page.inner_text("#fleet")
     assert "By state: 75 busy, 30 idle, 45 off." in page.inner_text("#fleet")
-    assert [part.is_visible() for part in page.locator(".host").all()] == [False] * 6
+    assert [part.is_visible() for part in page.locator(".host").all()] == [False] * 7
     page.close()
 
 

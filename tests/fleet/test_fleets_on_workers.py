@@ -34,6 +34,7 @@ def test_fleets_do_not_depend_on_what_is_drawn_with_them(cuts, units):
     edges = [0, *sorted(cuts), 20]
     parts = [order.draw(first, last) for first, last in itertools.pairwise(edges)]
     whole, joined = order.draw(0, 20), join(parts)
+    assert order.draw(0, 20, 7).peaks_w.tobytes() == whole.peaks_w.tobytes()
     for name in ("peaks_w", "means_w", "variances"):
         assert getattr(joined, name).tobytes() == getattr(whole, name).tobytes()
     assert joined.looked == whole.looked == tuple(order.fleets.draw(r).sum() for r in range(7))

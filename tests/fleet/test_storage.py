@@ -159,3 +159,17 @@ def test_what_is_refused(fleet, trace, words, said):
     found = fleet("storage", trace, *words)
     assert (found.code, found.out) == (2, "")
     assert said in found.err
+
+
+def test_what_uneven_stamps_take_from_a_swing_is_said(fleet, files):
+    even, uneven = (
+        files(
+            **{
+                name: "time_s,power_W\n"
+                + "".join(f"{i / 10 + late * (i % 7):.3f},{900 + 89 * math.sin(i) ** 3:.2f}\n" for i in range(400))
+            }
+        )
+        for name, late in (("e_csv", 0.0), ("u_csv", 0.007))
+    )
+    said = [" ".join(fleet("storage", p, "--band", "1-4Hz:10W", "--json").json["warnings"]) for p in (even, uneven)]
+    assert ["the battery is understated" in text for text in said] == [False, True]

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 import ssl
 import sys
 import threading
@@ -30,7 +31,7 @@ def metrics(name="Self", watts=412.5, **sensor):
     base = f"/redfish/v1/Chassis/{name}"
     power = {"Reading": watts} | ({"DataSourceUri": f"{base}/Sensors/Power"} if sensor else {})
     return {
-        f"{base}/EnvironmentMetrics": {"PowerWatts": power},
+        f"{base}/EnvironmentMetrics": {"PowerWatts": power, "EnergykWh": {"Reading": 325_675}},
         f"{base}/Sensors/Power": {"Reading": watts, **sensor},
     }
 
@@ -63,6 +64,7 @@ class Bmc:
         self.resources, self.hangs, self.garbage, self.date = dict(resources), threading.Event(), b"", ""
         self.hangs.set()
         self.sessions, self.opened, self.most, self.asked = {}, 0, 8, []
+        self.connections = []
         handler = type("Handler", (_Handler,), {"bmc": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
         self._server.daemon_threads = True
@@ -74,6 +76,12 @@ class Bmc:
     @property
     def url(self):
         return f"{self.scheme}://localhost:{self._server.server_address[1]}"
+
+    def hang_up(self):
+        """End all connections, as BMCs do to who was silent for a while."""
+        while self.connections:
+            with contextlib.suppress(OSError):
+                self.connections.pop().shutdown(socket.SHUT_RDWR)
 
     def __enter__(self):
         self._thread.start()
@@ -88,6 +96,10 @@ class Bmc:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     bmc = None
+
+    def setup(self):
+        super().setup()
+        self.bmc.connections.append(self.connection)
 
     def log_message(self, *_):
         pass

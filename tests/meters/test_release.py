@@ -205,20 +205,16 @@ def test_capability_nodes_and_maps_count_and_processes_that_hide_are_counted(tmp
 
 def test_a_gpu_for_which_the_driver_wants_a_reset_is_left_to_whoever_does_it(released):
     """An action that passes by itself within a minute is waited for; the GPU is looked at again after ten."""
-    one = released()
-    (schedule, *_) = one.rig.sampler._poller._schedules
-    told = schedule.gauges.value
-    for wanted_s, freed in ((50, False), (70, True)):
-        schedule.gauges.value = lambda name, now_us: 1.0 if name == "recovery_action" else told(name, now_us)
-        one.run(wanted_s)
-        assert (one.desk.obeyed is not None) is freed
-        schedule.gauges.value = told
-        one.run(3)
+    one = released("[[gpu]]\nindex = 0\nrecovery = [[10, 1], [60, 0], [100, 1], [300, 0]]")
+    one.run(92)
+    assert one.desk.obeyed is None
+    one.run(80)
     assert one.open() == ALL - {"nvidia0"}
     assert "recovery action 1" in one.desk.obeyed.why
     one.other.reset(0)
     one.run(600)
     assert one.open() == ALL
+    assert one.kinds() == [("released", 0), ("back", 0)]
 
 
 def test_a_driver_that_is_unloaded_is_looked_for(released):

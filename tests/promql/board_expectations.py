@@ -10,7 +10,7 @@ from tests.promql.answers import (
     largest,
     with_labels,
 )
-from tests.promql.truth import WHOLE, account, by_job, namespace, over, real, user
+from tests.promql.truth import WHOLE, account, by_instance, by_job, namespace, over, real, user
 from tests.promql.two_hosts import LENGTH_S, POD, STEPS_A_SECOND
 
 PRICE = 0.25
@@ -36,6 +36,12 @@ def jobs(t):
 
 def nobody(job):
     return job in ("_idle", "_unattributed")
+
+
+def memory_meters(t):
+    """What the driver shows of the memory of host a's boards, 49 W each; those of host b do not meter theirs."""
+    target = {**dict(TARGET), "instance": "a:9961", "source": "nvml"}
+    return exactly(*(({**target, "domain": f"memory-{i}"}, 49) for i in range(3)))
 
 
 def count(number, slack=0.0):
@@ -145,6 +151,9 @@ HOST = {
             if not real(key[0][1])
         }
     ),
+    "Node by parts A": lambda t: with_labels(t.gpu_power(by_instance, 60), 30, part="gpu"),  # no meter of a node here
+    "Each meter of the host A": memory_meters,
+    "Each meter of the host B": lambda t: t.gpu_power(by_instance, 60),
     "Utilisation, and time held back A": lambda t: each(t.gpu_power(by_named_gpu), 0.5, 0.51),
     "Utilisation, and time held back B": lambda t: {},  # no simulated board is throttled
     "Memory in use A": lambda t: each(t.gpu_power(by_named_gpu), 0.5, 0.51),
@@ -254,6 +263,7 @@ FLEET = {
     },
     "Power with its interval D": lambda t: exactly(({"boundary": "gpu"}, 1200)),
     "Hosts A": lambda t: exactly(({"state": "known"}, 10), ({"state": "reporting"}, 9)),
+    "Hosts by state A": lambda t: exactly(*(({"state": s}, n) for s, n in (("busy", 7), ("idle", 2), ("down", 1)))),
     "Peak A": lambda t: exactly(({**FLEET_PAGE, "window": "15m"}, 1050)),
 }
 BOARDS = {

@@ -81,6 +81,7 @@ RECORDED = {
     "wattshed:host_gpu_limit_watts": lambda t: exactly(
         ({"instance": "a:9961", "stratum": "test"}, 2100), ({"instance": "b:9961", "stratum": "test"}, 1200)
     ),
+    "wattshed:host_node_power_watts": lambda t: {},  # these hosts have no meter of the node
     "wattshed:host_state": lambda t: {},  # all of them answer at the end: test_an_agent_that_is_away_...
     "wattshed:stratum_gpu_power_watts": lambda t: t.gpu_power(by_stratum, 60),
     "wattshed:gpu_power_watts:rate2m": lambda t: t.gpu_power(by_gpu),

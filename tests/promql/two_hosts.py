@@ -283,7 +283,14 @@ def fleet_host():
             round(at_s * 1e6),
             START_S * 1_000_000,
             fleet=FleetFacts(
-                power, {"gpu": 1000.0 * (at_s - START_S)}, {("gpu", "15m"): 1050.0}, 10, 9, (), {"gpu": 1200.0}
+                power,
+                {"gpu": 1000.0 * (at_s - START_S)},
+                {("gpu", "15m"): 1050.0},
+                10,
+                9,
+                (),
+                {"gpu": 1200.0},
+                states={"busy": 7, "idle": 2, "off": 0, "down": 1},
             ),
         ),
     )

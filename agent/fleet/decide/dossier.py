@@ -161,7 +161,9 @@ def _swing(hosts: HostPowers, limit: SwingLimit, count: int | None) -> Requireme
     def rms(of: HostPowers) -> float:
         power = of.load(count)
         frequency = np.asarray(np.fft.rfftfreq(power.size, of.step_s))
-        return math.sqrt(float(shares(frequency, limit.low_hz, min(limit.high_hz, top_hz)) @ line_powers(power)))
+        return math.sqrt(
+            float(shares(frequency, limit.low_hz, min(limit.high_hz, top_hz)) @ line_powers(power, of.mixing))
+        )
 
     unseen = limit.low_hz >= top_hz or hosts.span_s * max(limit.low_hz, 0.0) < 1.0 or hosts.gpu_w.shape[1] < 8
     why = f"shows {1.0 / hosts.span_s:.2g} to {top_hz:g} Hz" if unseen else ""

@@ -55,6 +55,8 @@ class HostPowers:
         What was assumed or left out.
     counted : bool
         Power is that of energy counters, which are published unevenly: means over less than half a second jitter.
+    mixing : float
+        How far its steps mix readings, see `agent.fleet.demand.mixing`.
     lines : tuple of SpectralLine
         Swings of one frequency of the recorded power, as it is summed, where they are asked for.
     """
@@ -68,6 +70,7 @@ class HostPowers:
     node: NodeModel | None
     said: tuple[str, ...]
     counted: bool = False
+    mixing: float = 0.0
     lines: tuple[SpectralLine, ...] = ()
 
     @property
@@ -85,7 +88,7 @@ class HostPowers:
         steps = min(max(1, math.ceil(seconds / self.step_s - 1e-9)), self.gpu_w.shape[1])
         n = self.gpu_w.shape[1] // steps * steps
         means = self.gpu_w[:, :n].reshape(len(self.gpu_w), -1, steps).mean(axis=2)
-        return replace(self, gpu_w=means, step_s=self.step_s * steps)
+        return replace(self, gpu_w=means, step_s=self.step_s * steps, mixing=self.mixing if steps == 1 else 0.0)
 
     def powers(self, cap_w: float = math.inf) -> NDArray[np.float64]:
         """Power of each host: float64[hosts, n], W; of GPUs that draw no more than ``cap_w`` each."""
@@ -196,7 +199,7 @@ def _read(
     start_us = load.start_us + round(first * load.step_s * 1e6)
     return HostPowers(
         load.step_s, start_us, np.ascontiguousarray(table[:, first:last]), of_host, names, gpus, None, tuple(said),
-        counted=load.counted > 0, lines=swings,
+        counted=load.counted > 0, mixing=load.mixing, lines=swings,
     )  # fmt: skip
 
 
@@ -216,6 +219,7 @@ def _beside(parts: list[HostPowers], path: str) -> HostPowers:
         None,
         (*(text for part in parts for text in part.said), "the files were recorded at different times"),
         counted=any(part.counted for part in parts),
+        mixing=float(np.mean([part.mixing for part in parts])),
     )
 
 

@@ -13,6 +13,7 @@ from wattshed.agent.fleet.boundary.units import between, shown
 from wattshed.agent.fleet.decide.answer import Basis, Decision, give, ready
 from wattshed.agent.fleet.decide.battery import in_band, operate, settled, sized, slew, smoothed, within_band
 from wattshed.agent.fleet.decide.hosts import EVEN_MEANS_S, read_hosts, reading_of
+from wattshed.agent.fleet.demand.mixing import passed
 from wattshed.agent.fleet.demand.spectrum import observable_up_to
 from wattshed.agent.printing.paragraphs import table
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from wattshed.agent.printing.paragraphs import TableRows
 
     _Follow = Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+
+
+_UNDERSTATED = 0.98
+"""Of a swing, below which it is said that the grid took from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ def storage(args: argparse.Namespace, open_trace: OpenTrace) -> int:
     load_w = hosts.load(args.hosts)
     if args.band is not None:
         limit_hz = observable_up_to(hosts.step_s)
+        top_hz = min(args.band.high_hz, limit_hz)
         if args.band.low_hz >= limit_hz:
             raise InputError(
                 f"readings every {hosts.step_s:g} s show swings up to {limit_hz:g} Hz; --band begins at "
@@ -77,6 +83,12 @@ def storage(args: argparse.Namespace, open_trace: OpenTrace) -> int:
             )
         if args.band.high_hz > limit_hz * (1.0 + 1e-9):
             said.append(f"swings above {limit_hz:g} Hz are not in the recording, and not in the size")
+        left = math.sqrt(float(passed(2.0 * np.pi * hosts.step_s * np.array([top_hz]), hosts.mixing)[0]))
+        if left < _UNDERSTATED:
+            said.append(
+                f"uneven stamps take {1.0 - left:.0%} from swings at {top_hz:.3g} Hz: the battery is understated by as "
+                "much there, and by less at lower frequencies"
+            )
     limits: list[tuple[str, Any]] = list(args.ramp) if args.band is None else [(_band_text(args.band), args.band)]
     sizings = [_sized(args, hosts, load_w, name, limit) for name, limit in limits]
     return give(_decision(args, hosts, load_w, sizings, bought_w=bought_w, said=said), args)

@@ -97,7 +97,10 @@ class Drawing:
         together = max(1, min(_TOGETHER, _CELLS // (units * steps)))
         cuts = [(first, min(first + together, replicates)) for first in range(0, replicates, together)]
         for i, cut in enumerate(cuts):
-            yield self._timed(partial(order.draw, *cut), len(cuts) - 1 - i)
+            yield self._timed(partial(self._fleets, order, *cut), len(cuts) - 1 - i)
+
+    def _fleets(self, order: FleetOrder, first: int, last: int) -> DrawnFleets:
+        return order.draw(first, last, last - first if self._device == "cuda" else 1)
 
     def resampled(
         self, stretches: Sequence[NDArray[np.int64]], replicates: int, seed: int

@@ -77,7 +77,9 @@ class Examination:
     def of(self, load: Load, fine: Load) -> Figures:
         """Figures of a load; its spectrum is that of the same load in finer steps."""
         with ThreadPoolExecutor(1, thread_name_prefix="spectrum") as beside:
-            spectrum = beside.submit(analyse, fine.stretch, fine.step_s, meter_window_s=self.meter_window_s)
+            spectrum = beside.submit(
+                analyse, fine.stretch, fine.step_s, meter_window_s=self.meter_window_s, mixing=fine.mixing
+            )
             demand = measure(load)
         ageing = None
         if self.transformer is not None:
@@ -106,7 +108,9 @@ class FleetExamination:
     @classmethod
     def like(cls, gridded: Gridded, examination: Examination) -> FleetExamination:
         """How fleets are looked at that are made of a recording."""
-        load, fine = (Load(of.step_s, of.start_us, np.empty(0), of.kind) for of in (gridded.load, gridded.fine))
+        load, fine = (
+            Load(of.step_s, of.start_us, np.empty(0), of.kind, mixing=of.mixing) for of in (gridded.load, gridded.fine)
+        )
         return cls(examination, load, fine, gridded.steps)
 
     def of(self, power_w: NDArray[np.float64]) -> Figures:

@@ -10,6 +10,7 @@ and its spread falls with the root of their number, without a floor.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -123,11 +124,15 @@ class FleetOrder:
     look: Callable[[NDArray[np.float64]], Any] | None = None
     most_looks: int = 0
 
-    def draw(self, first: int, last: int) -> DrawnFleets:
-        """Draw the fleets from ``first`` to before ``last``; each is the same in whatever company it is drawn."""
+    def draw(self, first: int, last: int, together: int = 1) -> DrawnFleets:
+        """Draw the fleets from ``first`` to before ``last``; each is the same in whatever company it is drawn.
+
+        So many ``together``, of which the CPU has no use: their arrays only take memory.
+        """
         r = last - first
         peaks, means, variances, looked = np.empty(r), np.empty(r), np.empty(r), []
-        for i, fleet in enumerate(self.fleets.draw_some(first, last)):
+        some = (self.fleets.draw_some(low, min(low + together, last)) for low in range(first, last, together))
+        for i, fleet in enumerate(chain.from_iterable(some)):
             peaks[i], means[i], variances[i] = over(fleet, self.peak_steps).max(), fleet.mean(), fleet.var()
             if self.look is not None and first + i < self.most_looks:
                 looked.append(self.look(fleet))

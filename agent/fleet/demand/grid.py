@@ -12,6 +12,7 @@ import numpy as np
 
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.fleet.demand.held import NO_HOLES, HeldSeries
+from wattshed.agent.fleet.demand.mixing import mixed
 from wattshed.kernels.threads import each
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Load:
         the recording while all of it is known, whatever the step.
     counted : int
         Of how many series the power is the difference of an energy counter.
+    mixing : float
+        How far its steps mix readings, see `agent.fleet.demand.mixing`; 0: not at all.
     """
 
     step_s: float
@@ -56,6 +59,7 @@ class Load:
     units: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     known_s: NDArray[np.float64] | None = None
     counted: int = 0
+    mixing: float = 0.0
 
     @property
     def covered_s(self) -> NDArray[np.float64]:
@@ -147,7 +151,8 @@ def on_grid(
             f"all series have {counted(max(n, 0), 'step')} of {step / 1e6:g} s in common; "
             f"at least 2 and at most {MOST_STEPS:,} are needed"
         )
-    filled = _Filling(series, _Grid(first, last, step, n), longest, _key(recording, unit))
+    even = _Grid(first, last, step, n)
+    filled = _Filling(series, even, longest, _key(recording, unit))
     cuts = list(stretches(n, len(series)))
     # Of short stretches more time goes into calls, for which threads wait for each other, than into their arrays.
     long = cuts[0][1] - cuts[0][0] >= _LONG
@@ -165,6 +170,7 @@ def on_grid(
         filled.units,
         filled.known_s,
         sum(held.by_counter for held in series.values()),
+        mixed(series.values(), even.edges_us, n, longest),
     )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wattshed.agent.fleet.demand.chi_square import chi_square
+from wattshed.agent.fleet.demand.mixing import passed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,8 +60,8 @@ class Band:
 class Spectrum:
     """Power spectral density (W^2/Hz, one-sided) over frequency, and the bands; empty where the load is too short.
 
-    ``sd_w`` is the standard deviation of the stretch of ``span_s``: its square is the sum of the squares of
-    ``slower``, 0.1-20 Hz (as far as shown) and ``faster``.
+    ``sd_w`` is the standard deviation of the readings of the stretch of ``span_s``: its square is the sum of the
+    squares of ``slower``, 0.1-20 Hz (as far as shown) and ``faster``.
     """
 
     frequency_hz: NDArray[np.float64]
@@ -80,13 +81,17 @@ def observable_up_to(step_s: float, meter_window_s: float = 0.0) -> float:
     return min(0.5 / step_s, 0.5 / meter_window_s if meter_window_s > 0.0 else math.inf)
 
 
-def analyse(power_w: NDArray[np.float64], step_s: float, *, meter_window_s: float = 0.0) -> Spectrum:
+def analyse(
+    power_w: NDArray[np.float64], step_s: float, *, meter_window_s: float = 0.0, mixing: float = 0.0
+) -> Spectrum:
     """Spectrum and bands of a stretch without holes.
 
     Parameters
     ----------
     power_w : float64[n], W
     step_s, meter_window_s : float, s
+    mixing : float
+        How far steps mix readings, see `agent.fleet.demand.mixing`: what that took from swings is given back.
     """
     limit = observable_up_to(step_s, meter_window_s)
     if power_w.size < _LEAST:
@@ -98,26 +103,33 @@ def analyse(power_w: NDArray[np.float64], step_s: float, *, meter_window_s: floa
     length = segment_length(power_w.size)
     frequency, density = welch(power_w, step_s, length)
     whole = power_w[: whole_length(power_w.size)]
-    lines = Periodogram(np.asarray(np.fft.rfftfreq(whole.size, step_s)), line_powers(whole), limit, meter_window_s)
+    lines = Periodogram(
+        np.asarray(np.fft.rfftfreq(whole.size, step_s)), line_powers(whole, mixing), limit, meter_window_s
+    )
     return Spectrum(
         frequency,
-        density,
+        density / passed(2.0 * np.pi * step_s * frequency, mixing),
         limit,
         float(lines.frequency_hz[1]),
         lines.bands(),
-        float(whole.std()),
+        math.sqrt(float(lines.lines.sum())),
         float(whole.size * step_s),
     )
 
 
-def line_powers(power_w: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean square of each line of a stretch, less its mean: float64[n // 2 + 1], W^2; their sum is its variance."""
+def line_powers(power_w: NDArray[np.float64], mixing: float = 0.0) -> NDArray[np.float64]:
+    """Mean square of each line of a stretch, less its mean: float64[n // 2 + 1], W^2; their sum is its variance.
+
+    ``mixing`` is as for `analyse`: the variance is then that of the readings, not of the steps that mix them.
+    """
     transform = np.fft.rfft(power_w - power_w.mean())
     lines = np.square(transform.real)
     lines += np.square(transform.imag)
     lines /= power_w.size**2
     lines[1 : (power_w.size + 1) // 2] *= 2.0
     lines[0] = 0.0
+    if mixing > 0.0:
+        lines /= passed(2.0 * np.pi * np.arange(lines.size) / power_w.size, mixing)
     return np.asarray(lines)
 
 

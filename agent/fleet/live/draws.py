@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ from wattshed.agent.fleet.estimate.estimators import Estimate, estimate
 from wattshed.agent.fleet.estimate.sample import Population, from_hosts
 from wattshed.agent.fleet.estimate.student import quantile
 from wattshed.agent.fleet.live.ladder import Draw
+from wattshed.agent.fleet.live.node_fits import METER_SIGMA, MOST_NODE_W
 from wattshed.agent.fleet.live.responses import ALL, FEWEST, RESTING, idle_gpu_w, typical_gpu_w
 from wattshed.agent.fleet.live.states import SORTED
 
@@ -47,8 +48,10 @@ class Drawn:
     short: tuple[StateGroup, ...]
 
 
-def draws_of(responses: Responses, *, confidence: float, meter_gain_sigma: float) -> Drawn:
-    """Estimate what all hosts draw, with intervals at ``confidence``."""
+def draws_of(
+    responses: Responses, *, confidence: float, meter_gain_sigma: float, node_w: Mapping[str, float] | None = None
+) -> Drawn:
+    """Estimate what all hosts draw, with intervals at ``confidence``; ``node_w`` is what nodes' own meters show, W."""
     groups: dict[str, list[StateGroup]] = {}
     for group in responses.groups:
         groups.setdefault(group.key, []).append(group)
@@ -82,13 +85,41 @@ def draws_of(responses: Responses, *, confidence: float, meter_gain_sigma: float
             total = mean * group.hosts
             power = Range(total, total - half, total + half)
             bounded = se is not None and not few
-            draws.append(Draw(group.stratum.name, key, power, Range.exact(group.hosts), bounded=bounded))
+            draw = Draw(group.stratum.name, key, power, Range.exact(group.hosts), bounded=bounded)
+            draws += _by_their_meters(draw, group, node_w or {})
     idle_w = _idle_w(groups, answers)
     for silent in responses.silent:
         name = silent.stratum.name
         draws += _silent(silent, idle_w.get(name, idle_gpu_w(silent.stratum).high * silent.stratum.gpus_per_host))
     draws += _wrong_states(responses, answers, idle_w, confidence)
     return Drawn(tuple(draws), sample, tuple(prior), tuple(short))
+
+
+def _by_their_meters(draw: Draw, group: StateGroup, node_w: Mapping[str, float]) -> list[Draw]:
+    """Take apart the hosts of a group whose nodes have meters: they are measured, and the others modelled.
+
+    A meter that shows less than the node's GPUs, or what no node draws, measures nothing.
+    """
+    able = group.answers.items() if group.stratum.live else ()
+    metered = [host for host, watts in able if watts <= node_w.get(host, -1.0) <= MOST_NODE_W]
+    if not metered:
+        return [draw]
+    watts, power = math.fsum(group.answers[host] for host in metered), draw.gpu_w
+    others = replace(
+        draw,
+        gpu_w=Range(power.value - watts, power.low - watts, power.high - watts),
+        hosts=Range.exact(group.hosts - len(metered)),
+    )
+    read = Draw(
+        draw.stratum,
+        f"node meters, {draw.key}",
+        Range.exact(watts),
+        Range.exact(len(metered)),
+        bounded=draw.bounded,
+        node_w=math.fsum(node_w[host] for host in metered),
+        node_sigma=METER_SIGMA,
+    )
+    return [read, others] if group.hosts > len(metered) else [replace(read, gpu_w=power)]
 
 
 def _answers(sample: list[StateGroup]) -> dict[str, float]:

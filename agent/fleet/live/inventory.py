@@ -36,6 +36,9 @@ UNKNOWN_OTHER = Range(0.05, 0.0, 0.15)
 """What is assumed where a site says nothing: wide, and reported as a warning."""
 
 
+LIVE = "live"
+"""As a stratum's ``node``: it is fitted live."""
+
 StratumFinder = Callable[[str, str], str | None]
 """Label of a host and its name -> its stratum, or None."""
 
@@ -68,6 +71,7 @@ class Stratum:
     node: NodeModel
     match: str = ""
     gpu_idle_w: Range | None = None  # of one GPU; None: by its data sheet
+    live: bool = False  # the node model is fitted to the fleet's own meters, where they allow it
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +205,7 @@ def _stratum(table: Table, sites: set[str]) -> Stratum:
     site = table.text("site")
     if site not in sites:
         table.fail(f"there is no [[site]] named {site!r}{meant(site, sites)}", "site")
+    live = table.items.get("node") == LIVE
     match = table.text("match", "", empty=True)
     try:
         re.compile(match)
@@ -213,7 +218,8 @@ def _stratum(table: Table, sites: set[str]) -> Stratum:
         table.count("hosts", low=0),
         gpus,
         table.text("model", "", empty=True),
-        read_node(table.table("node"), gpus) if "node" in table else assumed(gpus),
+        read_node(table.table("node"), gpus) if "node" in table and not live else assumed(gpus),
         match,
         range_in(table, "gpu_idle_w", Range.exact(0.0)) if "gpu_idle_w" in table else None,
+        live,
     )

@@ -12,6 +12,7 @@ model) moves all of them at once, so that it enters their sum once; a site's own
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 BOUNDARIES = ("gpu", "node", "it", "facility", "grid")
 
+_NODE_GAIN = "gain of nodes' meters"
 _PLACE = Range(0.0, -1.0, 1.0)
 """Where a draw is between its low (-1) and its high (1): GPU power and hosts move together."""
 
@@ -60,6 +62,8 @@ class Draw:
         Whether the range is an interval at all.
     node_w : float or None, W
         Power of these nodes where their own meters were read; None: by the stratum's node model.
+    node_sigma : float
+        One sigma of the gain that such meters share.
     """
 
     stratum: str
@@ -68,6 +72,7 @@ class Draw:
     hosts: Range
     bounded: bool = True
     node_w: float | None = None
+    node_sigma: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,11 @@ class _SiteRungs:
             # Strata with the same node model share its error, so they share its name here.
             inputs[level] = stratum.node.level_w.stretched(scale)
             inputs[slope] = stratum.node.slope.stretched(scale)
+            if draw.node_sigma:
+                inputs[_NODE_GAIN] = Range.relative(1.0, 1.959963984540054 * scale * draw.node_sigma)
+            if stratum.live and stratum.node.residual_w and draw.node_w is None:
+                off_w = 1.959963984540054 * scale * stratum.node.residual_w * math.sqrt(max(draw.hosts.value, 0.0))
+                inputs[f"residual {place}"] = Range(0.0, -off_w, off_w)
         inputs[self._other] = self.site.other_it.stretched(scale)
         inputs[self._pue] = overhead(self.site.pue).stretched(scale)
         inputs[self._loss] = self.site.grid_loss.stretched(scale, most=0.99)
@@ -115,8 +125,9 @@ class _SiteRungs:
             gpu += watts
             if draw.node_w is None:
                 node += hosts * (x[level] - x[slope] * stratum.node.pivot_w) + x[slope] * watts
+                node += x.get(f"residual {place}", 0.0)
             else:
-                node += draw.node_w
+                node += draw.node_w * (x[_NODE_GAIN] if draw.node_sigma else 1.0)
         it = node * (1.0 + x[self._other]) + self.site.other_it_w
         facility = it if it <= 0.0 else it * (1.0 + (self.site.pue.at(it) - 1.0) * x[self._pue])
         return gpu, node, it, facility, facility / (1.0 - x[self._loss])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from wattshed.agent.fleet.live.node_fits import NodeFits, Nodes
 from wattshed.agent.fleet.live.responses import typical_gpu_w
 from wattshed.agent.fleet.live.states import STATES, HostIndex, HostState
 from wattshed.agent.wire.query import Point, Prometheus, ServerError
@@ -50,11 +51,14 @@ class Measured:
         What was wrong with the rest.
     states : mapping of host -> HostState
         Of hosts that answer and others, in names of their own (`agent.fleet.live.states.HostIndex`).
+    nodes : Nodes
+        Power of nodes by their own meters, and models fitted to them.
     """
 
     powers: Mapping[str, Mapping[str, float]]
     warnings: tuple[str, ...] = ()
     states: Mapping[str, HostState] = field(default_factory=dict)
+    nodes: Nodes = field(default_factory=Nodes)
 
 
 def ask(server: Prometheus, inventory: Inventory) -> Measured:
@@ -104,8 +108,19 @@ def _states(points: Iterable[Point]) -> dict[str, HostState]:
     }
 
 
-def survey(server: Prometheus, inventory: Inventory) -> Measured:
-    """Read the recording rules, and the states of hosts from wherever the inventory says.
+def fits_of(server: Prometheus, inventory: Inventory) -> NodeFits | None:
+    """Return what fits node models to the fleet's own meters; None where no stratum wants one."""
+    live, find = {s.name for s in inventory.strata if s.live}, inventory.finder()
+
+    def stratum_of(label: str, host: str) -> str | None:
+        name = find(label, host)
+        return name if name in live else None
+
+    return NodeFits(server, stratum_of) if live else None
+
+
+def survey(server: Prometheus, inventory: Inventory, fits: NodeFits | None = None) -> Measured:
+    """Read the recording rules, the nodes' meters, and the states of hosts from wherever the inventory says.
 
     Raises
     ------
@@ -113,6 +128,9 @@ def survey(server: Prometheus, inventory: Inventory) -> Measured:
         If the inventory's file of states is wrong.
     """
     measured = ask(server, inventory)
+    if fits is not None:
+        nodes = fits.ask([s.name for s in inventory.strata if s.live])
+        measured = replace(measured, nodes=nodes, warnings=(*measured.warnings, *nodes.warnings))
     if inventory.states is None:
         return measured
     theirs, said = inventory.states.hosts()

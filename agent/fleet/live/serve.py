@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.live.inventory import read_inventory
-from wattshed.agent.fleet.live.rules import survey
+from wattshed.agent.fleet.live.rules import fits_of, survey
 from wattshed.agent.fleet.live.site import FleetEstimate, extrapolate
 from wattshed.agent.printing.logs import set_up_log
 from wattshed.agent.wire.query import Prometheus
@@ -168,7 +168,8 @@ def run(args: argparse.Namespace) -> int:
     set_up_log("warning", "auto", os.environ, sys.stderr)
     inventory = read_inventory(args.inventory)
     server = Prometheus(args.prometheus, timeout_s=args.timeout)
-    publisher = FleetPublisher(inventory, lambda: extrapolate(inventory, survey(server, inventory)))
+    fits = fits_of(server, inventory)
+    publisher = FleetPublisher(inventory, lambda: extrapolate(inventory, survey(server, inventory, fits)))
     try:
         site = Server(lambda: publisher.snapshot, args.listen or ("127.0.0.1:9961",), args.web_config)
         site.start()

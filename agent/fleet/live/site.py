@@ -19,6 +19,7 @@ from wattshed.agent.fleet.live.states import SORTED
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from wattshed.agent.fleet.estimate.node_model import NodeModel
     from wattshed.agent.fleet.live.draws import Drawn
     from wattshed.agent.fleet.live.inventory import Inventory, Site
     from wattshed.agent.fleet.live.responses import Responses, StateGroup
@@ -64,8 +65,11 @@ def extrapolate(inventory: Inventory, measured: Measured, *, confidence: float =
     without a measurement gets the data sheet's wide prior. An inventory that knows fewer hosts than there are is
     contradicted: no interval is given.
     """
+    inventory = _with_models(inventory, measured.nodes.models)
     responses = sort_hosts(inventory, measured)
-    drawn = draws_of(responses, confidence=confidence, meter_gain_sigma=inventory.meter_gain_sigma)
+    drawn = draws_of(
+        responses, confidence=confidence, meter_gain_sigma=inventory.meter_gain_sigma, node_w=measured.nodes.power_w
+    )
     draws = [replace(d, bounded=d.bounded and d.stratum not in responses.surplus) for d in drawn.draws]
     half = NormalDist().inv_cdf(0.5 + confidence / 2.0) * inventory.meter_gain_sigma
     ladder = climb(inventory, draws, Range.relative(1.0, half), confidence=confidence)
@@ -103,6 +107,14 @@ def extrapolate(inventory: Inventory, measured: Measured, *, confidence: float =
         responses.counts,
         tuple(host for host, _, _ in responses.contradicted),
     )
+
+
+def _with_models(inventory: Inventory, models: Mapping[str, NodeModel]) -> Inventory:
+    """Return the inventory with the models that were fitted to its own nodes."""
+    if not models:
+        return inventory
+    strata = (replace(s, node=models[s.name]) if s.name in models else s for s in inventory.strata)
+    return replace(inventory, strata=tuple(strata))
 
 
 def _whole(responses: Responses, drawn: Drawn, gpu: Power, warnings: tuple[str, ...]) -> Estimate:

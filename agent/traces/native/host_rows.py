@@ -6,23 +6,18 @@ The meters are a definition, written when they change; the readings of a window 
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from wattshed.agent.window.host_meters import COUNTER, GAUGE, HostMeter, HostReadings
+from wattshed.agent.window.host_meters import MOST, HostMeter, HostReadings
 
 if TYPE_CHECKING:
     from wattshed.agent.window import Window
 
-_FIELDS = {one.name: one for one in fields(HostMeter)}
-_A_METER = HostMeter("", "", GAUGE, "")
-_MOST = 1 << 62
-
 
 def text_of_meters(meters: tuple[HostMeter, ...]) -> str:
     """JSON of the meters; keys as in `HostMeter`."""
-    return json.dumps([{name: getattr(meter, name) for name in _FIELDS} for meter in meters], separators=(",", ":"))
+    return json.dumps([meter.plain for meter in meters], separators=(",", ":"))
 
 
 def meters_from_text(text: str) -> tuple[HostMeter, ...]:
@@ -30,22 +25,10 @@ def meters_from_text(text: str) -> tuple[HostMeter, ...]:
 
     Raises
     ------
-    ValueError, TypeError
+    ValueError, KeyError, TypeError, AttributeError
         It is another thing.
     """
-    return tuple(_meter(row) for row in json.loads(text))
-
-
-def _meter(row: dict[str, Any]) -> HostMeter:
-    known = {name: row[name] for name in _FIELDS if name in row}
-    meter = HostMeter(**known | {"flags": tuple(map(str, row.get("flags", ())))})
-    for name in _FIELDS:
-        value = getattr(meter, name)
-        if type(value) is not type(getattr(_A_METER, name)) or (type(value) is int and not -_MOST < value < _MOST):
-            raise ValueError(f"{name} of a meter is {value!r}")
-    if meter.kind not in {COUNTER, GAUGE} or min(meter.period_us, meter.wrap_uj, meter.ceiling_mw) < 0:
-        raise ValueError(f"a meter is {meter!r}")
-    return meter
+    return tuple(map(HostMeter.of_plain, json.loads(text)))
 
 
 def text_of_readings(window: Window, meters_id: int) -> str | None:
@@ -89,7 +72,7 @@ def readings_from_text(text: str, meters: tuple[HostMeter, ...], start_us: int) 
     _, rows, rejected = json.loads(text)
     last = -1
     for place, *numbers in rows:
-        if any(type(number) is not int or not -_MOST < number < _MOST for number in (place, *numbers)):
+        if any(type(number) is not int or not -MOST < number < MOST for number in (place, *numbers)):
             raise ValueError("a reading is malformed")
         if not last < place < len(meters) or len(numbers) % 2:
             raise ValueError("a reading is of no meter")
