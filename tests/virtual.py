@@ -134,9 +134,9 @@ def agent(
     path, parts of jobs go there; with ``inbox``, work is heard of; with ``beside``, the host's meters are read.
     """
     meter = opened(node, clock, host, marked=marked)
-    processes = Processes(node.proc_root, clock.now_us)
-    alive, met = partial(exists, node.proc_root), processes.meet
-    sampler = Sampler(meter, clock, host, rates or Rates(), alive=alive, meet=met, desk=desk)
+    processes, alive = Processes(node.proc_root, clock.now_us), partial(exists, node.proc_root)
+    about = {"alive": alive, "meet": processes.meet, "desk": desk, "sys_root": node.sys_root}
+    sampler = Sampler(meter, clock, host, rates or Rates(), **about)
     slurm = slurm or Slurm(clock.now_us, host, followed(node, clock), squeue=())
     resolver = JobResolver(processes, slurm)
     accounts = Accounts(ledger=Ledger(cap), live=True, split=split)

@@ -107,7 +107,8 @@ def _driver(config: Config, host: str, faults: Faults, desk: ReleaseDesk | None)
         slurm = _slurm(config, host, clock, meter, opened)
         pods = _pods(config, meter, opened)
         beside = _beside(config, clock, faults, proc_root, opened=opened)
-        return _metered(config, host, desk, meter, clock, proc_root, opened, slurm, pods, beside)
+        sys_root = Path(config.node.sys_root)
+        return _metered(config, host, desk, meter, clock, proc_root, opened, slurm, pods, beside, sys_root=sys_root)
 
 
 def _simulated(
@@ -134,7 +135,9 @@ def _simulated(
             opened.callback(slurm.close)
             shown = node.sys, node.drop_dir
             beside = _beside(config, clock, faults, proc_root, opened=opened, simulated=shown)
-            source = _metered(config, host, desk, meter, clock, proc_root, opened, slurm, beside=beside)
+            source = _metered(
+                config, host, desk, meter, clock, proc_root, opened, slurm, beside=beside, sys_root=node.sys_root
+            )
         around.callback(source.close)
         LOG.warning("SIMULATED DATA: %sthese numbers are invented", f"{why}; " if why else "")
         node.keep_time()
@@ -175,6 +178,8 @@ def _metered(  # noqa: PLR0917 - called twice, just above
     slurm: Slurm | None,
     pods: Pods | None = None,
     beside: Beside | None = None,
+    *,
+    sys_root: Path,
 ) -> Source:
     """Wire an open driver session: sampler and resolver, which close from then on what was ``opened`` for them."""
     from wattshed.agent.jobs.processes import Processes  # noqa: PLC0415
@@ -185,7 +190,9 @@ def _metered(  # noqa: PLR0917 - called twice, just above
     rates, wake = _rates(config.sampling), config.sampling.wake_sleeping_gpus
     processes = Processes(proc_root, clock.now_us)
     alive = partial(exists, proc_root)
-    sampler = Sampler(meter, clock, host, rates, alive=alive, meet=processes.meet, wake=wake, desk=desk)
+    sampler = Sampler(
+        meter, clock, host, rates, alive=alive, meet=processes.meet, wake=wake, desk=desk, sys_root=sys_root
+    )
     LOG.info("found %s; the first window takes %g s", _listed(meter), config.sampling.window_s)
     if slurm is not None:
         slurm.on_change = sampler.refresh_processes

@@ -7,6 +7,8 @@ they agree. Which GPUs may be on one, the kernel says: those that are local to t
 from __future__ import annotations
 
 import logging
+from math import sqrt
+from statistics import fmean, pvariance
 from typing import TYPE_CHECKING
 
 from wattshed.agent.window.host_meters import GAUGE, MEMORY, MODULE, NO_HOST_METERS, HostMeter, HostReadings
@@ -21,6 +23,7 @@ SOURCE = "nvml"
 MODULE_W, MEMORY_W = "power_module_w", "power_memory_w"
 WATCH_US = 60_000_000
 MOST_APART = 0.02
+SIGMAS = 3
 SIGMA_PPM = 50_000
 
 
@@ -105,7 +108,7 @@ class _Superchip:
     def __init__(self) -> None:
         self._apart = False
         self._since_us = 0
-        self._sums: dict[int, tuple[float, int]] = {}  # number of a GPU -> W summed, and how many readings
+        self._seen: dict[int, list[float]] = {}  # number of a GPU -> W, reading by reading
         self._first: int | None = None
 
     def number(self, index: int, time_us: int, power_w: float) -> int:
@@ -114,18 +117,21 @@ class _Superchip:
             return index
         if self._first is None or index < self._first:
             self._first = index
-        total, count = self._sums.get(index, (0.0, 0))
-        self._sums[index] = total + power_w, count + 1
+        self._seen.setdefault(index, []).append(power_w)
         if not self._since_us:
             self._since_us = time_us
         elif time_us - self._since_us >= WATCH_US:
             self._compare()
-            self._since_us, self._sums = time_us, {}
+            self._since_us, self._seen = time_us, {}
         return index if self._apart else self._first
 
     def _compare(self) -> None:
-        means = {index: total / count for index, (total, count) in self._sums.items()}
-        if len(means) > 1 and max(means.values()) - min(means.values()) > MOST_APART * max(means.values()):
+        """Tell modules apart by means that differ by more than moments at different times of a changing load do."""
+        means = {index: fmean(seen) for index, seen in self._seen.items()}
+        if len(means) < 2:
+            return
+        errors = sum(pvariance(seen) / len(seen) for seen in self._seen.values())
+        if max(means.values()) - min(means.values()) > MOST_APART * max(means.values()) + SIGMAS * sqrt(errors):
             self._apart = True
             told = ", ".join(f"{watts:.0f} W by GPU {index}" for index, watts in sorted(means.items()))
             LOG.info(

@@ -21,7 +21,7 @@ from wattshed.agent.simulation.others import NODES, ORDERS, Orders
 from wattshed.agent.simulation.proc import ProcessTree
 from wattshed.agent.simulation.scenario import Gpu, NodeScenario, default_scenario, read_scenario
 from wattshed.agent.simulation.sensors import ARCHITECTURES, Sensor
-from wattshed.agent.simulation.sysfs import SimulatedSys
+from wattshed.agent.simulation.sysfs import SimulatedSys, place_on_bus
 from wattshed.agent.simulation.workload import Timeline, Truth
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ class SimulatedNode:
         The joules that really flow beside the GPUs.
     sys : SimulatedSys
         What stands for /sys, as far as meters of the host are concerned.
+    sys_root : Path
+        What stands for /sys, as far as the places of GPUs on the bus are concerned.
     drop_dir : Path
         What stands for the folder in which root's readers leave readings; absent without such a meter.
     begun_us : int, us
@@ -106,8 +108,9 @@ class SimulatedNode:
         self.library = SimulatedLibrary(host, script.missing)
         sensors = [HostSensor(one, self.beside, clock, host.plan, self.begun_us) for one in script.meters]
         addresses = [(card.pci_bus_id, its) for card, its in zip(boards, self.beside.packages, strict=True)]
-        self.sys = SimulatedSys(sensors, clock, addresses)
-        self.drop_dir = root / "meters"
+        self.sys = SimulatedSys(sensors, clock)
+        self.sys_root, self.drop_dir = root / "sys", root / "meters"
+        place_on_bus(self.sys_root, addresses)
         boot_id = (self.proc_root / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         self._dropped = DroppedReadings(self.drop_dir, sensors, clock, boot_id)
         if isinstance(clock, VirtualClock):

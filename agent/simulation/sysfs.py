@@ -15,6 +15,7 @@ from wattshed.agent.simulation.host_sensor import GONE, UNKNOWN_UW, HostSensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from wattshed.agent.clock import Clock
 
@@ -34,11 +35,9 @@ class SimulatedSys:
     ----------
     sensors : sequence of HostSensor
     clock : Clock
-    gpus : iterable of (str, int)
-        PCI address and package of each GPU.
     """
 
-    def __init__(self, sensors: Sequence[HostSensor], clock: Clock, gpus: Iterable[tuple[str, int]] = ()) -> None:
+    def __init__(self, sensors: Sequence[HostSensor], clock: Clock) -> None:
         self._clock = clock
         self._files: dict[str, File] = {}
         by_source = {source: [one for one in sensors if one.script.source == source] for source in KERNEL}
@@ -46,10 +45,6 @@ class SimulatedSys:
         self._hwmon([*by_source["grace"], *by_source["hwmon"]])
         if by_source["cray"]:
             self._cray(by_source["cray"])
-        for address, package in gpus:
-            folder = f"bus/pci/devices/0000:{address.partition(':')[2].lower()}"
-            self._constant(f"{folder}/local_cpulist", f"{package * CORES}-{(package + 1) * CORES - 1}")
-            self._constant(f"{folder}/numa_node", str(package))
 
     def names(self, folder: str) -> list[str]:
         """Return what is in a folder, in order; nothing if there is no such folder."""
@@ -120,6 +115,14 @@ class SimulatedSys:
     def _joules(self, sensor: HostSensor) -> str:
         now_us = self._clock.now_us()
         return f"{sensor.energy_uj() // 1_000_000} J {now_us - now_us % sensor.script.period_us} us"
+
+
+def place_on_bus(sys_root: Path, gpus: Iterable[tuple[str, int]]) -> None:
+    """Write which CPUs are local to each GPU, from (PCI address, package)."""
+    for address, package in gpus:
+        folder = sys_root / f"bus/pci/devices/0000:{address.partition(':')[2].lower()}"
+        folder.mkdir(parents=True)
+        (folder / "local_cpulist").write_text(f"{package * CORES}-{(package + 1) * CORES - 1}\n")
 
 
 def _shown(value: Callable[[], int]) -> str:

@@ -121,8 +121,7 @@ function qualityColumns() {
   const state = gpu => gpu.health.status !== "ok" ? gpu.health.status : gpu.energy_source === "none" ? "cannot be metered" : [...wants(gpu), ...gpu.flags].join(", ").replaceAll("_", " ") || "good";
   return [
     { title: "GPU", cell: gpu => `GPU ${gpu.gpu}`, value: gpu => gpu.gpu },
-    { title: "State", cell: gpu => make("span", { class: state(gpu) === "good" ? "good" : "bad", title: gpu.health.why }, state(gpu)), value: state },
-    { title: "Reason", cell: gpu => gpu.health.why, value: gpu => gpu.health.why, kind: "wide" },
+    { title: "State", cell: gpu => make("span", {}, make("span", { class: state(gpu) === "good" ? "good" : "bad" }, state(gpu)), make("small", { class: "why" }, gpu.health.why)), value: state },
     { title: "Source", cell: gpu => gpu.energy_source.replaceAll("_", " "), value: gpu => gpu.energy_source },
     { title: "Covered", cell: gpu => percent(covered(gpu), 2), value: covered, kind: "n" },
     { title: "Gaps", cell: gpu => hours(gpu.gap_s), value: gpu => gpu.gap_s, kind: "n" },

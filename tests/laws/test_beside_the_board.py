@@ -50,11 +50,22 @@ def check(told, node, domains, source, rel=0.01):
         assert energy_j == pytest.approx(node.beside.nj(domain, start_us, end_us) / 1e9, rel=rel), domain
 
 
+def check_scopes(one, node, told):
+    """What NVML says of modules: one domain for each, however many GPUs report it."""
+    modules = {name: value for name, value in told.items() if name.startswith("nvml/module")}
+    by_first_gpu = {its: gpu for gpu, its in reversed(list(enumerate(node.beside.packages)))}
+    assert set(modules) == {f"nvml/module-{gpu}" for gpu in by_first_gpu.values()}
+    for package, gpu in by_first_gpu.items():
+        energy_j, start_us, end_us = modules[f"nvml/module-{gpu}"]
+        assert energy_j == pytest.approx(node.beside.nj(f"module-{package}", start_us, end_us) / 1e9, rel=0.05)
+
+
 @pytest.mark.parametrize(("kind", "gpus"), [("gh200", 1), ("gh200", 2), ("gb200", 2), ("gb200", 4)])
 def test_of_a_superchip_board_module_and_processor(tmp_path, kind, gpus):
     one, node = life(tmp_path, kind, gpus, GRACE)
     told, count = joules(one), node.beside.host.packages
     check(told, node, [f"{part}-{n}" for n in range(count) for part in ("module", "grace", "cpu", "sysio")], "grace")
+    check_scopes(one, node, told)
     begin_us = one.windows[0].start_us
     boards = {key.gpu: account for key, account in one.accounts.gpus.items()}
     for card in node.cards:

@@ -68,7 +68,7 @@ def test_a_window_is_closed_over_the_head_of_a_call_once_it_is_over_and_the_call
         window, seen = sampler._stale()
         assert (window.start_us, window.end_us, seen) == (start_us, start_us + S, [])
         assert [(e.kind, e.gpu, e.detail) for e in window.events] == [
-            ("lost", gpu, "nvmlCall does not return") for gpu in (0, 1)
+            ("lost", gpu, "stale: nvmlCall does not return") for gpu in (0, 1)
         ]
         assert sampler._poller.start_us == window.end_us
 

@@ -107,7 +107,8 @@ def test_a_superchip_is_shown_as_acpi_does(tmp_path):
     assert shown["Grace Power Socket 1"] >= shown["CPU Power Socket 1"] + shown["SysIO Power Socket 1"]
     at = clock.now_us() // 50_000 * 50_000
     assert shown["Module Power Socket 0"] == node.beside.nj("module-0", at - 50_000, at) // 5_000_000 * 100_000
-    assert node.sys.read("bus/pci/devices/0000:19:00.0/local_cpulist") == b"72-143\n", "of the third GPU"
+    third = node.sys_root / "bus/pci/devices/0000:19:00.0/local_cpulist"
+    assert third.read_text() == "72-143\n"
 
 
 def test_a_cray_shows_joules_ten_times_a_second(tmp_path):
