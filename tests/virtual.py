@@ -137,8 +137,7 @@ def agent(
     processes, alive = Processes(node.proc_root, clock.now_us), partial(exists, node.proc_root)
     about = {"alive": alive, "meet": processes.meet, "desk": desk, "sys_root": node.sys_root}
     sampler = Sampler(meter, clock, host, rates or Rates(), **about)
-    slurm = slurm or Slurm(clock.now_us, host, followed(node, clock), squeue=())
-    resolver = JobResolver(processes, slurm)
+    resolver = JobResolver(processes, slurm or Slurm(clock.now_us, host, followed(node, clock), squeue=()))
     accounts = Accounts(ledger=Ledger(cap), live=True, split=split)
     publisher = Publisher(host, version, "simulated" if marked else "nvml", "simulated", clock.now_us())
     board, faults, seen = Board(publisher.empty(clock.now_us())), Faults(), []
