@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.commands import fleet_estimate
 from wattshed.agent.commands.fleet_decisions import add_decisions
 from wattshed.agent.commands.fleet_estimate import add_json, add_server
+from wattshed.agent.fleet.decide.given import power
 from wattshed.agent.fleet.flags import fraction_or_whole, note_given, positive, runs, seed, share, whole
 from wattshed.agent.replay.reading_flags import add_reading_flags, options_of
 from wattshed.agent.wire.cluster import add_cluster_flags
@@ -137,7 +138,7 @@ def _demand(commands: Any, open_trace: OpenAny) -> None:
         "--resample", default="job", metavar="job|host", help="what varies together in the fleet (default %(default)s)"
     )
     p.add_argument("--checkpoint", type=positive, metavar="S", help="checkpoint period that the recording must hold")
-    p.add_argument("--limit", type=positive, metavar="W", help="supply limit: how likely is a peak above it")
+    p.add_argument("--limit", type=power, metavar="POWER", help="supply limit, such as 5MW: how likely is a peak above it")
     p.add_argument("--seed", type=seed, default=1, help="random seed (default %(default)s)")
     p.add_argument(
         "--device",

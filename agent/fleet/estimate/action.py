@@ -13,7 +13,7 @@ from wattshed.agent.fleet.estimate.calibration import read_margins
 from wattshed.agent.fleet.estimate.design import read_joint
 from wattshed.agent.fleet.estimate.estimators import estimate
 from wattshed.agent.fleet.estimate.jobs import JOB, JOB_HOSTS
-from wattshed.agent.fleet.estimate.planner import SamplingPlan, draw_jobs, plan_from, read_jobs, rounded_z, sample_size
+from wattshed.agent.fleet.estimate.planner import SamplingPlan, draw_jobs, plan_from, planned_z, read_jobs, sample_size
 from wattshed.agent.fleet.estimate.reading import read_header, read_population, read_sample
 from wattshed.agent.fleet.estimate.told import estimate_json, estimate_parts
 from wattshed.agent.fleet.flags import is_given
@@ -166,7 +166,7 @@ def _plan_of(found: Estimate, error: float) -> SamplingPlan | None:
     known = [(name, hosts, sd) for name, hosts, sd in strata if sd is not None]
     if found.total is None or len(known) < len(strata) or not known:
         return None
-    return plan_from(known, (error * found.total / rounded_z(found.confidence)) ** 2)
+    return plan_from(known, (error * found.total / planned_z(found.confidence)) ** 2)
 
 
 def _planned(found: Estimate, error: float) -> tuple[dict[str, Any] | None, str]:

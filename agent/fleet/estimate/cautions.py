@@ -87,7 +87,9 @@ def cautions_of_change(
     bounds : Interval
         Of the change.
     """
+    still = ("no host that was measured both times changed: the interval holds only if no other host did",)
     return (
+        *(still if len(spread.variance) and not spread.variance.any() else ()),
         *_few(design, sampled, spread, parts),
         *_skewed(spread, bounds),
         *(f"{text}: measure more both times" for text in _unseen(design, sampled, parts, bounds)),

@@ -31,9 +31,10 @@ class SamplingPlan:
     allocation: tuple[tuple[str, int], ...] = ()
 
 
-def rounded_z(confidence: float) -> float:
-    """Return the normal quantile of a two-sided interval, to two decimals as survey tables do (1.96 for 95 %)."""
-    return round(NormalDist().inv_cdf(0.5 + confidence / 2.0), 2)
+def planned_z(confidence: float) -> float:
+    """Return the normal quantile of a two-sided interval; 1.96 for 95 %, as survey tables have it, and never less."""
+    exact = NormalDist().inv_cdf(0.5 + confidence / 2.0)
+    return max(exact, round(exact, 2))
 
 
 def sample_size(
@@ -62,7 +63,7 @@ def sample_size(
         raise InputError("a plan needs cv >= 0, error > 0, deff > 0 and 0 < confidence < 1")
     if population is not None and population < 1:
         raise InputError("a plan needs a population of at least one host")
-    infinite = deff * (rounded_z(confidence) * cv / error) ** 2
+    infinite = deff * (planned_z(confidence) * cv / error) ** 2
     needed = infinite if population is None else infinite / (1.0 + infinite / population)
     # Two hosts at least, for one gives no variance; a hair below a whole number is that number.
     hosts = max(2, math.ceil(needed - 1e-9))
