@@ -94,6 +94,7 @@ class _Gpu:
     past: dict[JobKey, JobWatts] = field(default_factory=dict)  # what was believed of those that have none any more
     idle_mw: int = -1
     held_s: float = math.nan  # by its power limit, as the driver counts it
+    divided: bool | None = None  # whether MIG was on when it was met last
     laid_out: tuple[Any, dict[str, Any]] | None = None
 
 
@@ -123,6 +124,10 @@ class HostLearning:
         """Take note of the GPUs that are here: what is believed before anything is known depends on their limits."""
         self._make_room(len(devices))
         for gpu, device in enumerate(devices):
+            divided, before = device.capabilities.get("mig") == "", self._gpus[gpu].divided
+            if before is not None and divided != before:
+                self.forget(gpu)
+            self._gpus[gpu].divided = divided
             idle_mw, known = max(device.idle_mw, 0), self._gpus[gpu].idle_mw
             if known == idle_mw:
                 continue
@@ -132,7 +137,7 @@ class HostLearning:
 
     def forget(self, gpu: int) -> None:
         """Begin anew with a GPU: its driver was reloaded, or it was divided anew."""
-        self._gpus[gpu] = _Gpu(idle_mw=self._gpus[gpu].idle_mw)
+        self._gpus[gpu] = _Gpu(idle_mw=self._gpus[gpu].idle_mw, divided=self._gpus[gpu].divided)
         self._arrays.forget(gpu)
 
     def restart(self) -> None:
@@ -260,7 +265,12 @@ class HostLearning:
             return None
         places, slot = list(one.jobs.values()), int(self._arrays.states.slot[gpu, 0])
         if one.laid_out is None or one.laid_out[0] != (slot, list(one.jobs)):
-            values = {"jobs": dict(one.jobs), "idle_mw": one.idle_mw, **self._arrays.plain(gpu, places)}
+            values = {
+                "jobs": dict(one.jobs),
+                "idle_mw": one.idle_mw,
+                "divided": one.divided,
+                **self._arrays.plain(gpu, places),
+            }
             one.laid_out = (slot, list(one.jobs)), values
         return one.laid_out[1], [[*one.seen_us.values()], *self._arrays.open_slots(gpu, places)]
 
@@ -277,7 +287,7 @@ class HostLearning:
             raise ValueError(f"places {sorted(jobs.values())} of jobs")
         self._make_room(gpu + 1, max(jobs.values(), default=FEATURES) - FEATURES + 1)
         seen_us = dict(zip(jobs, map(int, open_slots[0]), strict=True))
-        self._gpus[gpu] = _Gpu(jobs, seen_us, idle_mw=int(values["idle_mw"]))
+        self._gpus[gpu] = _Gpu(jobs, seen_us, idle_mw=int(values["idle_mw"]), divided=values.get("divided"))
         self._arrays.restore(gpu, list(jobs.values()), values, open_slots[1:])
 
     def _make_room(self, gpus: int, places: int = 0) -> None:

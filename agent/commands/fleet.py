@@ -138,7 +138,9 @@ def _demand(commands: Any, open_trace: OpenAny) -> None:
         "--resample", default="job", metavar="job|host", help="what varies together in the fleet (default %(default)s)"
     )
     p.add_argument("--checkpoint", type=positive, metavar="S", help="checkpoint period that the recording must hold")
-    p.add_argument("--limit", type=power, metavar="POWER", help="supply limit, such as 5MW: how likely is a peak above it")
+    p.add_argument(
+        "--limit", type=power, metavar="POWER", help="supply limit, such as 5MW: how likely is a peak above it"
+    )
     p.add_argument("--seed", type=seed, default=1, help="random seed (default %(default)s)")
     p.add_argument(
         "--device",

@@ -188,6 +188,19 @@ def test_a_reloaded_driver_begins_anew_and_the_common_line_with_it():
     assert {one.watts for one in told_now.values()} == {accounts.watts.of("simulated").common_w(0)}
 
 
+def test_a_gpu_that_is_divided_anew_begins_anew():
+    those = recorded()
+    mig = replace(those[0].devices[0], capabilities={"mig": ""})
+    accounts = Accounts(split=LEARNS)
+    for window in those[:30]:
+        accounts.add(window)
+    before = accounts.watts.of("simulated").common_w(0)
+    accounts.add(replace(those[30], devices=(mig,)))
+    assert accounts.watts.of("simulated").common_w(0) != before
+    assert {one.alone_us + one.shared_us for one in accounts.watts.jobs().values()} == {0}
+    assert sum(total(accounts)) > 0
+
+
 def test_nothing_is_learned_from_kernels_that_ran_at_once():
     accounts = booked(recorded("MPS at the limit", seconds=80), SHOWS)
     _, shared, concurrent, limited, unknown, coarse = accounts.watts.of("simulated").uses[0].tolist()

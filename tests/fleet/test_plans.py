@@ -23,7 +23,9 @@ def reached(strata, allocation):
     return sum(n**2 * (1 / given_[name] - 1 / n) * sd**2 for name, n, sd in strata)
 
 
-@pytest.mark.parametrize(("error", "confidence", "z"), [(0.005, 0.95, 1.96), (0.02, 0.95, 1.96), (0.02, 0.8, 1.2815515655446004)])
+@pytest.mark.parametrize(
+    ("error", "confidence", "z"), [(0.005, 0.95, 1.96), (0.02, 0.95, 1.96), (0.02, 0.8, 1.2815515655446004)]
+)
 def test_a_planned_sample_reaches_its_error(fleet, files, error, confidence, z):
     s, p = files(S_csv=SAMPLE, P_csv="stratum,hosts\na,400\nb,150\nempty,0\n")
     words = ("estimate", "--sample", s, "--population", p, "--plan", error, "--confidence", confidence)

@@ -11,6 +11,7 @@ STEPS = {
     8: ("answers", "s08_answers", 19, 34),
     9: ("decay", "s09_decay", 43, 60),
     10: ("sample", "s10_sample", 72, 95),
+    11: ("unlike", "s11_unlike", 52, 75),
 }
-BUDGET_S = 450.0
+BUDGET_S = 510.0
 SCALE_SIMULATED = 0.4
