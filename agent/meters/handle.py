@@ -115,10 +115,10 @@ class GpuHandle:
             able = probe.capabilities(
                 self._nvml, self._clock, self.handle, architecture, model, before or {}, refused_only=refused_only
             )
-            if "GH200" in model and not able["energy"] and able["instant"] and able["average"] and able["module"]:
-                able["gpu_scope"] = (
-                    "a GH200's counter is its module's, and no power is reported that could show otherwise"
-                )
+            if "GH200" in model and not able["energy"] and not able["gpu_scope"] and not self._scope.judged:
+                # So it was found to be on all that were looked at; billed by it, a load that cannot be judged at once
+                # would pay for the whole module meanwhile.
+                able["gpu_scope"] = "a GH200's counter is its module's, not the GPU's, unless readings show otherwise"
             told = self._known(replace(self._identity, capabilities=able)).capabilities
             if not self.sick and told == before:
                 return
@@ -232,6 +232,7 @@ class GpuHandle:
             self._note_scope(*self._scope.add(moment))
 
     def _note_scope(self, found: str, rate_mw: float, gpu_mw: float, module_mw: float) -> None:
+        self._scope.judged = self._scope.judged or bool(found)
         if not found or (found == "module") == bool(self.device.capabilities["gpu_scope"]):
             return
         reason = f"the counter runs at {rate_mw / 1e3:.0f} W, the module's {module_mw / 1e3:.0f} W"

@@ -51,9 +51,16 @@ def verdict(rate_mw: float, gpu_mw: float, module_mw: float, least_apart: float 
 
 
 class ScopeWatch:
-    """Follows a counter beside both powers, from reading to reading."""
+    """Follows a counter beside both powers, from reading to reading.
+
+    Attributes
+    ----------
+    judged : bool
+        Whether readings have shown whose counter it is.
+    """
 
     def __init__(self) -> None:
+        self.judged = False
         self._first: Moment | None = None
         self._last: Moment | None = None
         self._sums = 0.0, 0.0

@@ -17,8 +17,6 @@ architecture = "{kind}"
 name = "7"
 gpus = {all}
 cores = 16
-start_s = 3
-end_s = 590
 load = [[1.6, 500.0, 90], [0.4, 120.0, 30], [3.0, 300.0, 70]]
 """
 GRACE = '[[host_meter]]\nsource = "grace"\nwindow_s = 1.0\nperiod_s = 1.0\n'
