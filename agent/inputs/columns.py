@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.partial_times import EXCEL_DAYS
-from wattshed.agent.inputs.quantities import ENERGY_MJ, POWER_MW, SHARE_PPM
 from wattshed.agent.inputs.timestamps import UNITS
+from wattshed.agent.inputs.unit_tables import ENERGY_MJ, POWER_MW, SHARE_PPM
 from wattshed.agent.inputs.written_times import DATE_ORDERS
 
 if TYPE_CHECKING:

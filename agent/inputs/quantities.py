@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from wattshed.kernels.dealing import whole_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from fractions import Fraction
 
     from numpy.typing import NDArray
 
@@ -38,33 +38,6 @@ _NUMBER = re.compile(
     r"\s*(?P<unit>[^\d\s.,]*)"
 )
 _BETWEEN = re.compile(r"[,;|&\x1f]|/(?=\s*[+-]?\d)|\s(?=[+-]?[\d.\[])")
-
-POWER_MW: Mapping[str, Fraction] = {
-    "uW": Fraction(1, 1000),
-    "mW": Fraction(1),
-    "W": Fraction(1000),
-    "kW": Fraction(10**6),
-    "MW": Fraction(10**9),
-    "GW": Fraction(10**12),
-}
-ENERGY_MJ: Mapping[str, Fraction] = {
-    "uJ": Fraction(1, 1000),
-    "mJ": Fraction(1),
-    "J": Fraction(1000),
-    "kJ": Fraction(10**6),
-    "MJ": Fraction(10**9),
-    "mWh": Fraction(3600),
-    "Wh": Fraction(3600 * 1000),
-    "kWh": Fraction(3600 * 10**6),
-}
-ENERGY_UJ: Mapping[str, Fraction] = {unit: 1000 * factor for unit, factor in ENERGY_MJ.items()}
-SHARE_PPM: Mapping[str, Fraction] = {
-    "%": Fraction(10_000),
-    "ratio": Fraction(10**6),
-    "milli": Fraction(1000),
-    "ppm": Fraction(1),
-}
-COUNT: Mapping[str, Fraction] = {"": Fraction(1)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def marks(chosen: str, *, jobs: bool) -> list[Mark]:
         for moment in (f" offset {BEFORE}", "")
     )
     xids = f"wattshed_gpu_xid_errors_total{{{HOST}}}"
-    came = f"({xids} - {xids} offset {BEFORE} > 0 or {xids} unless {xids} offset {BEFORE})"
+    came = f"({xids} - {xids} offset {BEFORE} > 0 or {xids} unless last_over_time({xids}[10m] offset {BEFORE}))"
     started = f"process_start_time_seconds{{{HOST}}} * 1000 > $__from"
     return [
         Mark(

@@ -36,7 +36,7 @@ def test_other_numbers_are_no_energies(text):
 
 
 def test_bits_of_methods_are_those_of_the_kernels():
-    bits = (shares.ALONE, shares.BY_ACTIVITY, shares.BY_SHARE, shares.EQUAL, shares.NOBODY_ACTIVE)
+    bits = (shares.ALONE, shares.LEARNED, shares.BY_ACTIVITY, shares.BY_SHARE, shares.EQUAL, shares.NOBODY_ACTIVE)
     assert tuple(METHODS) == bits
 
 

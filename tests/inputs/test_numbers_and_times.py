@@ -14,16 +14,9 @@ from hypothesis import strategies as st
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs import quantities
-from wattshed.agent.inputs.quantities import (
-    ENERGY_MJ,
-    POWER_MW,
-    REASONS,
-    cast_or_none,
-    decimal_of,
-    scaled_column,
-    scaled_text,
-)
+from wattshed.agent.inputs.quantities import REASONS, cast_or_none, decimal_of, scaled_column, scaled_text
 from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser, parse_number, parse_text, unit_of, zone
+from wattshed.agent.inputs.unit_tables import ENERGY_MJ, POWER_MW
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOMENTS = st.datetimes(datetime(1971, 1, 1), datetime(2099, 12, 31))  # noqa: DTZ001 - naive on purpose

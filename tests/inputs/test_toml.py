@@ -37,7 +37,9 @@ def simulated():
 
 
 def configuration():
-    return re.sub(r"^# ([a-z_]+ = |\"NVIDIA.* = |\[calibration|\[\[work)", r"\1", example(), flags=re.MULTILINE)
+    return re.sub(
+        r"^# ([a-z_]+ = |\"NVIDIA.* = |\[calibration|\[\[work|\[node\.)", r"\1", example(), flags=re.MULTILINE
+    )
 
 
 KINDS = {

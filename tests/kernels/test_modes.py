@@ -35,7 +35,7 @@ def test_cuda_in_the_simulator_gives_the_same_integers():
     del simulated["modules"]
     here = battery(rows=60)
     assert simulated == {name: here[name] for name in simulated}
-    assert len(simulated) == 14
+    assert len(simulated) == 15
 
 
 def test_a_device_that_is_full_gets_the_work_in_pieces():

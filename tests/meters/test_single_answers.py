@@ -234,14 +234,14 @@ class Gpm:
 
 
 def test_profiles_are_ratios_between_two_samples_a_tenth_of_a_second_apart():
-    values = {-1: {1: 50.0, 2: 25.0, 10: 12.5}, 3: {2: 40.0}, 4: {2: 180.0}, 5: {2: -3.0}, 6: {}}
+    values = {-1: {1: 50.0, 2: 25.0, 10: 12.5}, 3: {2: 40.0}, 4: {2: 180.0, 5: 30.0}, 5: {2: -3.0}, 6: {}}
     gpm = Gpm(values)
     profile = Profile(gpm)
     assert profile.read(None, {3, 4, 5, 6}, S) == ({}, {})
     assert profile.read(None, {3, 4, 5, 6}, S + SHORTEST_US - 1) == ({}, {})
     gauges, busy = profile.read(None, {3, 4, 5, 6}, S + SHORTEST_US)
     assert gauges == {GPM_GAUGES[1]: 0.5, GPM_GAUGES[2]: 0.25, GPM_GAUGES[10]: 0.125}
-    assert busy == {3: 0.4, 4: 1.0, 5: 0.0}
+    assert busy == {3: (0.4, -1, -1), 4: (1.0, 0.3, -1), 5: (0.0, -1, -1)}
     assert [spare for spare, _ in gpm.refilled] == ["spare"] * 5
     gpm.refilled.clear()
     profile.read(None, {3}, S + 2 * SHORTEST_US)

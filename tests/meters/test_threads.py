@@ -50,7 +50,7 @@ def test_windows_go_on_while_a_call_hangs(rig):
     node.run(4.5)
     assert [(w.start_us - node.windows[0].start_us) // 100_000 for w in node.windows] == list(range(45))
     assert [w.seq for w in node.windows] == list(range(45))
-    assert sorted(e.gpu for e in node.events("lost")) == [0, 1]
+    assert sorted({e.gpu for e in node.events("lost")}) == [0, 1]  # the reason of one that stays away may change
     assert sorted(e.gpu for e in node.events("back")) == [0, 1]
     silent = [w.seq for w in node.windows if not len(w.readings.time_us)]
     assert len(silent) >= 5

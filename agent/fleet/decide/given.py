@@ -9,7 +9,7 @@ from argparse import ArgumentTypeError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wattshed.agent.inputs.quantities import POWER_MW
+from wattshed.agent.inputs.unit_tables import POWER_MW
 from wattshed.agent.spans import SPANS_S, YEAR_S
 
 if TYPE_CHECKING:

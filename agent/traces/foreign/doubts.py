@@ -14,8 +14,9 @@ import numpy as np
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.arrow import pa, pc
 from wattshed.agent.inputs.columns import split_unit
-from wattshed.agent.inputs.quantities import POWER_MW, Scaled, scaled_column
+from wattshed.agent.inputs.quantities import Scaled, scaled_column
 from wattshed.agent.inputs.timestamps import NO_TIME, Stamps
+from wattshed.agent.inputs.unit_tables import POWER_MW
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -13,7 +13,7 @@ import numpy as np
 
 from wattshed.agent.errors import InputError, counted
 from wattshed.agent.inputs.columns import unit_in_name
-from wattshed.agent.inputs.quantities import ENERGY_MJ
+from wattshed.agent.inputs.unit_tables import ENERGY_MJ
 from wattshed.agent.traces.foreign.energy_kinds import CONTRADICTS, COUNTER, INTERVAL, Steps, judge
 from wattshed.agent.traces.foreign.rows import Rows
 from wattshed.agent.window import MISSING

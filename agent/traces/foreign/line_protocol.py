@@ -7,8 +7,9 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.quantities import ENERGY_MJ, POWER_MW, scaled_text
+from wattshed.agent.inputs.quantities import scaled_text
 from wattshed.agent.inputs.timestamps import parse_number
+from wattshed.agent.inputs.unit_tables import ENERGY_MJ, POWER_MW
 from wattshed.agent.traces.foreign.format import Format, by_line
 from wattshed.agent.traces.foreign.samples import Samples
 from wattshed.agent.traces.foreign.series import Meaning, gpu_of, meaning_of

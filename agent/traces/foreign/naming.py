@@ -15,10 +15,11 @@ import numpy as np
 
 from wattshed.agent.errors import UnclearGpusError
 from wattshed.agent.inputs.arrow import pa, pc
-from wattshed.agent.inputs.quantities import POWER_MW, reason_of, scaled_column
+from wattshed.agent.inputs.quantities import reason_of, scaled_column
 from wattshed.agent.inputs.ticks import tick_us
 from wattshed.agent.inputs.timestamps import NO_TIME
 from wattshed.agent.inputs.typed_cells import Names
+from wattshed.agent.inputs.unit_tables import POWER_MW
 from wattshed.agent.traces.foreign.gpus import gpu_name
 from wattshed.agent.traces.foreign.rounds import judge
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.json_values import JsonValues
-from wattshed.agent.inputs.quantities import POWER_MW
 from wattshed.agent.inputs.text import open_lines
 from wattshed.agent.inputs.timestamps import parse_number
+from wattshed.agent.inputs.unit_tables import POWER_MW
 from wattshed.agent.traces.foreign.exposition import add
 from wattshed.agent.traces.foreign.format import Format
 from wattshed.agent.traces.foreign.samples import Samples

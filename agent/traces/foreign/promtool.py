@@ -10,8 +10,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from wattshed.agent.errors import InputError
-from wattshed.agent.inputs.quantities import POWER_MW
 from wattshed.agent.inputs.timestamps import parse_number
+from wattshed.agent.inputs.unit_tables import POWER_MW
 from wattshed.agent.traces.foreign.exposition import add, labels_of
 from wattshed.agent.traces.foreign.format import Format, by_line
 from wattshed.agent.traces.foreign.samples import Samples

@@ -13,10 +13,11 @@ from wattshed.agent.inputs import delimited
 from wattshed.agent.inputs.arrow import pa, pc
 from wattshed.agent.inputs.columnar import blocks_of, open_columns
 from wattshed.agent.inputs.dialect import sniff
-from wattshed.agent.inputs.quantities import ENERGY_MJ, ENERGY_UJ, POWER_MW, REASONS, reason_of, scaled_column
+from wattshed.agent.inputs.quantities import REASONS, reason_of, scaled_column
 from wattshed.agent.inputs.run_layouts import layout_of_runs
 from wattshed.agent.inputs.text import head_of
 from wattshed.agent.inputs.timestamps import NO_TIME, UNITS
+from wattshed.agent.inputs.unit_tables import ENERGY_MJ, ENERGY_UJ, POWER_MW
 from wattshed.agent.traces.foreign.detect import ARROW, PARQUET, format_of_bytes
 from wattshed.agent.traces.foreign.format import Format
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wattshed.agent.inputs.quantities import ENERGY_MJ, POWER_MW, REASONS, SHARE_PPM, reason_of, scaled_text
+from wattshed.agent.inputs.quantities import REASONS, reason_of, scaled_text
 from wattshed.agent.inputs.report import BadLine
+from wattshed.agent.inputs.unit_tables import ENERGY_MJ, POWER_MW, SHARE_PPM
 from wattshed.agent.traces.foreign.rows import Rows
 from wattshed.agent.window import MISSING
 from wattshed.kernels.word_rows import DASH, NOT_AVAILABLE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wattshed.agent.inputs.quantities import ENERGY_MJ, POWER_MW
+from wattshed.agent.inputs.unit_tables import ENERGY_MJ, POWER_MW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from wattshed.agent.inputs.quantities import POWER_MW, scaled_text
+from wattshed.agent.inputs.quantities import scaled_text
+from wattshed.agent.inputs.unit_tables import POWER_MW
 from wattshed.agent.traces.foreign.samples import Samples
 from wattshed.agent.window import MISSING
 

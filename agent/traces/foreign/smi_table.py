@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.line_stamps import date_of, prefix_of_file, stamped_lines
-from wattshed.agent.inputs.quantities import POWER_MW, scaled_text
+from wattshed.agent.inputs.quantities import scaled_text
 from wattshed.agent.inputs.text import head_of
 from wattshed.agent.inputs.timestamps import parse_number, parse_text
+from wattshed.agent.inputs.unit_tables import POWER_MW
 from wattshed.agent.traces.foreign.format import Format
 from wattshed.agent.traces.foreign.round_times import NOTE
 from wattshed.agent.traces.foreign.samples import Samples

@@ -9,20 +9,12 @@ import numpy as np
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.arrow import pa, pc
-from wattshed.agent.inputs.quantities import (
-    COUNT,
-    ENERGY_UJ,
-    POWER_MW,
-    REASONS,
-    SHARE_PPM,
-    Scaled,
-    reason_of,
-    scaled_column,
-)
+from wattshed.agent.inputs.quantities import REASONS, Scaled, reason_of, scaled_column
 from wattshed.agent.inputs.report import BadLine
 from wattshed.agent.inputs.ticks import tick_us
 from wattshed.agent.inputs.timestamps import NO_TIME
 from wattshed.agent.inputs.typed_cells import Names
+from wattshed.agent.inputs.unit_tables import COUNT, ENERGY_UJ, POWER_MW, SHARE_PPM
 from wattshed.agent.traces.foreign.gpus import gpu_name
 from wattshed.agent.traces.foreign.round_times import NOTE
 from wattshed.agent.traces.foreign.rows import Rows

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from wattshed.agent.inputs.quantities import COUNT, ENERGY_UJ, POWER_MW, SHARE_PPM
 from wattshed.agent.inputs.typed_cells import NameCells, QuantityCells, StampCells
+from wattshed.agent.inputs.unit_tables import COUNT, ENERGY_UJ, POWER_MW, SHARE_PPM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,8 +15,8 @@ from wattshed.agent.inputs import delimited
 from wattshed.agent.inputs.arrow import pa
 from wattshed.agent.inputs.dialect import sniff
 from wattshed.agent.inputs.line_stamps import prefix_of_file, stamped_lines
-from wattshed.agent.inputs.quantities import POWER_MW
 from wattshed.agent.inputs.text import head_of
+from wattshed.agent.inputs.unit_tables import POWER_MW
 from wattshed.agent.traces.foreign.format import Format
 from wattshed.agent.traces.foreign.round_times import NOTE
 from wattshed.agent.traces.foreign.samples import Samples

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.frames import FrameRows
-from wattshed.agent.inputs.quantities import SHARE_PPM, decimal_of
+from wattshed.agent.inputs.quantities import decimal_of
 from wattshed.agent.inputs.text import head_of, open_lines
 from wattshed.agent.inputs.timestamps import NO_TIME, TimestampParser, parse_number, parse_text
+from wattshed.agent.inputs.unit_tables import SHARE_PPM
 from wattshed.agent.traces.jobs.sacct import is_sacct, read_sacct
 from wattshed.agent.window import IDLE, MISSING, OTHER, UNATTRIBUTED
 
