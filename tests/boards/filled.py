@@ -123,6 +123,7 @@ def fleet(at_s):
         reporting,
         (),
         {"facility": 240_000.0},
+        {"busy": reporting - 6, "idle": 6, "down": 40 - reporting},
     )
     now_us = round(at_s * SECOND_US)
     return samples(Snapshot("fleet", "1", "fleet", "", 1, now_us, START_S * SECOND_US, fleet=facts))

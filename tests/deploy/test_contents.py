@@ -13,7 +13,7 @@ from deploy.packages import build, staging
 from wattshed.kernels import cpu
 
 CONFFILE = "/etc/wattshed/config.toml"
-LARGEST, LARGEST_INSTALLED = 60_000_000, 200_000_000
+LARGEST, LARGEST_INSTALLED = 62_000_000, 200_000_000
 LINK = re.compile(r"\]\(([^()\s:#]+)(?:#[^()\s]*)?\)")
 
 
