@@ -146,6 +146,6 @@ def test_a_run_without_time_leaves_steps_out_and_says_so(tmp_path):
 
 
 def test_steps_that_do_not_exist_are_refused(tmp_path):
-    done = run(tmp_path, "--only", "3,11")
+    done = run(tmp_path, "--only", "3,12")
     assert done.returncode == 2
-    assert "1 to 10" in done.stderr
+    assert "1 to 11" in done.stderr

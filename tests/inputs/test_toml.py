@@ -108,7 +108,9 @@ def test_a_mistake_anywhere_is_one_line_with_its_place(kind, tmp_path, data):
     assert error.line == number + 1
     if mistake == "typo":
         assert error.column == 1
-        assert re.search(rf"{key}x: unknown key; did you mean ([A-Za-z0-9_-]+\.)*{key}\?", error.message)
+        assert re.search(
+            rf"{key}x: unknown key; did you mean (([A-Za-z0-9_-]+|\x22[^\x22]*\x22)\.)*{key}\?", error.message
+        )
     if mistake in {"twice the sign", "open string", "nothing"}:
         assert error.message.startswith("is not TOML: ")
         assert error.column > 1
