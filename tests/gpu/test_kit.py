@@ -15,7 +15,7 @@ import pytest
 from tests.gpu.kit.plan import STEPS
 
 HERE = Path(__file__).parent
-AT_ONCE = 6  # steps mostly wait
+AT_ONCE = 4  # steps mostly wait
 
 
 def run(out, *arguments):
