@@ -92,6 +92,7 @@ class _Gpu:
     jobs: dict[JobKey, int] = field(default_factory=dict)
     seen_us: dict[JobKey, int] = field(default_factory=dict)
     past: dict[JobKey, JobWatts] = field(default_factory=dict)  # what was believed of those that have none any more
+    closed: set[JobKey] = field(default_factory=set)  # who have one, and no account any more: nobody asks for them
     idle_mw: int = -1
     held_s: float = math.nan  # by its power limit, as the driver counts it
     divided: bool | None = None  # whether MIG was on when it was met last
@@ -232,6 +233,7 @@ class HostLearning:
     def retire(self, jobs: Collection[JobKey]) -> None:
         """Forget what was learned of jobs whose accounts are closed, and that are not seen any more."""
         for one in self._gpus:
+            one.closed.update(one.jobs.keys() & set(jobs))
             for job in jobs:
                 one.past.pop(job, None)
 
@@ -308,13 +310,16 @@ class HostLearning:
                 self._arrays.begin(gpu, place, self.rule.spread)
             if place is not None:
                 one.seen_us[key], found[row] = now_us, place
+                one.closed.discard(key)
         return found
 
     def _free(self, gpu: int, now_us: int) -> int | None:
         """Return a place on a GPU for one more job; None if there is none."""
         one = self._gpus[gpu]
         for key in [key for key in one.jobs if one.seen_us[key] < now_us - KEPT_US]:
-            one.past[key] = self._watts(key, gpu, one.jobs[key])
+            if key not in one.closed:
+                one.past[key] = self._watts(key, gpu, one.jobs[key])
+            one.closed.discard(key)
             del one.jobs[key], one.seen_us[key]
         taken = set(one.jobs.values())
         if len(taken) == MOST_JOBS:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from wattshed.kernels.billing.shares import BY_ACTIVITY
-from wattshed.kernels.billing.watts import FEATURES
+from wattshed.kernels.billing.watts import FEATURES, LEAST_PART, ONE
 from wattshed.kernels.entry import f64, i64, kernel, written
 from wattshed.kernels.jit import jit
 
@@ -51,7 +51,7 @@ def doubt(  # type: ignore[no-untyped-def]
         while stop < len(gpu) and gpu[stop] == g:
             stop += 1
         stranger = (spread * prior_w[g]) ** 2
-        common = max(mean[g, 0, 0], 0.02 * prior_w[g])
+        common = max(mean[g, 0, 0], LEAST_PART * prior_w[g])
         for i in range(first, stop):
             if method[i] & BY_ACTIVITY and activity[i] > 0:
                 sigma[i] += int(_doubt_of(i, first, stop, rows, covariance[g, which[i]], common, stranger, room))
@@ -105,10 +105,10 @@ def _doubt_of(  # type: ignore[no-untyped-def]
     for j in range(first, stop):
         if room[j] == 0.0:
             continue
-        moved = ((1.0 if j == i else 0.0) - room[j] / whole) / (common * rows.cut[j] / 1024.0)
+        moved = ((1.0 if j == i else 0.0) - room[j] / whole) / (common * rows.cut[j] / ONE)
         for m in range(first, stop):
             if room[m] != 0.0:
-                other = ((1.0 if m == i else 0.0) - room[m] / whole) / (common * rows.cut[m] / 1024.0)
+                other = ((1.0 if m == i else 0.0) - room[m] / whole) / (common * rows.cut[m] / ONE)
                 variance += moved * other * _covariance(covariance, rows, j, m, stranger)
     off = rows.activity[i] * rows.cut[i] / cut_weights - rows.activity[i] * rows.bare[i] / bare_weights
     return whole * min(math.sqrt(share * share * max(variance, 0.0) + off * off), 0.5)

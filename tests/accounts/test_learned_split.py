@@ -20,6 +20,7 @@ from wattshed.kernels.billing.shares import BY_ACTIVITY, LEARNED
 
 LEARNS, SHOWS = SplitRule(learned=True), SplitRule()
 SECONDS = 60
+HOUR = 3_600_000_000
 QUANTUM = 1 / 512  # one step of a weight, relative
 
 
@@ -199,6 +200,25 @@ def test_a_gpu_that_is_divided_anew_begins_anew():
     assert accounts.watts.of("simulated").common_w(0) != before
     assert {one.alone_us + one.shared_us for one in accounts.watts.jobs().values()} == {0}
     assert sum(total(accounts)) > 0
+
+
+def test_a_job_whose_account_is_closed_leaves_nothing_behind():
+    those = recorded(seconds=30)
+    later = [replace(w, start_us=w.start_us + 4 * HOUR, end_us=w.end_us + 4 * HOUR) for w in those[:1]]
+    usage = those[0].usage
+    moved = replace(usage, start_us=usage.start_us + 4 * HOUR, end_us=usage.end_us + 4 * HOUR)
+    owners = tuple(replace(owner, key=f"{owner.key}0") for owner in those[0].owners)
+    last = replace(later[0], usage=moved, owners=owners)
+    for closed in (False, True):
+        accounts = Accounts(split=SHOWS)
+        for window in those:
+            accounts.add(window)
+        learned = accounts.watts.of("simulated")
+        if closed:
+            learned.retire([owner.key for owner in those[0].owners])
+        accounts.add(last)
+        left = {one.job for one in learned.jobs()} & {owner.key for owner in those[0].owners}
+        assert len(left) == (0 if closed else 4)
 
 
 def test_nothing_is_learned_from_kernels_that_ran_at_once():
