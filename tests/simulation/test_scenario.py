@@ -71,9 +71,9 @@ def test_what_changes_about_a_gpu_is_read(tmp_path):
         ("gpus = 'two'", "1:1: gpus: must be a whole number, not 'two'"),
         (
             "colour = 1",
-            "1:1: colour: unknown key; known here: "
-            + ", ".join(
-                ("gpus", "cycle_s", "begin_s", "missing", "driver", "gpu", "job", "fault", "host", "host_meter")
+            (
+                "1:1: colour: unknown key; known here: gpus, cycle_s, begin_s, missing, driver, gpu, job, fault, "
+                "host, host_meter"
             ),
         ),
         (
