@@ -117,7 +117,7 @@ class Accounts:
         rows = waiting.followed_by(new)
         if host.watts is not None:
             host.watts.see(window, new)
-            rows = host.watts.cut(rows) if host.watts.rule.learned else rows
+            rows = host.watts.cut(rows) if host.watts.rule.learned and ends_slot(window) else rows
         before = silence.untold(host.state)
         readings = self._without_modules(window.readings.with_room(len(host.keys)), host, rows)
         if (

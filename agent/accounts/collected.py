@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import accumulate, chain
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
     from wattshed.agent.accounts.pending_usage import PendingUsage
@@ -21,86 +19,67 @@ LIMIT, HELD = "limit_enforced_w", "throttle_power_cap_s"
 """Gauges of windows: the power limit, and for how long it held a GPU back."""
 
 
-class SeenWindows(NamedTuple):
-    """Windows and their usage, as `kernels.billing.slots.see` takes them."""
-
-    used: NDArray[np.int64]
-    window: NDArray[np.int64]
-    busy_us: NDArray[np.int64]
-    offsets: NDArray[np.int64]
-    power_mw: NDArray[np.int64]
-    limit_w: NDArray[np.float64]
-    held_s: NDArray[np.float64]
-
-
-class BookedSplits(NamedTuple):
-    """Splits of energy, as `kernels.billing.slots.book` takes them."""
-
-    booked: NDArray[np.int64]
-    stops: NDArray[np.int64]
-    nobodys: NDArray[np.int64]
-    hole: NDArray[np.int64]
-
-
 class Collected:
-    """Windows of the same owners and GPUs, and how their energy was split: nothing is copied before it is needed."""
+    """Windows of the same owners and GPUs, and how their energy was split: references, until they are laid out.
+
+    Attributes
+    ----------
+    usage : list of (int, PendingUsage)
+        The windows' ends, us, and usage.
+    """
 
     def __init__(self) -> None:
-        self.windows: list[tuple[Window, PendingUsage]] = []
-        self.splits: list[tuple[PendingUsage, Split]] = []
-        self._holes: list[NDArray[np.int64]] = []
+        self.usage: list[tuple[int, PendingUsage]] = []
+        self._windows: list[tuple[int, int, int, int, int]] = []
+        self._seen: list[NDArray[np.generic]] = [_NONE]
+        self._gauges: list[NDArray[np.float64]] = [_NO_GAUGES]
+        self._splits: list[tuple[int, int]] = []
+        self._booked: list[NDArray[np.int64]] = [_NONE]
+        self._holes: list[NDArray[np.int64]] = [_NO_HOLES]
 
-    def add_holes(self, intervals: EnergyIntervals) -> None:
-        """Take note of those intervals that no reading covers."""
-        holes = np.flatnonzero(intervals.hole)
-        of = np.searchsorted(intervals.starts, holes, "right") - 1
-        real = holes < (intervals.starts + intervals.counts)[of]
-        holes = holes[real]
-        self._holes.append(np.array([of[real], intervals.t0_us[holes], intervals.t1_us[holes]]))
+    def __bool__(self) -> bool:
+        """Return whether there is anything."""
+        return bool(self._windows or self._splits)
 
-    def seen(self) -> SeenWindows:
-        """Lay out the windows, of which there is one or more."""
-        windows, usage = [window for window, _ in self.windows], [rows for _, rows in self.windows]
-        readings = [window.readings for window in windows]
-        unknown = np.full(len(windows[0].busy_us), np.nan)
-        ends = zip(
-            [window.start_us for window in windows],
-            [window.end_us for window in windows],
-            accumulate(len(rows.gpu) for rows in usage),
-            accumulate(len(one.power_mw) for one in readings),
-            strict=True,
-        )
-        return SeenWindows(
-            _columns(
-                [rows.gpu for rows in usage], [rows.owner for rows in usage], [rows.start_us for rows in usage],
-                [rows.end_us for rows in usage], [rows.activity_ppm for rows in usage], [rows.live for rows in usage],
-                [rows.tensor_ppm for rows in usage], [rows.dram_ppm for rows in usage],
-            ),
-            np.array(list(ends), np.int64),
-            np.array([window.busy_us for window in windows], np.int64),
-            np.array([one.offsets for one in readings], np.int64),
-            np.concatenate([one.power_mw for one in readings], dtype=np.int64),
-            np.array([window.gauges.get(LIMIT, unknown) for window in windows], np.float64),
-            np.array([window.gauges.get(HELD, unknown) for window in windows], np.float64),
+    def see(self, window: Window, rows: PendingUsage) -> None:
+        """Take a window and its usage."""
+        readings, gpus = window.readings, len(window.busy_us)
+        self.usage.append((window.end_us, rows))
+        self._windows.append((window.start_us, window.end_us, len(rows.gpu), gpus, len(readings.power_mw)))
+        self._seen += (
+            rows.gpu, rows.owner, rows.start_us, rows.end_us, rows.activity_ppm, rows.live, rows.tensor_ppm,
+            rows.dram_ppm, window.busy_us, readings.offsets, readings.power_mw,
         )  # fmt: skip
+        gauges = window.gauges
+        self._gauges += gauges.get(LIMIT, _unknown(gpus)), gauges.get(HELD, _unknown(gpus))
 
-    def booked(self) -> BookedSplits:
-        """Lay out the splits, of which there is one or more."""
-        usage, parts = [rows for rows, _ in self.splits], [part for _, part in self.splits]
-        return BookedSplits(
-            _columns(
-                [rows.gpu for rows in usage], [rows.start_us for rows in usage], [rows.end_us for rows in usage],
-                [part.dynamic_hnj for part in parts],
-            ),
-            np.array(list(accumulate(len(rows.gpu) for rows in usage)), np.int64),
-            np.array([part.unattributed_hnj for part in parts]),
-            np.concatenate(self._holes, axis=1) if self._holes else _NO_HOLES,
-        )  # fmt: skip
+    def book(self, rows: PendingUsage, parts: Split, holes: EnergyIntervals | None) -> None:
+        """Take a split, and the intervals if some of them are holes."""
+        self._splits.append((len(rows.gpu), len(parts.unattributed_hnj)))
+        self._booked += rows.gpu, rows.start_us, rows.end_us, parts.dynamic_hnj, parts.unattributed_hnj
+        if holes is not None:
+            k = np.flatnonzero(holes.hole)
+            of = np.searchsorted(holes.starts, k, "right") - 1
+            real = k < (holes.starts + holes.counts)[of]  # and no room that nobody filled
+            self._holes.append(np.array([of[real], holes.t0_us[k[real]], holes.t1_us[k[real]]]))
+
+    def seen(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+        """Lay out the windows as `kernels.billing.learning.learn` takes them."""
+        windows = np.array(self._windows, np.int64).reshape(-1, 5)
+        return np.concatenate(self._seen, dtype=np.int64), np.concatenate(self._gauges), windows
+
+    def booked(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Lay out the splits, and the holes."""
+        splits = np.array(self._splits, np.int64).reshape(-1, 2)
+        holes = _NO_HOLES if len(self._holes) == 1 else np.concatenate(self._holes, axis=1)
+        return np.concatenate(self._booked), splits, holes
 
 
+_NONE = np.empty(0, np.int64)
+_NO_GAUGES = np.empty(0)
 _NO_HOLES = np.empty((3, 0), np.int64)
 
 
-def _columns(*columns: Iterable[NDArray[np.generic]]) -> NDArray[np.int64]:
-    """Lay out columns below each other, each of which is in pieces."""
-    return np.concatenate(list(chain(*columns)), dtype=np.int64).reshape(len(columns), -1)
+@cache
+def _unknown(gpus: int) -> NDArray[np.float64]:
+    return np.full(gpus, np.nan)

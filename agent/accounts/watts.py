@@ -19,15 +19,15 @@ from wattshed.agent.accounts.watts_places import MOST_JOBS, GpuPlaces, JobWatts,
 from wattshed.agent.window import JobKey
 from wattshed.kernels.billing import watts as kernel
 from wattshed.kernels.billing.learned_doubt import doubt
+from wattshed.kernels.billing.learning import ASKED, LEFT, learn
 from wattshed.kernels.billing.shares import BY_ACTIVITY, LEARNED
-from wattshed.kernels.billing.slots import SLOT_US, UsedRows, book, see
+from wattshed.kernels.billing.slots import SLOT_US
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from wattshed.agent.accounts.collected import SeenWindows
     from wattshed.agent.accounts.pending_usage import PendingUsage
     from wattshed.agent.accounts.split_rule import SplitRule
     from wattshed.agent.window import Device, Window
@@ -38,6 +38,7 @@ KEPT_US = 3_600_000_000
 """How long a job that is not seen any more keeps its place."""
 UNKNOWN_PRIOR_W = 250.0
 FEATURES = kernel.FEATURES
+_NONE = np.empty(0, np.int64)
 
 
 class WeightedRows(NamedTuple):
@@ -134,7 +135,7 @@ class HostLearning:
         if len(rows.gpu) and not self._owners.names(rows.owners):
             self._enter()
             self._owners.name(rows.owners)
-        self._collected.windows.append((window, rows))
+        self._collected.see(window, rows)
 
     def cut(self, rows: PendingUsage) -> PendingUsage:
         """Cut rows where slots end, so that each has one weight."""
@@ -151,21 +152,17 @@ class HostLearning:
     def told(self, rows: PendingUsage) -> WeightedRows:
         """Return by what weights these rows' energy is split."""
         self._billed.name(rows.owners)
-        place = self._billed.of(self._gpus)[rows.gpu, rows.owner]
-        slot, states = rows.start_us // SLOT_US, self._arrays.states
-        which = (states.slot[rows.gpu, 1] == slot - 2).astype(np.int64)
-        told = WeightedRows(place, which, rows.features(), np.empty_like(place), np.empty_like(place))
+        told = np.empty((6, len(rows.gpu)), np.int64)
         kernel.weigh(
-            rows.gpu, place, which, slot, rows.activity_ppm, told.feature, states.mean, self._arrays.beliefs.prior_w,
-            self.rule.bound, told.cut, told.bare,
+            rows.gpu, rows.owner, rows.start_us, rows.activity_ppm, rows.tensor_ppm, rows.dram_ppm,
+            self._billed.of(self._gpus), self._arrays.states.slot, self._arrays.states.mean,
+            self._arrays.beliefs.prior_w, self.rule.bound, told,
         )  # fmt: skip
-        return told
+        return WeightedRows(told[0], told[1], told[2:4], told[4], told[5])
 
     def book(self, rows: PendingUsage, parts: Split, holes: EnergyIntervals | None, told: WeightedRows | None) -> None:
         """Take note of what rows got; where they got it by learned weights (``told``), write down one sigma of that."""
-        self._collected.splits.append((rows, parts))
-        if holes is not None:
-            self._collected.add_holes(holes)
+        self._collected.book(rows, parts, holes)
         if told is None or not len(rows.gpu):
             return
         shared = (parts.method & BY_ACTIVITY) != 0
@@ -182,17 +179,9 @@ class HostLearning:
 
     def close(self, known_us: NDArray[np.int64], now_us: int) -> None:
         """Learn from every slot that ends before the energy of a GPU is known until (``known_us``, us)."""
-        if not len(self._gpus):
-            return
-        self._enter()
-        rule, arrays = self.rule, self._arrays
-        kernel.close(
-            known_us, self._kept, rule.spread, *arrays.slots, *arrays.beliefs, *arrays.states,
-            arrays.uses, arrays.spent, np.empty((2, FEATURES + arrays.places)),
-        )  # fmt: skip
-        if (arrays.seen_us < now_us - KEPT_US).any():
-            self._leave(now_us - KEPT_US)
-        self._believed = None
+        if len(self._gpus):
+            self._enter(known_us, now_us - KEPT_US)
+            self._believed = None
 
     def jobs(self) -> Iterator[JobWatts]:
         """Return what is believed of each job, W."""
@@ -289,36 +278,40 @@ class HostLearning:
         self._forget_places()
         self._believed = None
 
-    def _enter(self) -> None:
-        """Enter what was collected in the slots."""
+    def _enter(self, known_us: NDArray[np.int64] = _NONE, since_us: int = 0) -> None:
+        """Enter what was collected in the slots, and close those that end before ``known_us``."""
         collected, self._collected = self._collected, Collected()
-        if collected.windows:
-            seen = collected.seen()
-            place = self._placed(seen)
-            arrays = self._arrays
-            see(place, *seen, self._limit_w, arrays.held_s, arrays.seen_us, arrays.states.slot, *arrays.slots)
-        if collected.splits:
-            book(*collected.booked(), *self._arrays.slots)
+        if not (collected or len(known_us)):
+            return
+        seen, booked = collected.seen(), collected.booked()
+        found = self._learn(seen, booked, known_us, since_us)
+        if found == ASKED:
+            self._give_places(collected)
+            found = self._learn(seen, booked, known_us, since_us)
+        if found == LEFT:
+            self._leave(since_us)
 
-    def _placed(self, seen: SeenWindows) -> NDArray[np.int64]:
-        """Return each row's owner's place; one that is used for the first time gets one, if there is room."""
-        if not seen.used.shape[1]:
-            return seen.used[0]
-        rows = UsedRows(*seen.used)
-        place: NDArray[np.int64] = self._owners.of(self._gpus)[rows.gpu, rows.owner]
-        if not ((place < 0) & (rows.live > 0)).any():
-            return place
-        for row in np.flatnonzero((place < 0) & (rows.live > 0)).tolist():
-            gpu, key = int(rows.gpu[row]), self._owners.key(int(rows.owner[row]))
-            one = self._gpus[gpu]
-            if key not in one.jobs and (free := one.free()) is not None:
-                self._make_room(0, free - FEATURES + 1)
-                self._arrays.begin(gpu, free, self.rule.spread)
-                one.jobs[key] = free
-                one.past.pop(key, None)
-            place[row] = one.jobs.get(key, -1)
+    def _learn(
+        self, seen: Sequence[NDArray[Any]], booked: Sequence[NDArray[Any]], known_us: NDArray[np.int64], since_us: int
+    ) -> int:
+        arrays = self._arrays
+        return learn(  # type: ignore[no-any-return]
+            *seen, self._owners.of(self._gpus), self._limit_w, *booked, known_us, since_us, self._kept,
+            self.rule.spread, *arrays.all(), np.empty((2, FEATURES + arrays.places)),
+        )  # fmt: skip
+
+    def _give_places(self, collected: Collected) -> None:
+        """Give those a place who are used for the first time, as long as there is room."""
+        for _, rows in collected.usage:
+            for row in np.flatnonzero(rows.live > 0).tolist():
+                gpu, key = int(rows.gpu[row]), rows.key(row)
+                one = self._gpus[gpu]
+                if key not in one.jobs and (free := one.free()) is not None:
+                    self._make_room(0, free - FEATURES + 1)
+                    self._arrays.begin(gpu, free, self.rule.spread)
+                    one.jobs[key] = free
+                    one.past.pop(key, None)
         self._forget_places()
-        return place
 
     def _leave(self, since_us: int) -> None:
         """Take their places from those that were not seen since then (us)."""
