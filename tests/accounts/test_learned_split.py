@@ -204,8 +204,9 @@ def test_a_gpu_that_is_divided_anew_begins_anew():
 
 def test_a_job_whose_account_is_closed_leaves_nothing_behind():
     those = recorded(seconds=30)
-    later = [replace(w, start_us=w.start_us + 4 * HOUR, end_us=w.end_us + 4 * HOUR) for w in those[:1]]
-    usage = those[0].usage
+    # A window in which a slot ends: then those lose their places who were not seen for long.
+    later = [replace(w, start_us=w.start_us + 4 * HOUR, end_us=w.end_us + 4 * HOUR) for w in those[4:5]]
+    usage = those[4].usage
     moved = replace(usage, start_us=usage.start_us + 4 * HOUR, end_us=usage.end_us + 4 * HOUR)
     owners = tuple(replace(owner, key=f"{owner.key}0") for owner in those[0].owners)
     last = replace(later[0], usage=moved, owners=owners)
