@@ -291,6 +291,23 @@ class Nvml:
         """Return the number behind a handle, to compare handles by."""
         return ctypes.cast(handle, ctypes.c_void_p).value or 0
 
+    def power_profiles(self, handle: object) -> list[int]:
+        """List the numbers of the workload power profiles in force: those requested that no other one rules out.
+
+        Raises
+        ------
+        MeterError
+            The driver, or the lack of a symbol in it or in the binding, says no.
+        """
+        name = "nvmlDeviceWorkloadPowerProfileGetCurrentProfiles"
+        kind = getattr(self._binding, "c_nvmlWorkloadPowerProfileCurrentProfiles_v1_t", None)
+        if kind is None:
+            raise MeterError(name, FUNCTION_NOT_FOUND)
+        told = kind()
+        self.ask(name, handle, ctypes.byref(told))
+        words = told.enforcedProfilesMask.mask
+        return [32 * i + bit for i, word in enumerate(words) for bit in range(32) if word >> bit & 1]
+
     def gpm_sample(self, handle: object, instance: int = MISSING) -> Any:
         """Allocate a GPM sample of the GPU, or of one of its instances, and fill it."""
         sample = self.ask("nvmlGpmSampleAlloc")
