@@ -35,7 +35,7 @@ POWER_SHAPING = {"power_smoothing": 251, "soc_power_smoothing": 300}
 THROTTLE = {"power_cap": 74, "sync_boost": 76, "sw_thermal": 269, "hw_thermal": 270, "power_brake": 271}
 GPU_SCOPE, MODULE_SCOPE, MEMORY_SCOPE = 0, 1, 2
 BESIDE = {
-    "module": ((INSTANT, MODULE_SCOPE),),
+    "module": ((AVERAGE, MODULE_SCOPE), (INSTANT, MODULE_SCOPE)),
     "memory": ((AVERAGE, MEMORY_SCOPE), (INSTANT, MEMORY_SCOPE)),
 }
 """Powers beside the GPU's: (field, scope), of which the first that answers is read. An H200 has only the average of its

@@ -55,7 +55,7 @@ def check_scopes(one, node, told):
     assert set(modules) == {f"nvml/module-{gpu}" for gpu in by_first_gpu.values()}
     for package, gpu in by_first_gpu.items():
         energy_j, start_us, end_us = modules[f"nvml/module-{gpu}"]
-        assert energy_j == pytest.approx(node.beside.nj(f"module-{package}", start_us, end_us) / 1e9, rel=0.05)
+        assert energy_j == pytest.approx(node.beside.nj(f"module-{package}", start_us, end_us) / 1e9, rel=0.01)
 
 
 @pytest.mark.parametrize(("kind", "gpus"), [("gh200", 1), ("gh200", 2), ("gb200", 2), ("gb200", 4)])
