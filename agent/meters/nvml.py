@@ -228,12 +228,12 @@ class Nvml:
             found = [(*entry, _NO_ID, _NO_ID) for entry in self._filled(name, _FIRST_PROCESS, handle)]
         return [(pid, MISSING if used >= _NOT_AVAILABLE >> 1 else used, gi, ci) for pid, used, gi, ci in found]
 
-    def process_utilisation(self, handle: object, since_us: int) -> list[tuple[int, int, int]]:
+    def process_utilisation(self, handle: object, since_us: int) -> list[tuple[int, int, int, int]]:
         """Read the utilisation of processes after a time stamp of the driver's; 0 for all that it keeps.
 
         Returns
         -------
-        list of (pid, time stamp us, SM percent)
+        list of (pid, time stamp us, SM percent, memory percent)
             As the driver says it, which may be nonsense; empty if it has nothing new.
         """
         since = ctypes.c_ulonglong(since_us)
@@ -246,7 +246,7 @@ class Nvml:
             if error.fault is not Fault.NOTHING:
                 raise
             return []
-        return [(pid, stamp_us, sm) for pid, stamp_us, sm, _, _, _ in found]
+        return [(pid, stamp_us, sm, memory) for pid, stamp_us, sm, memory, _, _ in found]
 
     def power_samples(self, handle: object, since_us: int) -> list[tuple[int, int]]:
         """Read the driver's own ring of power samples after a time stamp of its own: (time stamp us, mW)."""
