@@ -100,6 +100,16 @@ def vars_of(usage):
     return [getattr(usage, name) for name in ("gpu", "owner", "start_us", "end_us", "activity_us", "share_ppm", "live")]
 
 
+def test_memory_of_processes_that_take_turns_is_recorded_and_not_learned_from():
+    those = recorded("bursty")
+
+    def with_memory(window):
+        usage = window.usage
+        return replace(window, usage=replace(usage, dram_us=usage.activity_us * (usage.owner + 1) // 4))
+
+    assert lines(booked(map(with_memory, those))) == lines(booked(those))
+
+
 def test_the_order_of_rows_means_nothing():
     def turned(window):
         return replace(window, usage=Usage(*(column[::-1].copy() for column in vars_of(window.usage))))

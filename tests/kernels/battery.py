@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 
-from tests.kernels.processes import let_threads_run
 from tests.kernels.recordings import columns, node
 from wattshed.kernels import (
     cells,
@@ -244,7 +243,6 @@ def shrink(setting):
 
 
 if __name__ == "__main__":
-    let_threads_run()
     shrink(setattr)
     how, rows = sys.argv[1], int(sys.argv[2])
     answer = resident_battery(rows=rows) if how == "resident" else battery(device=how, rows=rows)
