@@ -20,59 +20,53 @@ LIMIT, HELD = "limit_enforced_w", "throttle_power_cap_s"
 
 
 class Collected:
-    """Windows of the same owners and GPUs, and how their energy was split: references, until they are laid out.
+    """Windows of the same owners and GPUs, and how their energy was split.
 
     Attributes
     ----------
-    usage : list of (int, PendingUsage)
-        The windows' ends, us, and usage.
+    windows : list of (Window, PendingUsage)
+    splits : list of (PendingUsage, Split)
     """
 
     def __init__(self) -> None:
-        self.usage: list[tuple[int, PendingUsage]] = []
-        self._windows: list[tuple[int, int, int, int, int]] = []
-        self._seen: list[NDArray[np.generic]] = [_NONE]
-        self._gauges: list[NDArray[np.float64]] = [_NO_GAUGES]
-        self._splits: list[tuple[int, int]] = []
-        self._booked: list[NDArray[np.int64]] = [_NONE]
-        self._holes: list[NDArray[np.int64]] = [_NO_HOLES]
+        self.windows: list[tuple[Window, PendingUsage]] = []
+        self.splits: list[tuple[PendingUsage, Split]] = []
+        self._holes: list[NDArray[np.int64]] = []
 
-    def __bool__(self) -> bool:
-        """Return whether there is anything."""
-        return bool(self._windows or self._splits)
-
-    def see(self, window: Window, rows: PendingUsage) -> None:
-        """Take a window and its usage."""
-        readings, gpus = window.readings, len(window.busy_us)
-        self.usage.append((window.end_us, rows))
-        self._windows.append((window.start_us, window.end_us, len(rows.gpu), gpus, len(readings.power_mw)))
-        self._seen += (
-            rows.gpu, rows.owner, rows.start_us, rows.end_us, rows.activity_ppm, rows.live, rows.tensor_ppm,
-            rows.dram_ppm, window.busy_us, readings.offsets, readings.power_mw,
-        )  # fmt: skip
-        gauges = window.gauges
-        self._gauges += gauges.get(LIMIT, _unknown(gpus)), gauges.get(HELD, _unknown(gpus))
-
-    def book(self, rows: PendingUsage, parts: Split, holes: EnergyIntervals | None) -> None:
-        """Take a split, and the intervals if some of them are holes."""
-        self._splits.append((len(rows.gpu), len(parts.unattributed_hnj)))
-        self._booked += rows.gpu, rows.start_us, rows.end_us, parts.dynamic_hnj, parts.unattributed_hnj
-        if holes is not None:
-            k = np.flatnonzero(holes.hole)
-            of = np.searchsorted(holes.starts, k, "right") - 1
-            real = k < (holes.starts + holes.counts)[of]  # and no room that nobody filled
-            self._holes.append(np.array([of[real], holes.t0_us[k[real]], holes.t1_us[k[real]]]))
+    def add_holes(self, intervals: EnergyIntervals) -> None:
+        """Take note of those intervals of a split that no reading covers."""
+        k = np.flatnonzero(intervals.hole)
+        of = np.searchsorted(intervals.starts, k, "right") - 1
+        real = k < (intervals.starts + intervals.counts)[of]  # and no room that nobody filled
+        self._holes.append(np.array([of[real], intervals.t0_us[k[real]], intervals.t1_us[k[real]]]))
 
     def seen(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
         """Lay out the windows as `kernels.billing.learning.learn` takes them."""
-        windows = np.array(self._windows, np.int64).reshape(-1, 5)
-        return np.concatenate(self._seen, dtype=np.int64), np.concatenate(self._gauges), windows
+        seen: list[NDArray[np.generic]] = [_NONE]
+        gauges, windows = [_NO_GAUGES], []
+        for window, rows in self.windows:
+            readings, gpus = window.readings, len(window.busy_us)
+            windows.append((window.start_us, window.end_us, len(rows.gpu), gpus, len(readings.power_mw)))
+            seen += (
+                rows.gpu, rows.owner, rows.start_us, rows.end_us, rows.activity_ppm, rows.live, rows.tensor_ppm,
+                rows.dram_ppm, window.busy_us, readings.offsets, readings.power_mw,
+            )  # fmt: skip
+            unknown = _unknown(gpus)
+            gauges += window.gauges.get(LIMIT, unknown), window.gauges.get(HELD, unknown)
+        return (
+            np.concatenate(seen, dtype=np.int64),
+            np.concatenate(gauges),
+            np.array(windows, np.int64).reshape(-1, 5),
+        )
 
     def booked(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Lay out the splits, and the holes."""
-        splits = np.array(self._splits, np.int64).reshape(-1, 2)
-        holes = _NO_HOLES if len(self._holes) == 1 else np.concatenate(self._holes, axis=1)
-        return np.concatenate(self._booked), splits, holes
+        booked, splits = [_NONE], []
+        for rows, parts in self.splits:
+            splits.append((len(rows.gpu), len(parts.unattributed_hnj)))
+            booked += rows.gpu, rows.start_us, rows.end_us, parts.dynamic_hnj, parts.unattributed_hnj
+        holes = np.concatenate(self._holes, axis=1) if self._holes else _NO_HOLES
+        return np.concatenate(booked), np.array(splits, np.int64).reshape(-1, 2), holes
 
 
 _NONE = np.empty(0, np.int64)

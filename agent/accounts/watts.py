@@ -1,10 +1,10 @@
 """What each job of a host draws at full activity, as it is learned from window to window; see `kernels.billing.watts`.
 
 The state is the accounts' own: it is fed by what they book, so that a replay learns what the live agent learned. What
-windows show is only collected; it is entered in the slots at once when a window passes the end of a slot, and before
-anything is asked, saved or renamed. When it is entered makes no difference, as slots are sums. Slots are closed, and so
-watts learned, only where a window passes the end of a slot. Energy of a slot is split by what was known two slots
-before, or, where it is booked later than that, by the newest that is known: nothing is revised.
+windows show is only collected; it is entered in the slots at once when slots are closed, and before anything is asked,
+saved or renamed. When it is entered makes no difference, as slots are sums. When slots are closed does: only where a
+window passes the end of one. Energy of a slot is split by what was known two slots before, or, where it is booked later
+than that, by the newest that is known: nothing is revised.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 KEPT_US = 3_600_000_000
 """How long a job that is not seen any more keeps its place."""
+SHOWN_TOGETHER = 4
+"""So many slots are closed at once where nobody is billed by them."""
 UNKNOWN_PRIOR_W = 250.0
 FEATURES = kernel.FEATURES
 _NONE = np.empty(0, np.int64)
@@ -47,7 +49,7 @@ class WeightedRows(NamedTuple):
     Attributes
     ----------
     place : int64[m]
-        Of the owner among the GPU's; -1: it has none.
+        Of the owner among the GPU's; below 0: it has none.
     which : int64[m]
         Which of the two states that are kept counts for the row.
     feature : int64[2, m]
@@ -70,11 +72,6 @@ def ends_of_slots(window: Window) -> Sequence[int]:
     return range((window.start_us // SLOT_US + 1) * SLOT_US, window.end_us, SLOT_US)
 
 
-def ends_slot(window: Window) -> bool:
-    """Return whether a slot ends in a window."""
-    return window.end_us // SLOT_US > window.start_us // SLOT_US
-
-
 class HostLearning:
     """What is learned on one host's GPUs.
 
@@ -85,6 +82,7 @@ class HostLearning:
 
     def __init__(self, rule: SplitRule) -> None:
         self.rule = rule
+        self._together_us = SLOT_US * (1 if rule.learned else SHOWN_TOGETHER)
         self._kept = max(1.0 - SLOT_US / rule.remember_us, 0.0)
         self._gpus: list[GpuPlaces] = []
         self._arrays = WattsArrays.of(0, 0)
@@ -135,7 +133,11 @@ class HostLearning:
         if len(rows.gpu) and not self._owners.names(rows.owners):
             self._enter()
             self._owners.name(rows.owners)
-        self._collected.see(window, rows)
+        self._collected.windows.append((window, rows))
+
+    def is_due(self, window: Window) -> bool:
+        """Return whether slots are closed after a window: where one ends, or, if watts are only shown, some of them."""
+        return window.end_us // self._together_us > window.start_us // self._together_us
 
     def cut(self, rows: PendingUsage) -> PendingUsage:
         """Cut rows where slots end, so that each has one weight."""
@@ -153,16 +155,23 @@ class HostLearning:
         """Return by what weights these rows' energy is split."""
         self._billed.name(rows.owners)
         told = np.empty((6, len(rows.gpu)), np.int64)
-        kernel.weigh(
+        if self._weigh(rows, told):  # somebody is new, and has a place from the first energy on
+            self._enter()
+            self._weigh(rows, told)
+        return WeightedRows(told[0], told[1], told[2:4], told[4], told[5])
+
+    def _weigh(self, rows: PendingUsage, told: NDArray[np.int64]) -> int:
+        return kernel.weigh(  # type: ignore[no-any-return]
             rows.gpu, rows.owner, rows.start_us, rows.activity_ppm, rows.tensor_ppm, rows.dram_ppm,
             self._billed.of(self._gpus), self._arrays.states.slot, self._arrays.states.mean,
             self._arrays.beliefs.prior_w, self.rule.bound, told,
         )  # fmt: skip
-        return WeightedRows(told[0], told[1], told[2:4], told[4], told[5])
 
     def book(self, rows: PendingUsage, parts: Split, holes: EnergyIntervals | None, told: WeightedRows | None) -> None:
         """Take note of what rows got; where they got it by learned weights (``told``), write down one sigma of that."""
-        self._collected.book(rows, parts, holes)
+        self._collected.splits.append((rows, parts))
+        if holes is not None:
+            self._collected.add_holes(holes)
         if told is None or not len(rows.gpu):
             return
         shared = (parts.method & BY_ACTIVITY) != 0
@@ -219,8 +228,6 @@ class HostLearning:
 
     def renamed(self, keys: Mapping[JobKey, JobKey]) -> None:
         """Give jobs their new keys (old to new)."""
-        if not keys:
-            return
         self._change()
         for table in (one.jobs for one in self._gpus):
             for old, new in keys.items():
@@ -281,7 +288,7 @@ class HostLearning:
     def _enter(self, known_us: NDArray[np.int64] = _NONE, since_us: int = 0) -> None:
         """Enter what was collected in the slots, and close those that end before ``known_us``."""
         collected, self._collected = self._collected, Collected()
-        if not (collected or len(known_us)):
+        if not (collected.windows or collected.splits or len(known_us)):
             return
         seen, booked = collected.seen(), collected.booked()
         found = self._learn(seen, booked, known_us, since_us)
@@ -302,7 +309,7 @@ class HostLearning:
 
     def _give_places(self, collected: Collected) -> None:
         """Give those a place who are used for the first time, as long as there is room."""
-        for _, rows in collected.usage:
+        for _, rows in collected.windows:
             for row in np.flatnonzero(rows.live > 0).tolist():
                 gpu, key = int(rows.gpu[row]), rows.key(row)
                 one = self._gpus[gpu]

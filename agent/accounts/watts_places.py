@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from wattshed.kernels.billing.learning import NO_ROOM, NOT_ASKED
-from wattshed.kernels.billing.watts import FEATURES
+from wattshed.kernels.billing.watts import FEATURES, NO_ROOM, NOT_ASKED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

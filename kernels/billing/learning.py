@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from wattshed.kernels.billing.slots import Slots, book, length_of, miss, rows_in, see, window_in
-from wattshed.kernels.billing.watts import Beliefs, KeptStates, close
+from wattshed.kernels.billing.watts import NOT_ASKED, Beliefs, KeptStates, close
 from wattshed.kernels.entry import f64, i64, kernel, written
 from wattshed.kernels.jit import jit
 
 DONE, ASKED, LEFT = 0, 1, 2
-NOT_ASKED, NO_ROOM = -1, -2
-"""Places of owners that have none: whether there is one was not asked yet; there is none."""
 
 
 @jit
@@ -45,7 +43,7 @@ def learn(  # type: ignore[no-untyped-def]
         The windows one after the other, as `slots.window_in` takes them apart; and of each its begin and end (us), and
         how many rows, GPUs and readings it has.
     place : int64[g, owners]
-        Of each owner on each GPU, or `NOT_ASKED`, or `NO_ROOM`.
+        Of each owner on each GPU, or `watts.NOT_ASKED`, or `watts.NO_ROOM`.
     own_limit_w : float64[g]
     booked, split : int64[*], int64[k, 2]
         The splits one after the other, as `slots.book` takes them apart; and how many rows and GPUs each has.

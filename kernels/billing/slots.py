@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SLOT_US = 5_000_000
-RING = 16
+RING = 20
 """Slots of a GPU that are open at most: energy that is booked later teaches nothing."""
 GAP, CONCURRENT, LIMITED, UNKNOWN, COARSE = 1, 2, 4, 8, 16
 """Why a slot teaches nothing: its energy is not known; kernels of several jobs ran at once; the board was held back;

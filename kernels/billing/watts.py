@@ -39,6 +39,8 @@ a row's own error."""
 FORGETS = 0.02
 MOST_INFLATION = 25.0
 MOST_BARE = 16.0
+NOT_ASKED, NO_ROOM = -1, -2
+"""Places of owners that have none: whether there is one was not asked yet; there is none."""
 LEAST_PART = 0.02
 """No watts below this part of the prior's: a common line of nothing would divide by nothing."""
 
@@ -160,20 +162,23 @@ def _watts(mean, place: int, activity: int, tensor: int, memory: int) -> float: 
 
 @kernel(
     i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64[:, :], i64[:, :], f64[:, :, :], f64[:], f64,
-    written(i64[:, :]),
+    written(i64[:, :]), returns=i64,
 )  # fmt: skip
 def weigh(  # type: ignore[no-untyped-def]
     gpu, owner, start, activity, tensor, dram, place_of, slot_of, mean, prior_w, bound, told
-) -> None:
+) -> int:
     """Give each row its weight per activity, in 1024ths of the common line: within the bound, and as estimated.
 
     Rows lie GPU by GPU. The common line of a slot is what strangers as busy as its rows would draw. ``place_of``
-    (int64[g, owners]) is each owner's place on each GPU, below 0 if it has none. ``told`` (int64[6, m]) is filled with
-    the rows' places (-1: none), which of the two states counts for each, ``tensor``, ``dram``, and both weights.
+    (int64[g, owners]) is each owner's place on each GPU, `NOT_ASKED` or `NO_ROOM`. ``told`` (int64[6, m]) is filled
+    with the rows' places (below 0: none), which of the two states counts for each, ``tensor``, ``dram``, and both
+    weights. Returns how many who are active were not asked whether there is a place.
     """
     place, which, cut, bare = told[0], told[1], told[4], told[5]
+    asking = 0
     for i in range(len(gpu)):
-        place[i] = max(place_of[gpu[i], owner[i]], -1)
+        place[i] = place_of[gpu[i], owner[i]]
+        asking += place[i] == NOT_ASKED and activity[i] > 0
         which[i] = slot_of[gpu[i], 1] == start[i] // SLOT_US - 2
         told[2, i], told[3, i] = tensor[i], dram[i]
     first = 0
@@ -196,6 +201,7 @@ def weigh(  # type: ignore[no-untyped-def]
             bare[i] = max(int(ratio * ONE + 0.5), 1)
             cut[i] = int(min(max(ratio, 1.0 / bound), bound) * ONE + 0.5)
         first = stop
+    return asking
 
 
 @jit

@@ -12,6 +12,7 @@ import numpy as np
 
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.split_rule import SplitRule
+from wattshed.agent.accounts.watts import SHOWN_TOGETHER
 from wattshed.agent.bench.split.patterns import told
 from wattshed.agent.bench.split.running import DEVICE, windows
 from wattshed.agent.window import Readings, Usage
@@ -48,9 +49,9 @@ class LearningCost(NamedTuple):
 
 
 def measure(rounds: int = 8) -> list[LearningCost]:
-    """Book the same windows by each rule, slot by slot in turn: each slot is compared with itself; returns medians."""
+    """Book the same windows by each rule in turn, some slots at a time, which are compared; returns medians."""
     made = _node(SECONDS)
-    each = SLOT_US // (made[0].end_us - made[0].start_us)
+    each = SHOWN_TOGETHER * SLOT_US // (made[0].end_us - made[0].start_us)
     found: dict[str, list[float]] = {what: [] for what in RULES}
     for turn in range(rounds):
         accounts = {what: Accounts(split=rule, live=True) for what, rule in RULES.items()}
@@ -67,11 +68,11 @@ def measure(rounds: int = 8) -> list[LearningCost]:
     return [
         LearningCost(
             what,
-            statistics.median(slots) / each,
-            statistics.median((one - none) / GPUS for one, none in zip(slots, nothing, strict=True)),
-            statistics.median(one / none for one, none in zip(slots, nothing, strict=True)),
+            statistics.median(took) / each,
+            statistics.median((one - none) / SHOWN_TOGETHER / GPUS for one, none in zip(took, nothing, strict=True)),
+            statistics.median(one / none for one, none in zip(took, nothing, strict=True)),
         )
-        for what, slots in found.items()
+        for what, took in found.items()
     ]
 
 
@@ -91,7 +92,9 @@ def _wide(window: Window, devices: Any, gauges: Any) -> Window:
         devices=devices,
         readings=Readings(
             np.arange(GPUS + 1) * len(readings.time_us),
-            *(np.tile(column, GPUS) for column in (readings.time_us, readings.power_mw, readings.counter_mj)),
+            np.tile(readings.time_us, GPUS),
+            np.tile(readings.power_mw, GPUS),
+            np.tile(readings.counter_mj, GPUS),
         ),
         usage=Usage(
             np.repeat(np.arange(GPUS, dtype=np.int32), len(usage.gpu)), *(np.tile(column, GPUS) for column in rows)
