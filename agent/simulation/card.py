@@ -243,9 +243,14 @@ class Card(BoardUsage):
     reset_us: int = 0  # the last reset that the sensor knows of
 
     @property
+    def bus(self) -> int:
+        """Number of its PCI bus."""
+        return 0x17 + self.slot
+
+    @property
     def pci_bus_id(self) -> str:
         """Domain, bus, device and function."""
-        return f"00000000:{0x17 + self.slot:02X}:00.0"
+        return f"00000000:{self.bus:02X}:00.0"
 
     @property
     def cores(self) -> int:
