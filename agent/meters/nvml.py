@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import copy
 import ctypes
-import functools
 import math
-import operator
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -276,15 +274,15 @@ class Nvml:
             return None
         return DriverEvent(self.address(data.device), data.eventType, data.eventData)
 
-    def wait_system_event(self, events: object, timeout_ms: int) -> int:
-        """Wait for the driver's own events; returns the bits of those that came, 0 for none. Not timed, as above."""
+    def wait_system_event(self, events: object, timeout_ms: int) -> list[tuple[int, int]]:
+        """Wait for the driver's own events; returns (type, GPU's id) of those that came. Not timed, as above."""
         data = (self._binding.c_nvmlSystemEventData_v1_t * _SYSTEM_EVENTS)()
         try:
             found = self._binding.nvmlSystemEventSetWait(_SYSTEM_WAIT, events, timeout_ms, data, _SYSTEM_EVENTS)
         except self._binding.NVMLError as error:
             # More than there is room for: what they are does not matter, that there are any does.
-            return _ANY if error.value == INSUFFICIENT_SIZE else 0
-        return functools.reduce(operator.or_, (one["eventType"] for one in found), 0)
+            return [(_ANY, MISSING)] if error.value == INSUFFICIENT_SIZE else []
+        return [(one["eventType"], one["gpuId"]) for one in found]
 
     @staticmethod
     def address(handle: Any) -> int:
