@@ -211,10 +211,14 @@ class GpuHandle:
         able = self.device.capabilities
         return not (able["energy"] or able["module"])
 
+    def as_its_module_mw(self, sample: Reading) -> int:
+        """Return the GPU's own power as that of its module is read: a mean, or of the moment."""
+        return sample.power_mw if (probe.AVERAGE, probe.MODULE_SCOPE) in self._place else sample.instant_mw
+
     def moment(self, at_us: int, sample: Reading, beside: Mapping[str, float]) -> Moment | None:
         """Return what a reading shows of the counter's scope; None if the GPU does not report all of it."""
         able, module_mw = self.device.capabilities, beside.get("power_module_w", 0.0) * 1e3
-        instant_mw = sample.instant_mw if not able["instant"] else sample.power_mw
+        instant_mw = sample.power_mw if able["instant"] else self.as_its_module_mw(sample)
         own = not (able["instant"] and able["average"])
         powers = [module_mw, sample.power_mw, instant_mw] if own else [module_mw]
         if sample.counter_mj < 0 or not all(0 < mw <= MODULE_W * 1e3 for mw in powers):

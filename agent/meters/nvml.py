@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import copy
 import ctypes
-import functools
 import math
-import operator
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -240,12 +238,12 @@ class Nvml:
             found = [(*entry, NO_INSTANCE, NO_INSTANCE) for entry in self._filled(name, _FIRST_PROCESS, handle)]
         return [(pid, MISSING if used >= _NOT_AVAILABLE >> 1 else used, gi, ci) for pid, used, gi, ci in found]
 
-    def process_utilisation(self, handle: object, since_us: int) -> list[tuple[int, int, int]]:
+    def process_utilisation(self, handle: object, since_us: int) -> list[tuple[int, int, int, int]]:
         """Read the utilisation of processes after a time stamp of the driver's; 0 for all that it keeps.
 
         Returns
         -------
-        list of (pid, time stamp us, SM percent)
+        list of (pid, time stamp us, SM percent, memory percent)
             As the driver says it, which may be nonsense; empty if it has nothing new.
         """
         since = ctypes.c_ulonglong(since_us)
@@ -258,7 +256,7 @@ class Nvml:
             if error.fault is not Fault.NOTHING:
                 raise
             return []
-        return [(pid, stamp_us, sm) for pid, stamp_us, sm, _, _, _ in found]
+        return [(pid, stamp_us, sm, memory) for pid, stamp_us, sm, memory, _, _ in found]
 
     def power_samples(self, handle: object, since_us: int) -> list[tuple[int, int]]:
         """Read the driver's own ring of power samples after a time stamp of its own: (time stamp us, mW)."""
@@ -297,15 +295,15 @@ class Nvml:
         instance = (data.gpuInstanceId, data.computeInstanceId)
         return DriverEvent(self.address(data.device), data.eventType, data.eventData, instance)
 
-    def wait_system_event(self, events: object, timeout_ms: int) -> int:
-        """Wait for the driver's own events; returns the bits of those that came, 0 for none. Not timed, as above."""
+    def wait_system_event(self, events: object, timeout_ms: int) -> list[tuple[int, int]]:
+        """Wait for the driver's own events; returns (type, GPU's id) of those that came. Not timed, as above."""
         data = (self._binding.c_nvmlSystemEventData_v1_t * _SYSTEM_EVENTS)()
         try:
             found = self._binding.nvmlSystemEventSetWait(_SYSTEM_WAIT, events, timeout_ms, data, _SYSTEM_EVENTS)
         except self._binding.NVMLError as error:
             # More than there is room for: what they are does not matter, that there are any does.
-            return _ANY if error.value == INSUFFICIENT_SIZE else 0
-        return functools.reduce(operator.or_, (one["eventType"] for one in found), 0)
+            return [(_ANY, MISSING)] if error.value == INSUFFICIENT_SIZE else []
+        return [(one["eventType"], one["gpuId"]) for one in found]
 
     @staticmethod
     def address(handle: Any) -> int:

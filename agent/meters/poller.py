@@ -205,7 +205,8 @@ class Poller:
             if full:
                 gpu_handle.watch_scope(at_us, sample, beside)
                 powers = {name: watts for name, watts in beside.items() if schedule.gauges.sane(name, watts)}
-                self._scopes.add(gpu_handle.device, at_us, powers, sample.power_mw / 1e3, sample.instant_mw / 1e3)
+                alike_mw = gpu_handle.as_its_module_mw(sample)
+                self._scopes.add(gpu_handle.device, at_us, powers, sample.power_mw / 1e3, alike_mw / 1e3)
             self._append(gpu, sample._replace(time_us=at_us))
         if ended_us >= schedule.usage_due_us:
             schedule.usage_due_us = ended_us - ended_us % self._rates.usage_us + self._rates.usage_us

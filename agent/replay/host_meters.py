@@ -39,6 +39,8 @@ NODE_COLUMNS = (
     Column("above the meter J", right=True, leaves=4),
     Column("covered s", right=True, leaves=5),
 )
+HOST_CSV_COLUMNS = ("boundary", "part_of")
+"""Of meters of hosts and of nodes, beside those that all rows of a CSV have."""
 OVERLAP = "Meters of a host include each other: their energies are not added up, and no job is billed for them."
 BOUNDARIES = {
     "ac": "node, at the mains", "dc": "node, behind its supplies", "cpu": "CPUs", "memory": "memory",
@@ -118,3 +120,34 @@ def node_row(one: Mapping[str, Any], joules: Callable[[Any], str], doubt: Callab
         "above the meter J": joules(one["debt_j"]) if one["debt_j"].uj else "",
         "covered s": f"{one['covered_s']:,.1f}",
     }
+
+
+def host_rows(answer: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield meters of hosts (``host_meter``), nodes (``node``), their parts (``node_part``) and debts, for a CSV.
+
+    The parts of a node sum to the node and its debt; nothing else here may be added up.
+    """
+    for one in answer.get("host_energy", ()):
+        yield {
+            "kind": "host_meter",
+            "name": f"{one['source']}/{one['domain']}",
+            "host": one["host"],
+            "energy_j": one["energy_j"],
+            "sigma_j": one["sigma_j"],
+            "method": one["kind"],
+            "flags": " ".join(one["flags"]),
+            "boundary": one["boundary"],
+            "part_of": one["part_of"],
+        }
+    for one in answer.get("nodes", ()):
+        about = {"host": one["host"], "boundary": "node"}
+        flags = " ".join(one["flags"])
+        mean_w = f"{one['energy_j'].uj / 1e6 / one['covered_s']:.3f}"
+        node = {"name": one["meter"], "energy_j": one["energy_j"], "mean_w": mean_w, "flags": flags}
+        yield about | {"kind": "node"} | node
+        for part, energy in one["parts_j"].items():
+            yield about | {
+                "kind": "node_part", "name": part, "energy_j": energy, "sigma_j": one["sigma_j"].get(part),
+                "part_of": one["meter"],
+            }  # fmt: skip
+        yield about | {"kind": "node_debt", "energy_j": one["debt_j"], "part_of": one["meter"]}

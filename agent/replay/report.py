@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 from wattshed.agent.accounts.uncertainty import gpu_flags, gpu_sigma_j, job_sigma_j
-from wattshed.agent.replay.host_meters import host_document
+from wattshed.agent.replay.host_meters import HOST_CSV_COLUMNS, host_document, host_rows
 from wattshed.agent.replay.nothing import flags_of_nothing
 from wattshed.agent.wire.parts import method_name
 from wattshed.exporters.numbers import plain
@@ -305,12 +305,17 @@ _WORK_COLUMNS = ("unit", "source", "count", "joules_per_unit")
 
 
 def write_csv(answer: dict[str, Any], out: TextIO) -> None:
-    """Write a row for each GPU, each job, what was idle, what is attributed to nobody, and the total."""
+    """Write a row for each GPU, each job, what was idle, what is attributed to nobody, and the total.
+
+    Meters of hosts, nodes and their parts are rows of other kinds, with two columns more: in no total.
+    """
     labels = {name: f"job_{name}" if name in _CSV_COLUMNS else name for name in label_names(answer)}
     report = answer.get("report", {"by": "", "rows": [], "total": {}})
     amounts = [name for name in AMOUNTS if name in report["total"]]
     did = _WORK_COLUMNS if any(job["work"] for job in answer["jobs"]) else ()
-    writer = csv.DictWriter(out, (*_CSV_COLUMNS, *did, *labels.values(), *amounts), lineterminator="\n")
+    beside = list(host_rows(answer))
+    of_host = HOST_CSV_COLUMNS if beside else ()
+    writer = csv.DictWriter(out, (*_CSV_COLUMNS, *did, *of_host, *labels.values(), *amounts), lineterminator="\n")
     writer.writeheader()
     of_job = _amounts_of_rows(report, amounts) if report["by"] == "job" else {}
     for gpu in answer["gpus"]:
@@ -338,6 +343,7 @@ def write_csv(answer: dict[str, Any], out: TextIO) -> None:
     for line in report["rows"] if not of_job else ():
         energy = {"name": line["name"], "energy_j": line["energy_j"], "sigma_j": line["sigma_j"]}
         writer.writerow({"kind": report["by"], **energy, **{name: line[name] for name in amounts}})
+    writer.writerows(beside)
     total = {name: report["total"][name] for name in amounts}
     writer.writerow({"kind": "total", "energy_j": answer["total_j"], **total})
 

@@ -258,9 +258,14 @@ class Card(BoardUsage):
     power_profiles: tuple[int, ...] = ()  # workload power profiles in force
 
     @property
+    def bus(self) -> int:
+        """Number of its PCI bus."""
+        return 0x17 + self.slot
+
+    @property
     def pci_bus_id(self) -> str:
         """Domain, bus, device and function."""
-        return f"00000000:{0x17 + self.slot:02X}:00.0"
+        return f"00000000:{self.bus:02X}:00.0"
 
     @property
     def cores(self) -> int:

@@ -253,8 +253,8 @@ class SimulatedLibrary:
         if at is None or room < len(samples):
             return TOO_SMALL
         rows = buffer(at, 32 * len(samples))
-        for i, (pid, stamp_us, sm) in enumerate(samples):
-            UTILISATION.pack_into(rows, 32 * i, pid, stamp_us, sm, sm // 2, 0, 0)
+        for i, (pid, stamp_us, sm, memory) in enumerate(samples):
+            UTILISATION.pack_into(rows, 32 * i, pid, stamp_us, sm, memory, 0, 0)
         return OK
 
     def _accounting_pids(self, handle: int, count: int, at: int) -> int:

@@ -68,6 +68,9 @@ def _job_sigma(snapshot: Snapshot) -> Rows:
     return [((job.job,), job.sigma_j) for job in snapshot.jobs if job.sigma_j is not None]
 
 
+_NODE_MODEL = "source is live (fitted to nodes' own meters), inventory or assumed."
+
+
 def _by_state(fleet: FleetFacts) -> Rows:
     return [((state,), hosts) for state, hosts in fleet.states.items()]
 
@@ -337,5 +340,20 @@ TABLE: tuple[Family, ...] = (
         "drained, off, down, unknown, and contradicted (they draw more than their state allows).",
         ("state",),
         _fleet(lambda f: [(("known",), f.hosts_known), (("reporting",), f.hosts_reporting), *_by_state(f)]),
+    ),
+    Family(
+        "wattshed_fleet_node_fixed_watts",
+        "gauge",
+        "Power in watts of a node of a stratum with GPUs that draw nothing, by the model that the fleet is computed "
+        f"with; {_NODE_MODEL}",
+        ("stratum", "source"),
+        _fleet(lambda f: [((stratum, one.source), one.fixed_w) for stratum, one in f.node_models.items()]),
+    ),
+    Family(
+        "wattshed_fleet_node_slope_ratio",
+        "gauge",
+        f"Watts of a node of a stratum for each watt of its GPUs, by the same model; {_NODE_MODEL}",
+        ("stratum", "source"),
+        _fleet(lambda f: [((stratum, one.source), one.slope) for stratum, one in f.node_models.items()]),
     ),
 )

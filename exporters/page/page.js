@@ -169,7 +169,8 @@ function drawFleet(fleet) {
   $("fleet").hidden = !fleet;
   if (!fleet) return;
   const states = Object.entries(fleet.hosts_by_state).filter(([, n]) => n).map(([state, n]) => `${n} ${state}`);
-  $("fleet-hosts").textContent = `${fleet.hosts_reporting} of ${fleet.hosts_known} hosts report.${states.length ? ` By state: ${states.join(", ")}.` : ""} Bars are 95 % intervals; none is drawn where the sample gives none.`;
+  const models = fleet.node_models.map(m => `${m.stratum} ${quantity(m.fixed_w, "W")} + ${m.slope.toFixed(2)} per GPU watt (${m.source})`);
+  $("fleet-hosts").textContent = `${fleet.hosts_reporting} of ${fleet.hosts_known} hosts report.${states.length ? ` By state: ${states.join(", ")}.` : ""}${models.length ? ` Nodes by stratum: ${models.join(", ")}.` : ""} Bars are 95 % intervals; none is drawn where the sample gives none.`;
   const rows = Object.entries(fleet.boundaries);
   const most = Math.max(1, ...rows.flatMap(([, b]) => [b.mean_w, b.upper_w, b.supply_w].filter(v => v)));
   $("fleet-rows").replaceChildren(...rows.map(([name, b]) => {

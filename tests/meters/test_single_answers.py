@@ -189,7 +189,7 @@ def test_of_rows_of_one_sample_the_credible_ones_are_kept():
         (6, 100, -1),
     ]
     found = credible([ProcessRow(*row) for row in told], 99)
-    assert [tuple(row) for row in found] == [(7, 100, 60), (7, 101, 0), (8, 100, 100)]
+    assert [row[:3] for row in found] == [(7, 100, 60), (7, 101, 0), (8, 100, 100)]
 
 
 def test_accounting_tells_of_each_process_once_when_it_ended():
