@@ -147,7 +147,8 @@ TABLE: tuple[Family, ...] = (
     Family(
         "wattshed_gpu_up",
         "gauge",
-        "1 if the GPU was read within the last two periods, else 0: wattshed_gpu_status says why.",
+        "1 if the GPU answers and its energy or power was read within the last 5 s (2.5 sampling periods if "
+        "that is longer), else 0: wattshed_gpu_status says why.",
         ("gpu_uuid",),
         lambda s: [((g.uuid,), int(g.answers)) for g in s.gpus],
     ),
@@ -211,7 +212,9 @@ TABLE: tuple[Family, ...] = (
     Family(
         "wattshed_gpu_flag",
         "gauge",
-        "1 while the data of a GPU carries a flag, such as frozen_sensor; absent otherwise.",
+        "1 while the data of a GPU carries a flag, such as frozen_sensor, or the driver shapes its power: "
+        "power_smoothing, soc_power_smoothing, power_profile_<name> for each workload power profile in force. Absent "
+        "otherwise.",
         ("gpu_uuid", "flag"),
         lambda s: [((g.uuid, flag), 1) for g in s.gpus for flag in dict.fromkeys(g.flags)],
     ),
