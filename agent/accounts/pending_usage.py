@@ -275,7 +275,8 @@ class PendingUsage:
         if not len(self.gpu):
             return self
         kept = self.keep(np.isin(self.gpu, list(place)))
-        return kept.but(gpu=np.array([place[gpu] for gpu in kept.gpu.tolist()], np.int64))
+        moved = kept.but(gpu=np.array([place[gpu] for gpu in kept.gpu.tolist()], np.int64))
+        return PendingUsage.all_of([moved])  # in the split's order again
 
 
 _SAVED = ("start_us", "end_us", "activity_ppm", "busy_ppm", "share_ppm", "live")
