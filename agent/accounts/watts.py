@@ -149,7 +149,7 @@ class HostLearning:
         nth = np.arange(len(at)) - np.repeat(np.cumsum(times) - times, times)
         begin = np.maximum(rows.start_us[at], (first[at] + nth) * SLOT_US)
         end = np.minimum(rows.end_us[at], (first[at] + nth + 1) * SLOT_US)
-        return rows.keep(at).at(np.where(nth == 0, rows.start_us[at], begin), end)
+        return rows.keep(at).but(start_us=np.where(nth == 0, rows.start_us[at], begin), end_us=end)
 
     def told(self, rows: PendingUsage) -> WeightedRows:
         """Return by what weights these rows' energy is split."""

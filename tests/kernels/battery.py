@@ -159,12 +159,12 @@ def learned():
         feature = np.where(gpu == 1, rate // 2, -1) * np.ones((2, 1), np.int64)
         live = np.array([1, 1, 1, 1, second != 23])
         power = np.array([100_000, 690_000 if second == 20 else 200_000, 300_000, 300_000])
-        usage = [gpu, np.arange(5) % 3, start, end, rate, live, *feature]
+        usage = [gpu, np.arange(5) % 3, start, end, rate, live, *feature, rate, rate]
         seen = np.concatenate([*usage, [-1, 400_000], [0, 2, 4], power])
         gauges = np.array([700.0, np.nan, 0.1 * (second > 26), np.nan])
         window = np.array([[start[0], end[0], 5, 2, 4]])
         dynamic = rate * np.array([200, 700, 400, 300, 500]) * 2_000
-        booked = np.concatenate([gpu, start, end, dynamic, [0, dynamic[3:].sum() * (second == 8)]])
+        booked = np.concatenate([*usage[:4], dynamic, [0, dynamic[3:].sum() * (second == 8)]])
         hole = np.array([[0], [start[0]], [end[0]]])[:, : second == 12]
         one, other = (seen, gauges, window), (booked, np.array([[5, 2]]), hole)
         calls = [(one, other, end[:2])]
