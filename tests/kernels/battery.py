@@ -20,7 +20,7 @@ from wattshed.kernels import (
     windows,
     word_rows,
 )
-from wattshed.kernels.billing import learned_doubt, shares, slots, watts
+from wattshed.kernels.billing import late_rows, learned_doubt, shares, slots, watts
 from wattshed.kernels.words import PAD
 
 GAP = 5_000_000
@@ -148,6 +148,10 @@ def learned():
     beliefs.mean[:, 0], beliefs.covariance[:, 0, 0] = prior, prior**2
     states = watts.KeptStates(np.full((2, 2), -1), np.zeros((2, 2, n)), np.zeros((2, 2, n, n)))
     uses, spent = np.zeros((2, len(watts.USES)), np.int64), np.zeros((2, n, 2), np.int64)
+    cells = late_rows.CELLS
+    late = late_rows.LateRows(
+        np.full((2, cells), -1), *np.zeros((2, 2, cells, n), np.int64), np.zeros((2, n), np.int64)
+    )
     gpu, place = np.array([0, 0, 0, 1, 1]), np.array([3, 4, -1, 3, 5])
     sigma, told = np.zeros(5, np.int64), np.zeros((2, 5), np.int64)
     for second in range(30):
@@ -167,10 +171,10 @@ def learned():
         method = np.full(5, shares.BY_ACTIVITY)
         learned_doubt.doubt(
             gpu, place, which, start, end, dynamic, method, rate, feature, *told, states.mean, states.covariance,
-            prior, 0.6, sigma, np.zeros(5),
+            prior, 0.6, *late, sigma, np.zeros(5),
         )  # fmt: skip
         watts.close(end[:2], 0.997, 0.6, *of_slots, *beliefs, *states, uses, spent, np.empty((2, n)))
-    return [*of_slots, *beliefs, *states, uses, spent, told, sigma]
+    return [*of_slots, *beliefs, *states, *late, uses, spent, told, sigma]
 
 
 def battery(*, device="cpu", rows=150):
