@@ -106,6 +106,18 @@ def opened(node, clock, host, *, marked=True):
     return meter
 
 
+class Seen:
+    """Keeps windows, and passes them on to a recorder if there is one."""
+
+    def __init__(self, windows, recorder):
+        self._windows, self._recorder = windows, recorder
+
+    def append(self, window):
+        self._windows.append(window)
+        if self._recorder is not None:
+            self._recorder.append(window)
+
+
 def agent(
     node,
     clock,
@@ -127,6 +139,7 @@ def agent(
     beside=False,
     desk=None,
     split=None,
+    wake=True,
 ):
     """Put an agent together as the assembly does, on a node that exists already.
 
@@ -135,22 +148,14 @@ def agent(
     """
     meter = opened(node, clock, host, marked=marked)
     processes, alive = Processes(node.proc_root, clock.now_us), partial(exists, node.proc_root)
-    about = {"alive": alive, "meet": processes.meet, "desk": desk, "sys_root": node.sys_root}
-    sampler = Sampler(meter, clock, host, rates or Rates(), **about)
+    about = {"alive": alive, "desk": desk, "sys_root": node.sys_root, "wake": wake}
+    sampler = Sampler(meter, clock, host, rates or Rates(), meet=processes.meet, **about)
     resolver = JobResolver(processes, slurm or Slurm(clock.now_us, host, followed(node, clock), squeue=()))
     accounts = Accounts(ledger=Ledger(cap), live=True, split=split)
     publisher = Publisher(host, version, "simulated" if marked else "nvml", "simulated", clock.now_us())
     board, faults, seen = Board(publisher.empty(clock.now_us())), Faults(), []
     writer = HistoryWriter(history, host, faults) if history else None
     feed = HistoryFeed(writer, 3_600_000_000, simulated=marked) if writer else None
-
-    class Seen:
-        """Passes windows on and keeps them."""
-
-        def append(self, window):
-            seen.append(window)
-            if recorder is not None:
-                recorder.append(window)
 
     daemon = Daemon(
         windows=sampler,
@@ -159,7 +164,7 @@ def agent(
         calibrator=Calibrator(),
         publisher=publisher,
         board=board,
-        recorder=Seen(),
+        recorder=Seen(seen, recorder),
         state=(kept := StateFile(state, host, boot) if state else None),
         notifier=Notifier({}),
         faults=faults,

@@ -29,7 +29,7 @@ from wattshed.agent.accounts.pending_usage import ActivityShare, PendingUsage
 from wattshed.agent.accounts.power_books import PowerBooks
 from wattshed.agent.accounts.runs import WindowRun
 from wattshed.agent.accounts.splitting import enter_split
-from wattshed.agent.accounts.watts import ends_of_slots
+from wattshed.agent.accounts.watts import ends_of_slots, ends_slot
 from wattshed.agent.cutting import cut
 from wattshed.agent.inputs.boards import likely_limit_mw
 from wattshed.kernels.billing.layout import GpuState
@@ -140,8 +140,8 @@ class Accounts:
         if self.live:
             follow_moving(window.readings, self._here(host), host.limits)
         host.wait(rows, window.end_us)
-        if host.watts is not None:
-            host.watts.close(host.known_us(window.end_us))
+        if host.watts is not None and ends_slot(window):
+            host.watts.close(host.known_us(window.end_us), window.end_us)
         if self.ledger.work:
             self.ledger.work.settle(self.ledger.jobs, self.known_us(window.end_us), window.end_us)
         self._follow_silence(host, before, window.end_us)

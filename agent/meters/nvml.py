@@ -228,12 +228,12 @@ class Nvml:
             found = [(*entry, _NO_ID, _NO_ID) for entry in self._filled(name, _FIRST_PROCESS, handle)]
         return [(pid, MISSING if used >= _NOT_AVAILABLE >> 1 else used, gi, ci) for pid, used, gi, ci in found]
 
-    def process_utilisation(self, handle: object, since_us: int) -> list[tuple[int, int, int]]:
+    def process_utilisation(self, handle: object, since_us: int) -> list[tuple[int, int, int, int]]:
         """Read the utilisation of processes after a time stamp of the driver's; 0 for all that it keeps.
 
         Returns
         -------
-        list of (pid, time stamp us, SM percent)
+        list of (pid, time stamp us, SM percent, memory percent)
             As the driver says it, which may be nonsense; empty if it has nothing new.
         """
         since = ctypes.c_ulonglong(since_us)
@@ -246,7 +246,7 @@ class Nvml:
             if error.fault is not Fault.NOTHING:
                 raise
             return []
-        return [(pid, stamp_us, sm) for pid, stamp_us, sm, _, _, _ in found]
+        return [(pid, stamp_us, sm, memory) for pid, stamp_us, sm, memory, _, _ in found]
 
     def power_samples(self, handle: object, since_us: int) -> list[tuple[int, int]]:
         """Read the driver's own ring of power samples after a time stamp of its own: (time stamp us, mW)."""
@@ -290,6 +290,23 @@ class Nvml:
     def address(handle: Any) -> int:
         """Return the number behind a handle, to compare handles by."""
         return ctypes.cast(handle, ctypes.c_void_p).value or 0
+
+    def power_profiles(self, handle: object) -> list[int]:
+        """List the numbers of the workload power profiles in force: those requested that no other one rules out.
+
+        Raises
+        ------
+        MeterError
+            The driver, or the lack of a symbol in it or in the binding, says no.
+        """
+        name = "nvmlDeviceWorkloadPowerProfileGetCurrentProfiles"
+        kind = getattr(self._binding, "c_nvmlWorkloadPowerProfileCurrentProfiles_v1_t", None)
+        if kind is None:
+            raise MeterError(name, FUNCTION_NOT_FOUND)
+        told = kind()
+        self.ask(name, handle, ctypes.byref(told))
+        words = told.enforcedProfilesMask.mask
+        return [32 * i + bit for i, word in enumerate(words) for bit in range(32) if word >> bit & 1]
 
     def gpm_sample(self, handle: object, instance: int = MISSING) -> Any:
         """Allocate a GPM sample of the GPU, or of one of its instances, and fill it."""

@@ -31,11 +31,10 @@ ENERGY, AVERAGE, INSTANT = 83, 185, 186
 MEMORY_TEMPERATURE = 82
 LIMITS = {"min": 187, "max": 188, "default": 189, "enforced": 190, "requested": 192}
 RECOVERY_ACTION = 230
-POWER_SHAPING = {"power_smoothing": 251, "soc_power_smoothing": 300}
-THROTTLE = {"power_cap": 74, "sync_boost": 76, "sw_thermal": 269, "hw_thermal": 270, "power_brake": 271}
+POWER_CAPPED = 74  # ns
 GPU_SCOPE, MODULE_SCOPE, MEMORY_SCOPE = 0, 1, 2
 BESIDE = {
-    "module": ((INSTANT, MODULE_SCOPE),),
+    "module": ((AVERAGE, MODULE_SCOPE), (INSTANT, MODULE_SCOPE)),
     "memory": ((AVERAGE, MEMORY_SCOPE), (INSTANT, MEMORY_SCOPE)),
 }
 """Powers beside the GPU's: (field, scope), of which the first that answers is read. An H200 has only the average of its
@@ -230,7 +229,7 @@ def capabilities(  # noqa: PLR0917 - who is asked, and what is known of it
         "module": beside,
         "memory": beside,
         "limits": lambda name: either(name, LIMITS["max"], "nvmlDeviceGetPowerManagementLimitConstraints"),
-        "throttle": lambda name: one(name, THROTTLE["power_cap"]),
+        "throttle": lambda name: one(name, POWER_CAPPED),
         "samples": lambda name: attempt(clock, lambda: nvml.power_samples(handle, 0), tries(name)),
         "utilisation": lambda name: call(name, "nvmlDeviceGetUtilizationRates"),
         "processes": lambda name: attempt(clock, lambda: nvml.processes(handle, "Compute"), tries(name)),

@@ -205,15 +205,13 @@ def close(  # type: ignore[no-untyped-def]
 
     ``kept`` is what a slot leaves of a delta; ``uses`` (int64[g, len(USES)]) counts slots, ``spent``
     (int64[g, n, 2]) those that each job was alone in, and shared; ``room`` is float64[2, n].
-    A GPU whose ``slot_of`` is -1 begins with the slot that its energy is known in: of that one only a part was seen.
     """
     slots = Slots(number, flags, energy, active)
     beliefs, states = Beliefs(mean, covariance, inflation, before, prior_w), KeptStates(slot_of, mean_of, covariance_of)
     n = mean.shape[1]
     for gpu in range(len(known_us)):
         last, newest = known_us[gpu] // SLOT_US - 1, slot_of[gpu, 0]
-        if newest < 0:
-            _tell(beliefs, states, gpu, last + 1)
+        if newest < 0:  # nothing was seen of it
             continue
         if last - newest > RING:
             _fade(beliefs, gpu, _power_of(kept, last - newest - RING), spread)

@@ -100,6 +100,16 @@ def vars_of(usage):
     return [getattr(usage, name) for name in ("gpu", "owner", "start_us", "end_us", "activity_us", "share_ppm", "live")]
 
 
+def test_memory_of_processes_that_take_turns_is_recorded_and_not_learned_from():
+    those = recorded("bursty")
+
+    def with_memory(window):
+        usage = window.usage
+        return replace(window, usage=replace(usage, dram_us=usage.activity_us * (usage.owner + 1) // 4))
+
+    assert lines(booked(map(with_memory, those))) == lines(booked(those))
+
+
 def test_the_order_of_rows_means_nothing():
     def turned(window):
         return replace(window, usage=Usage(*(column[::-1].copy() for column in vars_of(window.usage))))
@@ -204,8 +214,9 @@ def test_a_gpu_that_is_divided_anew_begins_anew():
 
 def test_a_job_whose_account_is_closed_leaves_nothing_behind():
     those = recorded(seconds=30)
-    later = [replace(w, start_us=w.start_us + 4 * HOUR, end_us=w.end_us + 4 * HOUR) for w in those[:1]]
-    usage = those[0].usage
+    # A window in which a slot ends: then those lose their places who were not seen for long.
+    later = [replace(w, start_us=w.start_us + 4 * HOUR, end_us=w.end_us + 4 * HOUR) for w in those[4:5]]
+    usage = those[4].usage
     moved = replace(usage, start_us=usage.start_us + 4 * HOUR, end_us=usage.end_us + 4 * HOUR)
     owners = tuple(replace(owner, key=f"{owner.key}0") for owner in those[0].owners)
     last = replace(later[0], usage=moved, owners=owners)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.daemon.process import ROOT, Agent
+from tests.depth import examples
 from wattshed.agent.__main__ import main, parser
 from wattshed.agent.commands.release import seconds
 from wattshed.agent.daemon.control import Control, ControlServer
@@ -145,7 +146,7 @@ def test_what_cannot_be_meant_changes_nothing(control, message, told):
         | st.none(),
     )
 )
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_whatever_is_asked_is_answered_and_no_release_is_longer_than_a_day(message):
     desk = ReleaseDesk(lambda: 0)
     answer = Control(desk, "test").answer(message)

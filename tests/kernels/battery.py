@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 
-from tests.kernels.processes import let_threads_run
 from tests.kernels.recordings import columns, node
 from wattshed.kernels import (
     cells,
@@ -154,18 +153,28 @@ def learned():
     )
     gpu, place = np.array([0, 0, 0, 1, 1]), np.array([3, 4, -1, 3, 5])
     sigma, told = np.zeros(5, np.int64), np.zeros((2, 5), np.int64)
+    held, seen_us = np.full(2, np.nan), np.zeros((2, n), np.int64)
     for second in range(30):
         start, end = (np.full(5, us) for us in (second * 1_000_000, (second + 1) * 1_000_000))
         rate = rng.integers(0, 300_000, 5)
+        rate[3:] = [-1, 0] if second == 23 else rate[3:]
         feature = np.where(gpu == 1, rate // 2, -1) * np.ones((2, 1), np.int64)
-        limited = np.array([second == 20, False], np.int64)
+        live = np.array([1, 1, 1, 1, second != 23])
+        used = np.array([gpu, np.arange(5), start, end, rate, live, *feature])
+        window = np.array([[start[0], end[0], 5, 4]])
+        power = np.array([100_000, 690_000 if second == 20 else 200_000, 300_000, 300_000])
+        gauges = np.array([[[700.0, np.nan]], [[0.1 * (second > 26), np.nan]]])
         dynamic = rate * np.array([200, 700, 400, 300, 500]) * 2_000
         hole = np.array([[0], [start[0]], [end[0]]])[:, : second == 12]
+        nobodys = np.array([[0, dynamic[3:].sum() * (second == 8)]])
         for one in range(2):  # whichever is first with a new slot opens it
             if one == (second > 10):
-                slots.see(gpu, place, start, end, rate, feature, limited, 1_000_000, *of_slots)
+                slots.see(
+                    place, used, window, np.array([[-1, 400_000]]), np.array([[0, 2, 4]]), power, *gauges,
+                    np.array([0.0, 350.0]), held, seen_us, states.slot, *of_slots,
+                )  # fmt: skip
             else:
-                slots.book(gpu, start, end, dynamic, *hole, np.zeros(2, np.int64), *of_slots)
+                slots.book(np.array([gpu, start, end, dynamic]), np.array([5]), nobodys, hole, *of_slots)
         which = (states.slot[gpu, 1] == start // slots.SLOT_US - 2).astype(np.int64)
         watts.weigh(gpu, place, which, start // slots.SLOT_US, rate, feature, states.mean, prior, 2.0, *told)
         method = np.full(5, shares.BY_ACTIVITY)
@@ -174,7 +183,7 @@ def learned():
             prior, 0.6, *late, sigma, np.zeros(5),
         )  # fmt: skip
         watts.close(end[:2], 0.997, 0.6, *of_slots, *beliefs, *states, uses, spent, np.empty((2, n)))
-    return [*of_slots, *beliefs, *states, *late, uses, spent, told, sigma]
+    return [*of_slots, *beliefs, *states, *late, uses, spent, seen_us, np.nan_to_num(held), told, sigma]
 
 
 def battery(*, device="cpu", rows=150):
@@ -231,7 +240,6 @@ def shrink(setting):
 
 
 if __name__ == "__main__":
-    let_threads_run()
     shrink(setattr)
     how, rows = sys.argv[1], int(sys.argv[2])
     answer = resident_battery(rows=rows) if how == "resident" else battery(device=how, rows=rows)
