@@ -134,6 +134,10 @@ def field(nvml: Nvml, handle: object, number: int, scope: int = GPU_SCOPE) -> fl
         The call or the field itself failed.
     """
     ((code, value),) = nvml.fields(handle, [(number, scope)])
+    return _value(number, code, value)
+
+
+def _value(number: int, code: int, value: float) -> float:
     if code == SUCCESS and value == 0 and number in {AVERAGE, INSTANT}:
         code = NOT_SUPPORTED  # a board that is powered draws something: the library just did not refuse
     if code != SUCCESS:
@@ -142,23 +146,24 @@ def field(nvml: Nvml, handle: object, number: int, scope: int = GPU_SCOPE) -> fl
 
 
 def first_power(nvml: Nvml, handle: object, asked: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Return the first of some powers (field, scope) that is not refused.
+    """Return the first of some powers (field, scope) that is not refused, all asked for in one call.
 
     Raises
     ------
     MeterError
         The GPU or the driver is gone, or has none of them, at least not now.
     """
-    for number, scope in asked[:-1]:
+    refused: MeterError | None = None
+    for one, (code, value) in zip(asked, nvml.fields(handle, list(asked)), strict=True):
         try:
-            field(nvml, handle, number, scope)
+            _value(one[0], code, value)
         except MeterError as error:
             if error.fault is not Fault.OFF:
                 raise
+            refused = error
         else:
-            return number, scope
-    field(nvml, handle, *asked[-1])
-    return asked[-1]
+            return one
+    raise refused or MeterError("no power", NOT_SUPPORTED)
 
 
 def capabilities(  # noqa: PLR0917 - who is asked, and what is known of it
