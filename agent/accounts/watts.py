@@ -179,8 +179,8 @@ class HostLearning:
         doubt(
             rows.gpu, told.place, told.which, rows.start_us, rows.end_us, parts.dynamic_hnj, parts.method,
             rows.activity_ppm, told.feature, told.cut, told.bare, self._arrays.states.mean,
-            self._arrays.states.covariance, self._arrays.beliefs.prior_w, self.rule.spread, sigma,
-            np.empty(len(sigma)),
+            self._arrays.states.covariance, self._arrays.beliefs.prior_w, self.rule.spread,
+            *self._arrays.late, sigma, np.empty(len(sigma)),
         )  # fmt: skip
         parts.unlike_hnj[shared] = 0
         parts.guessed_hnj[shared] += sigma[shared]
