@@ -29,7 +29,7 @@ from wattshed.agent.accounts.pending_usage import ActivityShare, PendingUsage
 from wattshed.agent.accounts.power_books import PowerBooks
 from wattshed.agent.accounts.runs import WindowRun
 from wattshed.agent.accounts.splitting import enter_split
-from wattshed.agent.accounts.watts import ends_of_slots, ends_slot
+from wattshed.agent.accounts.watts import ends_of_slots
 from wattshed.agent.cutting import cut
 from wattshed.agent.inputs.boards import likely_limit_mw
 from wattshed.kernels.billing.layout import GpuState
@@ -101,7 +101,7 @@ class Accounts:
         # What was, or still is, said of a job under its former name; what is booked stays.
         found = self._names.learn(window, self.ledger.jobs.values())
         host.waiting = host.waiting.renamed(found)
-        if host.watts is not None:
+        if host.watts is not None and found:
             host.watts.renamed(found)
         host.holding.renamed(found, self._names.now)
         window = self._names.applied(window)
@@ -117,7 +117,7 @@ class Accounts:
         rows = waiting.followed_by(new)
         if host.watts is not None:
             host.watts.see(window, new)
-            rows = host.watts.cut(rows) if host.watts.rule.learned else rows
+            rows = host.watts.cut(rows) if host.watts.rule.learned and host.watts.is_due(window) else rows
         before = silence.untold(host.state)
         readings = self._without_modules(window.readings.with_room(len(host.keys)), host, rows)
         if (
@@ -140,7 +140,7 @@ class Accounts:
         if self.live:
             follow_moving(window.readings, self._here(host), host.limits)
         host.wait(rows, window.end_us)
-        if host.watts is not None and ends_slot(window):
+        if host.watts is not None and host.watts.is_due(window):
             host.watts.close(host.known_us(window.end_us), window.end_us)
         if self.ledger.work:
             self.ledger.work.settle(self.ledger.jobs, self.known_us(window.end_us), window.end_us)

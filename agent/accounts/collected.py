@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import accumulate, chain
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
     from wattshed.agent.accounts.pending_usage import PendingUsage
@@ -21,29 +19,14 @@ LIMIT, HELD = "limit_enforced_w", "throttle_power_cap_s"
 """Gauges of windows: the power limit, and for how long it held a GPU back."""
 
 
-class SeenWindows(NamedTuple):
-    """Windows and their usage, as `kernels.billing.slots.see` takes them."""
-
-    used: NDArray[np.int64]
-    window: NDArray[np.int64]
-    busy_us: NDArray[np.int64]
-    offsets: NDArray[np.int64]
-    power_mw: NDArray[np.int64]
-    limit_w: NDArray[np.float64]
-    held_s: NDArray[np.float64]
-
-
-class BookedSplits(NamedTuple):
-    """Splits of energy, as `kernels.billing.slots.book` takes them."""
-
-    booked: NDArray[np.int64]
-    stops: NDArray[np.int64]
-    nobodys: NDArray[np.int64]
-    hole: NDArray[np.int64]
-
-
 class Collected:
-    """Windows of the same owners and GPUs, and how their energy was split: nothing is copied before it is needed."""
+    """Windows of the same owners and GPUs, and how their energy was split.
+
+    Attributes
+    ----------
+    windows : list of (Window, PendingUsage)
+    splits : list of (PendingUsage, Split)
+    """
 
     def __init__(self) -> None:
         self.windows: list[tuple[Window, PendingUsage]] = []
@@ -51,56 +34,46 @@ class Collected:
         self._holes: list[NDArray[np.int64]] = []
 
     def add_holes(self, intervals: EnergyIntervals) -> None:
-        """Take note of those intervals that no reading covers."""
-        holes = np.flatnonzero(intervals.hole)
-        of = np.searchsorted(intervals.starts, holes, "right") - 1
-        real = holes < (intervals.starts + intervals.counts)[of]
-        holes = holes[real]
-        self._holes.append(np.array([of[real], intervals.t0_us[holes], intervals.t1_us[holes]]))
+        """Take note of those intervals of a split that no reading covers."""
+        k = np.flatnonzero(intervals.hole)
+        of = np.searchsorted(intervals.starts, k, "right") - 1
+        real = k < (intervals.starts + intervals.counts)[of]  # and no room that nobody filled
+        self._holes.append(np.array([of[real], intervals.t0_us[k[real]], intervals.t1_us[k[real]]]))
 
-    def seen(self) -> SeenWindows:
-        """Lay out the windows, of which there is one or more."""
-        windows, usage = [window for window, _ in self.windows], [rows for _, rows in self.windows]
-        readings = [window.readings for window in windows]
-        unknown = np.full(len(windows[0].busy_us), np.nan)
-        ends = zip(
-            [window.start_us for window in windows],
-            [window.end_us for window in windows],
-            accumulate(len(rows.gpu) for rows in usage),
-            accumulate(len(one.power_mw) for one in readings),
-            strict=True,
+    def seen(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+        """Lay out the windows as `kernels.billing.learning.learn` takes them."""
+        seen: list[NDArray[np.generic]] = [_NONE]
+        gauges, windows = [_NO_GAUGES], []
+        for window, rows in self.windows:
+            readings, gpus = window.readings, len(window.busy_us)
+            windows.append((window.start_us, window.end_us, len(rows.gpu), gpus, len(readings.power_mw)))
+            seen += (
+                rows.gpu, rows.owner, rows.start_us, rows.end_us, rows.activity_ppm, rows.live, rows.tensor_ppm,
+                rows.dram_ppm, window.busy_us, readings.offsets, readings.power_mw,
+            )  # fmt: skip
+            unknown = _unknown(gpus)
+            gauges += window.gauges.get(LIMIT, unknown), window.gauges.get(HELD, unknown)
+        return (
+            np.concatenate(seen, dtype=np.int64),
+            np.concatenate(gauges),
+            np.array(windows, np.int64).reshape(-1, 5),
         )
-        return SeenWindows(
-            _columns(
-                [rows.gpu for rows in usage], [rows.owner for rows in usage], [rows.start_us for rows in usage],
-                [rows.end_us for rows in usage], [rows.activity_ppm for rows in usage], [rows.live for rows in usage],
-                [rows.tensor_ppm for rows in usage], [rows.dram_ppm for rows in usage],
-            ),
-            np.array(list(ends), np.int64),
-            np.array([window.busy_us for window in windows], np.int64),
-            np.array([one.offsets for one in readings], np.int64),
-            np.concatenate([one.power_mw for one in readings], dtype=np.int64),
-            np.array([window.gauges.get(LIMIT, unknown) for window in windows], np.float64),
-            np.array([window.gauges.get(HELD, unknown) for window in windows], np.float64),
-        )  # fmt: skip
 
-    def booked(self) -> BookedSplits:
-        """Lay out the splits, of which there is one or more."""
-        usage, parts = [rows for rows, _ in self.splits], [part for _, part in self.splits]
-        return BookedSplits(
-            _columns(
-                [rows.gpu for rows in usage], [rows.start_us for rows in usage], [rows.end_us for rows in usage],
-                [part.dynamic_hnj for part in parts],
-            ),
-            np.array(list(accumulate(len(rows.gpu) for rows in usage)), np.int64),
-            np.array([part.unattributed_hnj for part in parts]),
-            np.concatenate(self._holes, axis=1) if self._holes else _NO_HOLES,
-        )  # fmt: skip
+    def booked(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Lay out the splits, and the holes."""
+        booked, splits = [_NONE], []
+        for rows, parts in self.splits:
+            splits.append((len(rows.gpu), len(parts.unattributed_hnj)))
+            booked += rows.gpu, rows.start_us, rows.end_us, parts.dynamic_hnj, parts.unattributed_hnj
+        holes = np.concatenate(self._holes, axis=1) if self._holes else _NO_HOLES
+        return np.concatenate(booked), np.array(splits, np.int64).reshape(-1, 2), holes
 
 
+_NONE = np.empty(0, np.int64)
+_NO_GAUGES = np.empty(0)
 _NO_HOLES = np.empty((3, 0), np.int64)
 
 
-def _columns(*columns: Iterable[NDArray[np.generic]]) -> NDArray[np.int64]:
-    """Lay out columns below each other, each of which is in pieces."""
-    return np.concatenate(list(chain(*columns)), dtype=np.int64).reshape(len(columns), -1)
+@cache
+def _unknown(gpus: int) -> NDArray[np.float64]:
+    return np.full(gpus, np.nan)

@@ -271,7 +271,8 @@ class PendingUsage:
         if not len(self.gpu):
             return self
         kept = self.keep(np.isin(self.gpu, list(place)))
-        return replace(kept, gpu=np.array([place[int(gpu)] for gpu in kept.gpu], np.int64))
+        moved = replace(kept, gpu=np.array([place[int(gpu)] for gpu in kept.gpu], np.int64))
+        return PendingUsage.all_of([moved])  # in the split's order again
 
 
 _SAVED = ("start_us", "end_us", "activity_ppm", "busy_ppm", "share_ppm", "live")

@@ -1,10 +1,10 @@
 """What each job of a host draws at full activity, as it is learned from window to window; see `kernels.billing.watts`.
 
 The state is the accounts' own: it is fed by what they book, so that a replay learns what the live agent learned. What
-windows show is only collected; it is entered in the slots at once when a window passes the end of a slot, and before
-anything is asked, saved or renamed. When it is entered makes no difference, as slots are sums. Slots are closed, and so
-watts learned, only where a window passes the end of a slot. Energy of a slot is split by what was known two slots
-before, or, where it is booked later than that, by the newest that is known: nothing is revised.
+windows show is only collected; it is entered in the slots at once when slots are closed, and before anything is asked,
+saved or renamed. When it is entered makes no difference, as slots are sums. When slots are closed does: only where a
+window passes the end of one. Energy of a slot is split by what was known two slots before, or, where it is booked later
+than that, by the newest that is known: nothing is revised.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from wattshed.agent.accounts.watts_places import MOST_JOBS, GpuPlaces, JobWatts,
 from wattshed.agent.window import JobKey
 from wattshed.kernels.billing import watts as kernel
 from wattshed.kernels.billing.learned_doubt import doubt
+from wattshed.kernels.billing.learning import ASKED, LEFT, learn
 from wattshed.kernels.billing.shares import BY_ACTIVITY, LEARNED
-from wattshed.kernels.billing.slots import SLOT_US, UsedRows, book, see
+from wattshed.kernels.billing.slots import SLOT_US
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from wattshed.agent.accounts.collected import SeenWindows
     from wattshed.agent.accounts.pending_usage import PendingUsage
     from wattshed.agent.accounts.split_rule import SplitRule
     from wattshed.agent.window import Device, Window
@@ -36,8 +36,11 @@ if TYPE_CHECKING:
 
 KEPT_US = 3_600_000_000
 """How long a job that is not seen any more keeps its place."""
+SHOWN_TOGETHER = 4
+"""So many slots are closed at once where nobody is billed by them."""
 UNKNOWN_PRIOR_W = 250.0
 FEATURES = kernel.FEATURES
+_NONE = np.empty(0, np.int64)
 
 
 class WeightedRows(NamedTuple):
@@ -46,7 +49,7 @@ class WeightedRows(NamedTuple):
     Attributes
     ----------
     place : int64[m]
-        Of the owner among the GPU's; -1: it has none.
+        Of the owner among the GPU's; below 0: it has none.
     which : int64[m]
         Which of the two states that are kept counts for the row.
     feature : int64[2, m]
@@ -69,11 +72,6 @@ def ends_of_slots(window: Window) -> Sequence[int]:
     return range((window.start_us // SLOT_US + 1) * SLOT_US, window.end_us, SLOT_US)
 
 
-def ends_slot(window: Window) -> bool:
-    """Return whether a slot ends in a window."""
-    return window.end_us // SLOT_US > window.start_us // SLOT_US
-
-
 class HostLearning:
     """What is learned on one host's GPUs.
 
@@ -84,6 +82,7 @@ class HostLearning:
 
     def __init__(self, rule: SplitRule) -> None:
         self.rule = rule
+        self._together_us = SLOT_US * (1 if rule.learned else SHOWN_TOGETHER)
         self._kept = max(1.0 - SLOT_US / rule.remember_us, 0.0)
         self._gpus: list[GpuPlaces] = []
         self._arrays = WattsArrays.of(0, 0)
@@ -136,6 +135,10 @@ class HostLearning:
             self._owners.name(rows.owners)
         self._collected.windows.append((window, rows))
 
+    def is_due(self, window: Window) -> bool:
+        """Return whether slots are closed after a window: where one ends, or, if watts are only shown, some of them."""
+        return window.end_us // self._together_us > window.start_us // self._together_us
+
     def cut(self, rows: PendingUsage) -> PendingUsage:
         """Cut rows where slots end, so that each has one weight."""
         first, last = rows.start_us // SLOT_US, (rows.end_us - 1) // SLOT_US
@@ -151,15 +154,18 @@ class HostLearning:
     def told(self, rows: PendingUsage) -> WeightedRows:
         """Return by what weights these rows' energy is split."""
         self._billed.name(rows.owners)
-        place = self._billed.of(self._gpus)[rows.gpu, rows.owner]
-        slot, states = rows.start_us // SLOT_US, self._arrays.states
-        which = (states.slot[rows.gpu, 1] == slot - 2).astype(np.int64)
-        told = WeightedRows(place, which, rows.features(), np.empty_like(place), np.empty_like(place))
-        kernel.weigh(
-            rows.gpu, place, which, slot, rows.activity_ppm, told.feature, states.mean, self._arrays.beliefs.prior_w,
-            self.rule.bound, told.cut, told.bare,
+        told = np.empty((6, len(rows.gpu)), np.int64)
+        if self._weigh(rows, told):  # somebody is new, and has a place from the first energy on
+            self._enter()
+            self._weigh(rows, told)
+        return WeightedRows(told[0], told[1], told[2:4], told[4], told[5])
+
+    def _weigh(self, rows: PendingUsage, told: NDArray[np.int64]) -> int:
+        return kernel.weigh(  # type: ignore[no-any-return]
+            rows.gpu, rows.owner, rows.start_us, rows.activity_ppm, rows.tensor_ppm, rows.dram_ppm,
+            self._billed.of(self._gpus), self._arrays.states.slot, self._arrays.states.mean,
+            self._arrays.beliefs.prior_w, self.rule.bound, told,
         )  # fmt: skip
-        return told
 
     def book(self, rows: PendingUsage, parts: Split, holes: EnergyIntervals | None, told: WeightedRows | None) -> None:
         """Take note of what rows got; where they got it by learned weights (``told``), write down one sigma of that."""
@@ -182,17 +188,9 @@ class HostLearning:
 
     def close(self, known_us: NDArray[np.int64], now_us: int) -> None:
         """Learn from every slot that ends before the energy of a GPU is known until (``known_us``, us)."""
-        if not len(self._gpus):
-            return
-        self._enter()
-        rule, arrays = self.rule, self._arrays
-        kernel.close(
-            known_us, self._kept, rule.spread, *arrays.slots, *arrays.beliefs, *arrays.states,
-            arrays.uses, arrays.spent, np.empty((2, FEATURES + arrays.places)),
-        )  # fmt: skip
-        if (arrays.seen_us < now_us - KEPT_US).any():
-            self._leave(now_us - KEPT_US)
-        self._believed = None
+        if len(self._gpus):
+            self._enter(known_us, now_us - KEPT_US)
+            self._believed = None
 
     def jobs(self) -> Iterator[JobWatts]:
         """Return what is believed of each job, W."""
@@ -230,8 +228,6 @@ class HostLearning:
 
     def renamed(self, keys: Mapping[JobKey, JobKey]) -> None:
         """Give jobs their new keys (old to new)."""
-        if not keys:
-            return
         self._change()
         for table in (one.jobs for one in self._gpus):
             for old, new in keys.items():
@@ -289,36 +285,40 @@ class HostLearning:
         self._forget_places()
         self._believed = None
 
-    def _enter(self) -> None:
-        """Enter what was collected in the slots."""
+    def _enter(self, known_us: NDArray[np.int64] = _NONE, since_us: int = 0) -> None:
+        """Enter what was collected in the slots, and close those that end before ``known_us``."""
         collected, self._collected = self._collected, Collected()
-        if collected.windows:
-            seen = collected.seen()
-            place = self._placed(seen)
-            arrays = self._arrays
-            see(place, *seen, self._limit_w, arrays.held_s, arrays.seen_us, arrays.states.slot, *arrays.slots)
-        if collected.splits:
-            book(*collected.booked(), *self._arrays.slots)
+        if not (collected.windows or collected.splits or len(known_us)):
+            return
+        seen, booked = collected.seen(), collected.booked()
+        found = self._learn(seen, booked, known_us, since_us)
+        if found == ASKED:
+            self._give_places(collected)
+            found = self._learn(seen, booked, known_us, since_us)
+        if found == LEFT:
+            self._leave(since_us)
 
-    def _placed(self, seen: SeenWindows) -> NDArray[np.int64]:
-        """Return each row's owner's place; one that is used for the first time gets one, if there is room."""
-        if not seen.used.shape[1]:
-            return seen.used[0]
-        rows = UsedRows(*seen.used)
-        place: NDArray[np.int64] = self._owners.of(self._gpus)[rows.gpu, rows.owner]
-        if not ((place < 0) & (rows.live > 0)).any():
-            return place
-        for row in np.flatnonzero((place < 0) & (rows.live > 0)).tolist():
-            gpu, key = int(rows.gpu[row]), self._owners.key(int(rows.owner[row]))
-            one = self._gpus[gpu]
-            if key not in one.jobs and (free := one.free()) is not None:
-                self._make_room(0, free - FEATURES + 1)
-                self._arrays.begin(gpu, free, self.rule.spread)
-                one.jobs[key] = free
-                one.past.pop(key, None)
-            place[row] = one.jobs.get(key, -1)
+    def _learn(
+        self, seen: Sequence[NDArray[Any]], booked: Sequence[NDArray[Any]], known_us: NDArray[np.int64], since_us: int
+    ) -> int:
+        arrays = self._arrays
+        return learn(  # type: ignore[no-any-return]
+            *seen, self._owners.of(self._gpus), self._limit_w, *booked, known_us, since_us, self._kept,
+            self.rule.spread, *arrays.all(), np.empty((2, FEATURES + arrays.places)),
+        )  # fmt: skip
+
+    def _give_places(self, collected: Collected) -> None:
+        """Give those a place who are used for the first time, as long as there is room."""
+        for _, rows in collected.windows:
+            for row in np.flatnonzero(rows.live > 0).tolist():
+                gpu, key = int(rows.gpu[row]), rows.key(row)
+                one = self._gpus[gpu]
+                if key not in one.jobs and (free := one.free()) is not None:
+                    self._make_room(0, free - FEATURES + 1)
+                    self._arrays.begin(gpu, free, self.rule.spread)
+                    one.jobs[key] = free
+                    one.past.pop(key, None)
         self._forget_places()
-        return place
 
     def _leave(self, since_us: int) -> None:
         """Take their places from those that were not seen since then (us)."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from wattshed.kernels.billing.watts import FEATURES
+from wattshed.kernels.billing.watts import FEATURES, NO_ROOM, NOT_ASKED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,16 +87,14 @@ class PlaceTable:
         if not self.names(owners):
             self._owners, self._keys, self._found = owners, [owner.key for owner in owners], None
 
-    def key(self, owner: int) -> JobKey:
-        """Return the key of an owner."""
-        return self._keys[owner]
-
     def forget(self) -> None:
         """Places have changed."""
         self._found = None
 
     def of(self, gpus: Sequence[GpuPlaces]) -> NDArray[np.int64]:
-        """Return each owner's place on each GPU (int64[g, owners]); -1: it has none."""
+        """Return each owner's place on each GPU (int64[g, owners]), or why it has none."""
         if self._found is None:
-            self._found = np.array([[one.jobs.get(key, -1) for key in self._keys] for one in gpus], np.int64)
+            none = [NO_ROOM if len(one.jobs) == MOST_JOBS else NOT_ASKED for one in gpus]
+            places = [[one.jobs.get(key, why) for key in self._keys] for one, why in zip(gpus, none, strict=True)]
+            self._found = np.array(places, np.int64).reshape(len(gpus), len(self._keys))
         return self._found

@@ -188,11 +188,12 @@ class SimulatedHost:
         for fault in plan.active("error", now_us, gpu):
             if fault.call in {"", name}:
                 return int(fault.value)
-        for fault in plan.began("gpu-lost", now_us, gpu) if gpu >= 0 else ():
-            # Until the fault is over, and then until somebody opens a new session.
-            if now_us < fault.end_us or (self._session_us or 0) < fault.end_us:
-                return LOST
-        return OK
+        return LOST if gpu >= 0 and self._is_lost(gpu) else OK
+
+    def _is_lost(self, gpu: int) -> bool:
+        """Whether a GPU is lost: until the fault is over, and then until somebody opens a new session."""
+        now_us, since_us = self.now_us(), self._session_us or 0
+        return any(now_us < f.end_us or since_us < f.end_us for f in self.plan.began("gpu-lost", now_us, gpu))
 
     def _delayed(self, name: str, gpu: int) -> int:
         """Let a call take its time; all that slows it down adds up. Returns what a slow GPU answers then."""
@@ -222,14 +223,23 @@ class SimulatedHost:
         self.show()
 
     def next_event(self, timeout_ms: int) -> SimulatedEvent | None:
-        """Wait for an event that somebody registered for; without one, for as long as asked."""
+        """Wait for an event that somebody registered for; without one, for as long as asked.
+
+        Not at all while one of the GPUs is lost: `deaf` says so.
+        """
         self.obey()
         for event in [e for e in self._events if e.time_us <= self.now_us()]:
             self._events.remove(event)
             if self.heard.get(event.gpu, 0) & event.kind:
                 return event
-        self.nothing(timeout_ms)
+        if not self.deaf:
+            self.nothing(timeout_ms)
         return None
+
+    @property
+    def deaf(self) -> bool:
+        """Whether a GPU that somebody listens to is lost: then no wait for events succeeds."""
+        return any(self._is_lost(gpu) for gpu in self.heard)
 
     def nothing(self, timeout_ms: int) -> None:
         """Wait for as long as asked, in vain."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from wattshed.kernels.entry import f64, i64, kernel, written
 from wattshed.kernels.jit import jit
 
 if TYPE_CHECKING:
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SLOT_US = 5_000_000
-RING = 16
+RING = 20
 """Slots of a GPU that are open at most: energy that is booked later teaches nothing."""
 GAP, CONCURRENT, LIMITED, UNKNOWN, COARSE = 1, 2, 4, 8, 16
 """Why a slot teaches nothing: its energy is not known; kernels of several jobs ran at once; the board was held back;
@@ -70,7 +69,7 @@ def _flag(slots: Slots, gpu: int, start: int, end: int, flag: int) -> None:
 
 
 class UsedRows(NamedTuple):
-    """Usage rows of some windows, each window's GPU by GPU.
+    """Usage rows of a window, GPU by GPU.
 
     Attributes
     ----------
@@ -88,59 +87,95 @@ class UsedRows(NamedTuple):
     dram: NDArray[np.int64]
 
 
-@kernel(
-    i64[:], i64[:, :], i64[:, :], i64[:, :], i64[:, :], i64[:], f64[:, :], f64[:, :], f64[:],
-    written(f64[:]), written(i64[:, :]), written(i64[:, :]),
-    written(i64[:, :]), written(i64[:, :]), written(i64[:, :]), written(i64[:, :, :]),
-)  # fmt: skip
-def see(  # type: ignore[no-untyped-def]
-    place, used, window, busy_us, offsets, power_mw, limit_w, held_s, own_limit_w, held_before_s, seen_us, slot_of,
-    number, flags, energy, active,
-) -> None:  # fmt: skip
-    """Add what was used in some windows, in their order, to the slots.
+class SeenWindow(NamedTuple):
+    """A window: its usage, and by what is told whether a power limit held a GPU back.
+
+    Attributes
+    ----------
+    start_us, end_us : int, us
+    rows : UsedRows
+        Those count in which somebody was live.
+    busy_us : int64[g], us
+        How long each GPU was busy; -1 unknown.
+    offsets, power_mw : int64[g + 1], int64[n]
+        The readings.
+    limit_w, held_s : float64[g]
+        The power limit, and for how long (s) it held the GPU back so far; NaN or 0 unknown.
+    """
+
+    start_us: int
+    end_us: int
+    rows: UsedRows
+    busy_us: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    power_mw: NDArray[np.int64]
+    limit_w: NDArray[np.float64]
+    held_s: NDArray[np.float64]
+
+
+@jit
+def rows_in(seen, at: int, m: int) -> UsedRows:  # type: ignore[no-untyped-def]
+    """Return the ``m`` rows whose columns lie one after the other from ``at``."""
+    return UsedRows(
+        seen[at : at + m], seen[at + m : at + 2 * m], seen[at + 2 * m : at + 3 * m], seen[at + 3 * m : at + 4 * m],
+        seen[at + 4 * m : at + 5 * m], seen[at + 5 * m : at + 6 * m], seen[at + 6 * m : at + 7 * m],
+        seen[at + 7 * m : at + 8 * m],
+    )  # fmt: skip
+
+
+@jit
+def length_of(m: int, gpus: int, readings: int) -> int:
+    """Return how many numbers a window is laid out in."""
+    return 8 * m + 2 * gpus + 1 + readings
+
+
+@jit
+def window_in(seen, gauges, window, w: int, at: int, gauge: int) -> SeenWindow:  # type: ignore[no-untyped-def]
+    """Return a window whose columns lie one after the other: the rows', its GPUs', the readings'."""
+    start_us, end_us, m, gpus, readings = window[w]
+    busy = at + 8 * m
+    offsets = busy + gpus
+    power = offsets + gpus + 1
+    return SeenWindow(
+        start_us, end_us, rows_in(seen, at, m), seen[busy:offsets], seen[offsets:power], seen[power : power + readings],
+        gauges[gauge : gauge + gpus], gauges[gauge + gpus : gauge + 2 * gpus],
+    )  # fmt: skip
+
+
+@jit
+def see(one: SeenWindow, place, own_limit_w, held_s, seen_us, slot_of, slots: Slots) -> None:  # type: ignore[no-untyped-def]
+    """Add what was used in a window to the slots.
 
     Parameters
     ----------
-    place : int64[m]
-        Of each row's owner among those of its GPU; -1: it has none.
-    used : int64[8, m]
-        `UsedRows`; those count in which somebody was live.
-    window : int64[w, 4]
-        Begin and end (us), and where its rows, and its readings, end.
-    busy_us : int64[w, g]
-        How long each GPU was busy; -1 unknown.
-    offsets, power_mw : int64[w, g + 1], int64[n]
-        The readings.
-    limit_w, held_s : float64[w, g]
-        The power limit, and for how long (s) it held the GPU back so far; NaN or 0 unknown.
+    one : SeenWindow
+    place : int64[g, owners]
+        Of each owner on each GPU; below 0: it has none.
     own_limit_w : float64[g]
         The limit of a GPU that says none.
-    held_before_s, seen_us, slot_of : float64[g], int64[g, n], int64[g, 2]
+    held_s, seen_us, slot_of : float64[g], int64[g, n], int64[g, 2]
         ``held_s`` of the window before; when each place's owner was seen last; and the last closed slot. A GPU that has
-        none (-1) begins with the slot in which the first window ends: of that one only a part was seen.
+        none (-1) begins with the slot in which the window ends: of that one only a part was seen.
+    slots : Slots
     """
-    rows = UsedRows(used[0], used[1], used[2], used[3], used[4], used[5], used[6], used[7])
-    slots = Slots(number, flags, energy, active)
-    row, reading = 0, 0
-    for w in range(len(window)):
-        start_us, end_us, stop, readings = window[w]
-        for g in range(len(slot_of)):
-            if slot_of[g, 0] < 0:
-                slot_of[g, 0] = (end_us - 1) // SLOT_US
-            near = False
-            if g < busy_us.shape[1]:
-                own_w = limit_w[w, g] if limit_w[w, g] > 0.0 else own_limit_w[g]
-                near = _near_limit(power_mw[reading + offsets[w, g] : reading + offsets[w, g + 1]], own_w)
-                near = near or held_s[w, g] - held_before_s[g] > HELD_BACK * (end_us - start_us) / 1e6
-                held_before_s[g] = held_before_s[g] if math.isnan(held_s[w, g]) else held_s[w, g]
-            first = row
-            while row < stop and rows.gpu[row] == g:
-                if rows.live[row] > 0 and place[row] >= 0:
-                    seen_us[g, place[row]] = end_us
-                row += 1
-            busy = busy_us[w, g] if g < busy_us.shape[1] else -1
-            _see_gpu(slots, rows, place, first, row, busy, max(end_us - start_us, 1), LIMITED if near else 0)
-        row, reading = stop, readings
+    rows, window_us, row = one.rows, max(one.end_us - one.start_us, 1), 0
+    for g in range(len(slot_of)):
+        if slot_of[g, 0] < 0:
+            slot_of[g, 0] = (one.end_us - 1) // SLOT_US
+        near, busy_us = False, -1
+        if g < len(one.busy_us):
+            busy_us = one.busy_us[g]
+            limit_w = one.limit_w[g] if one.limit_w[g] > 0.0 else own_limit_w[g]
+            near = _near_limit(one.power_mw[one.offsets[g] : one.offsets[g + 1]], limit_w)
+            near = near or one.held_s[g] - held_s[g] > HELD_BACK * (one.end_us - one.start_us) / 1e6
+            held_s[g] = held_s[g] if math.isnan(one.held_s[g]) else one.held_s[g]
+        first = row
+        while row < len(rows.gpu) and rows.gpu[row] == g:
+            if rows.live[row] > 0 and place[g, rows.owner[row]] >= 0:
+                seen_us[g, place[g, rows.owner[row]]] = one.end_us
+            row += 1
+        if row > first:
+            _see_gpu(slots, rows, place[g], first, row, busy_us, window_us, LIMITED if near else 0)
 
 
 @jit
@@ -160,7 +195,8 @@ def _see_gpu(  # type: ignore[no-untyped-def]
     users, whole, known, alone, last = 0, 0, True, True, first
     for i in range(first, stop):
         if rows.live[i] > 0:
-            other = place[i] != place[last] or (place[i] < 0 and rows.owner[i] != rows.owner[last])
+            other = place[rows.owner[i]] < 0 or place[rows.owner[i]] != place[rows.owner[last]]
+            other = other and rows.owner[i] != rows.owner[last]
             alone = alone and not (users > 0 and other)
             known = known and rows.rate[i] >= 0
             users, last = users + 1, i
@@ -178,7 +214,7 @@ def _see_gpu(  # type: ignore[no-untyped-def]
             _flag(slots, rows.gpu[i], start_us, end_us, flag | (COARSE if end_us - start_us > LONG_US else 0))
             rate = rows.rate[i] if own < 0 else own
             if rate > 0:
-                _active(slots, rows, i, place[i], rate)
+                _active(slots, rows, i, place[rows.owner[i]], rate)
 
 
 @jit
@@ -197,39 +233,32 @@ def _active(slots: Slots, rows: UsedRows, i: int, place: int, rate: int) -> None
             slots.active[g, at, place] += span * rate
 
 
-@kernel(
-    i64[:, :], i64[:], i64[:, :], i64[:, :],
-    written(i64[:, :]), written(i64[:, :]), written(i64[:, :]), written(i64[:, :, :]),
-)  # fmt: skip
-def book(booked, stops, nobodys, hole, number, flags, energy, active) -> None:  # type: ignore[no-untyped-def]
-    """Add what rows got to the slots, in proportion to time; and the holes, which teach nothing.
+@jit
+def book(booked, at: int, m: int, gpus: int, slots: Slots) -> None:  # type: ignore[no-untyped-def]
+    """Add what rows got in one split to the slots, in proportion to time.
 
-    Parameters
-    ----------
-    booked : int64[4, m]
-        GPU, begin and end (us), and dynamic energy (hnj) of rows, which lie split by split and GPU by GPU.
-    stops : int64[k]
-        Where the rows of each split end.
-    nobodys : int64[k, g], hnj
-        What each GPU drew above idle that no row got: where there is as much as an eighth of all, somebody unknown was
-        there.
-    hole : int64[3, h]
-        GPU, begin and end (us).
+    ``booked[at:]`` (int64) holds columns one after the other: of ``m`` rows, GPU by GPU, the GPU, begin and end (us),
+    and dynamic energy (hnj); and what each of ``gpus`` GPUs drew above idle that no row got (hnj): where that is as
+    much as an eighth of all, somebody unknown was there.
     """
-    slots = Slots(number, flags, energy, active)
-    gpu, start, end, dynamic = booked[0], booked[1], booked[2], booked[3]
+    gpu, start, end = booked[at : at + m], booked[at + m : at + 2 * m], booked[at + 2 * m : at + 3 * m]
+    dynamic, nobodys = booked[at + 3 * m : at + 4 * m], booked[at + 4 * m : at + 4 * m + gpus]
     row = 0
-    for k in range(len(stops)):
-        while row < stops[k]:
-            g, first, whole = gpu[row], row, 0
-            while row < stops[k] and gpu[row] == g:
-                whole += dynamic[row]
-                row += 1
-            for i in range(first, row):
-                if dynamic[i] != 0 and end[i] > start[i]:
-                    if nobodys[k, g] * 8 > whole:
-                        _flag(slots, g, start[i], end[i], UNKNOWN)
-                    _spread(slots, g, start[i], end[i], dynamic[i])
+    while row < m:
+        g, first, whole = gpu[row], row, 0
+        while row < m and gpu[row] == g:
+            whole += dynamic[row]
+            row += 1
+        for i in range(first, row):
+            if dynamic[i] != 0 and end[i] > start[i]:
+                if nobodys[g] * 8 > whole:
+                    _flag(slots, g, start[i], end[i], UNKNOWN)
+                _spread(slots, g, start[i], end[i], dynamic[i])
+
+
+@jit
+def miss(hole, slots: Slots) -> None:  # type: ignore[no-untyped-def]
+    """Mark holes, which teach nothing: GPU, begin and end, us (int64[3, h])."""
     for i in range(hole.shape[1]):
         _flag(slots, hole[0, i], hole[1, i], hole[2, i], GAP)
 
