@@ -13,7 +13,7 @@ from wattshed.agent.clock import VirtualClock
 from wattshed.agent.config.node_settings import NodeSettings
 from wattshed.agent.daemon.board import Board
 from wattshed.agent.daemon.history_feed import HistoryFeed
-from wattshed.agent.daemon.host import open_host
+from wattshed.agent.daemon.host import open_cpu_times, open_host
 from wattshed.agent.daemon.loop import Daemon
 from wattshed.agent.daemon.loop_parts import LoopLimits
 from wattshed.agent.daemon.systemd import Notifier
@@ -98,6 +98,11 @@ def host_meters(node, clock, faults):
     return open_host(NodeSettings(), clock, faults, node.proc_root, simulated=(node.sys, node.drop_dir))
 
 
+def cpu_times(node, clock, faults):
+    """The reader of the node's cgroups, as the assembly opens it."""
+    return open_cpu_times(NodeSettings(share="estimate"), clock, faults, node.proc_root, simulated=node.cgroups)
+
+
 def opened(node, clock, host, *, marked=True):
     """A meter of the node, with a driver session; one that is not ``marked`` passes for real."""
     roots = {"proc_root": node.proc_root, "dev_root": node.dev_root}
@@ -127,11 +132,13 @@ def agent(
     beside=False,
     desk=None,
     split=None,
+    share=False,
 ):
     """Put an agent together as the assembly does, on a node that exists already.
 
     ``slurm`` stands in place of the node's mapping; a node that is not ``marked`` passes for real. With ``history``, a
-    path, parts of jobs go there; with ``inbox``, work is heard of; with ``beside``, the host's meters are read.
+    path, parts of jobs go there; with ``inbox``, work is heard of; with ``beside``, the host's meters are read, with
+    ``share`` the jobs' CPU time too.
     """
     meter = opened(node, clock, host, marked=marked)
     processes, alive = Processes(node.proc_root, clock.now_us), partial(exists, node.proc_root)
@@ -168,7 +175,8 @@ def agent(
         history=feed,
         callers=callers,
         work=(work := WorkInbox(clock.now_us) if inbox else None),
-        beside=host_meters(node, clock, faults) if beside else None,
+        beside=host_meters(node, clock, faults) if beside or share else None,
+        cpu_times=cpu_times(node, clock, faults) if share else None,
     )
     return VirtualAgent(daemon, accounts, board, sampler, resolver, faults, seen, kept, writer, feed, work)
 

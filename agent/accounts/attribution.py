@@ -145,7 +145,7 @@ class Accounts:
         self._follow_silence(host, before, window.end_us)
         if window.beside.meters or window.host in self.beside:
             beside = self.beside.setdefault(window.host, BesideBooks())
-            beside.take(window, (self.gpus[key] for key in host.keys))
+            beside.take(window, (self.gpus[key] for key in host.keys), self.ledger.jobs)
         if any(event.kind == "shutdown" for event in window.events):
             self.finish(window.host)
 
@@ -387,7 +387,8 @@ class Accounts:
             if host.watts is not None:
                 host.watts.restart()
             if window.host in self.beside:
-                self.beside[window.host].restart(window.start_us, same_boot=same_boot)
+                mine = [self.gpus[key] for key in host.keys]
+                self.beside[window.host].restart(window, mine, self.ledger.jobs, same_boot=same_boot)
 
 
 _ZERO = np.zeros(1, np.int64)
