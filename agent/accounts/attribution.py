@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.agent.accounts import silence
+from wattshed.agent.accounts import events, silence
 from wattshed.agent.accounts.account import GpuAccount
 from wattshed.agent.accounts.batches import parts_of, until_one_is_read
 from wattshed.agent.accounts.beside import BesideBooks
@@ -27,7 +27,6 @@ from wattshed.agent.accounts.modules import Module, leave_counter, without
 from wattshed.agent.accounts.observing import follow_moving, keep_powers
 from wattshed.agent.accounts.pending_usage import ActivityShare, PendingUsage
 from wattshed.agent.accounts.power_books import PowerBooks
-from wattshed.agent.accounts.restart import doubt_counter, go_on
 from wattshed.agent.accounts.runs import WindowRun
 from wattshed.agent.accounts.splitting import enter_split
 from wattshed.agent.accounts.watts import ends_of_slots
@@ -107,7 +106,10 @@ class Accounts:
         host.holding.renamed(found, self._names.now)
         window = self._names.applied(window)
         for event in window.events:
-            self._note(window, host, event)
+            if event.kind == "restart":
+                self._resume(window, host, event)
+            else:
+                events.note(event, host, self.gpus)
         new = PendingUsage.of(window, host.activity_share.busy_us(window))
         waiting, new = host.holding.follow(window, new, host.waiting, host.limits.max_gap_us)
         enter_time(self.ledger, new, host.keys)
@@ -321,11 +323,7 @@ class Accounts:
         here, before = [_key(device) for device in devices], host.keys[: len(host.devices)]
         host.arrange(here)
         for i, key in enumerate(host.keys[len(here) :], len(here)):
-            # It is away: its counter may go on meanwhile, but power is not joined over that.
-            away = host.state[i : i + 1]
-            silence.end(self.gpus[key], objects(away, GpuState)[0], start_us, forgotten=False)
-            go_on(away, start_us, same_boot=True)
-            self.gpus[key].power.restart()
+            events.leave(self.gpus[key], host.state[i : i + 1], start_us)
         for key, device in zip(here, devices, strict=True):
             account = self.gpus.get(key)
             if account is None:
@@ -359,36 +357,14 @@ class Accounts:
     def _here(self, host: HostAccounts) -> list[GpuAccount]:
         return [self.gpus[key] for key in host.keys[: len(host.devices)]]
 
-    def _note(self, window: Window, host: HostAccounts, event: Event) -> None:
-        """Take account of what happened: a GPU that went or came, or an agent that was down."""
-        if event.kind in {"lost", "released", "back"} and 0 <= event.gpu < len(host.keys):
-            account = self.gpus[host.keys[event.gpu]]
-            if event.kind == "back" and not account.up:
-                gpu, ceiling_mw = slice(event.gpu, event.gpu + 1), int(host.limits.ceiling_mw[event.gpu])
-                doubt_counter(account, host.state[gpu], ceiling_mw, event.time_us)
-            account.up, account.released = event.kind == "back", event.kind == "released"
-            account.down_why = "" if account.up else event.detail
-        elif event.kind == "xid" and 0 <= event.gpu < len(host.keys) and event.detail.isdecimal():
-            self.gpus[host.keys[event.gpu]].hear_xid(int(event.detail))
-        elif event.kind == "driver-reload" and host.watts is not None and 0 <= event.gpu < len(host.keys):
-            host.watts.forget(event.gpu)
-        elif event.kind == "restart":
-            self._give_up_late(host)
-            self.ledger.resume(window.start_us)
-            same_boot = event.detail != "new-boot"
-            for key, state in zip(host.keys, objects(host.state, GpuState), strict=True):
-                account = self.gpus[key]
-                account.power.restart()
-                if account.module is not None:
-                    account.module.restart(window.start_us, same_boot=same_boot)
-                silence.end(account, state, window.start_us, forgotten=not same_boot)
-                silence.begin(account, window.start_us)
-            host.restart(window.start_us, same_boot=same_boot)
-            if host.watts is not None:
-                host.watts.restart()
-            if window.host in self.beside:
-                mine = [self.gpus[key] for key in host.keys]
-                self.beside[window.host].restart(window, mine, self.ledger.jobs, same_boot=same_boot)
+    def _resume(self, window: Window, host: HostAccounts, event: Event) -> None:
+        """Go on after the agent was down."""
+        self._give_up_late(host)
+        self.ledger.resume(window.start_us)
+        beside, same_boot = self.beside.get(window.host), event.detail != "new-boot"
+        events.resume(host, self.gpus, beside, window.start_us, same_boot=same_boot)
+        if beside is not None:
+            beside.share_anew(window, [self.gpus[key] for key in host.keys], self.ledger.jobs)
 
 
 _ZERO = np.zeros(1, np.int64)

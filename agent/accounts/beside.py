@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.accounts.host_meters import MeterBook, MeterBooks
 from wattshed.agent.accounts.node import NodeBook
-from wattshed.agent.accounts.node_shares import ESTIMATED, Beyond, Books, NodeShares
+from wattshed.agent.accounts.node_shares import ESTIMATED, Beyond, Booked, NodeShares
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -49,7 +49,7 @@ class BesideBooks:
             window.end_us,
             holds_cpu=any(gpu.boundary == "module" for gpu in gpus),
         )
-        books = Books(window, gpus, jobs)
+        books = Booked(window, gpus, jobs)
         self.shares.hear(books)
         used, covered_us = self._beyond.since(before), self.node.covered_us - covered_us
         if self.shares.begun and (any(used) or covered_us):
@@ -59,13 +59,14 @@ class BesideBooks:
     def _beyond(self) -> Beyond:
         return Beyond(*(self.node.parts_hnj[part] for part in ESTIMATED))
 
-    def restart(
-        self, window: Window, gpus: Sequence[GpuAccount], jobs: Mapping[JobKey, JobAccount], *, same_boot: bool
-    ) -> None:
-        """Go on after the agent was down, with this window; see `take` for what is there."""
-        self.meters.restart(window.start_us, same_boot=same_boot)
+    def restart(self, start_us: int, *, same_boot: bool) -> None:
+        """Go on after the agent was down, at ``start_us``."""
+        self.meters.restart(start_us, same_boot=same_boot)
         self.node.restart()
-        self.shares.restart(Books(window, gpus, jobs))
+
+    def share_anew(self, window: Window, gpus: Sequence[GpuAccount], jobs: Mapping[JobKey, JobAccount]) -> None:
+        """Begin the estimate anew with this window, after the agent was down; see `take` for what is there."""
+        self.shares.restart(Booked(window, gpus, jobs))
 
     def merge(self, other: BesideBooks) -> None:
         """Add the books of the same host in another part."""

@@ -114,7 +114,7 @@ class Publisher:
             faults=dict(faults),
             notes=notes,
             host_energy=tuple(host_energy(accounts, window.host, window.devices, window.end_us)),
-            node=node_facts(accounts.beside.get(window.host), gpus),
+            node=node_facts(accounts, window.host, gpus),
             fleet=fleet(window.end_us, gpus) if fleet and metered else None,
             unmetered="" if metered else why_unmetered(gpus),
             history=history,

@@ -212,8 +212,7 @@ def _metered(  # noqa: PLR0917 - called twice, just above
 
     opened.pop_all()
     closing = ExitStack()
-    for reader in filter(None, readers):
-        closing.callback(reader.close)
+    _close_with(closing, readers)
     closing.callback(resolver.close)
     closing.callback(sampler.close)
     sampler.start()  # what books the first window is loaded while it lasts
@@ -252,9 +251,14 @@ def _beside(
         open_host(config.node, clock, faults, proc_root, simulated=simulated),
         open_cpu_times(config.node, clock, faults, proc_root, simulated=cgroups),
     )
-    for reader in filter(None, readers):
-        opened.callback(reader.close)
+    _close_with(opened, readers)
     return readers
+
+
+def _close_with(stack: ExitStack, readers: Readers) -> None:
+    for reader in readers:
+        if reader is not None:
+            stack.callback(reader.close)
 
 
 def _listed(meter: NvmlMeter) -> str:

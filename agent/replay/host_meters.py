@@ -12,7 +12,7 @@ from wattshed.agent.printing.tables import Column
 from wattshed.exporters.web.host_api import host_meter, node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from wattshed.agent.accounts.account import GpuAccount
     from wattshed.agent.accounts.attribution import Accounts
@@ -39,6 +39,8 @@ NODE_COLUMNS = (
     Column("above the meter J", right=True, leaves=4),
     Column("covered s", right=True, leaves=5),
 )
+HOST_CSV_COLUMNS = ("boundary", "part_of")
+"""Of meters of hosts and of nodes, beside those that all rows of a CSV have."""
 OVERLAP = "Meters of a host include each other: their energies are not added up, and no job is billed for them."
 BOUNDARIES = {
     "ac": "node, at the mains", "dc": "node, behind its supplies", "cpu": "CPUs", "memory": "memory",
@@ -81,8 +83,39 @@ def host_document(accounts: Accounts, rounded: Callable[[int, dict[str, int]], t
             debt_uj = rounded(facts.debt_hnj, {})[0]
             energies = {"energy_j": joules(whole_uj - debt_uj), "debt_j": joules(debt_uj)}
             parts_j = {part: joules(uj) for part, uj in parts.items()}
-            nodes.append({"host": host} | node(facts) | energies | {"parts_j": parts_j})
+            nobodys = {
+                key: {part: joules(uj) for part, uj in sorted(rounded(sum(parts.values()), dict(parts))[1].items())}
+                for key, parts in facts.estimate_hnj.items()
+            }
+            estimate = {"nobodys_estimate_j": nobodys} if nobodys else {}
+            nodes.append({"host": host} | node(facts) | energies | {"parts_j": parts_j} | estimate)
     return ({"host_energy": meters} if meters else {}) | ({"nodes": nodes} if nodes else {})
+
+
+def node_estimate_of(
+    parts_hnj: dict[str, int],
+    nodes: Sequence[Mapping[str, Any]],
+    rounded: Callable[[int, dict[str, int]], tuple[int, dict[str, int]]],
+    joules: Callable[[int], Any],
+) -> dict[str, Any]:
+    """Write what of the nodes beyond their GPUs may be a job's: an estimate, in no bill.
+
+    Parameters
+    ----------
+    parts_hnj : dict of str -> int, hnj
+    nodes : sequence of mapping
+        Of `host_document`: their sigmas are taken in proportion.
+    rounded, joules : callable
+        As for that.
+    """
+    whole_uj, parts = rounded(sum(parts_hnj.values()), parts_hnj)
+    sigma_j = 0.0
+    for part, uj in parts.items():
+        of_nodes_uj = sum(one["parts_j"][part].uj for one in nodes if part in one["parts_j"])
+        if of_nodes_uj:
+            sigma_j += sum(one["sigma_j"].get(part, 0.0) for one in nodes) * uj / of_nodes_uj
+    parts_j = {part: joules(uj) for part, uj in sorted(parts.items())}
+    return {"energy_j": joules(whole_uj), "parts_j": parts_j, "sigma_j": round(sigma_j, 6)}
 
 
 def meter_rows(
@@ -118,3 +151,34 @@ def node_row(one: Mapping[str, Any], joules: Callable[[Any], str], doubt: Callab
         "above the meter J": joules(one["debt_j"]) if one["debt_j"].uj else "",
         "covered s": f"{one['covered_s']:,.1f}",
     }
+
+
+def host_rows(answer: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield meters of hosts (``host_meter``), nodes (``node``), their parts (``node_part``) and debts, for a CSV.
+
+    The parts of a node sum to the node and its debt; nothing else here may be added up.
+    """
+    for one in answer.get("host_energy", ()):
+        yield {
+            "kind": "host_meter",
+            "name": f"{one['source']}/{one['domain']}",
+            "host": one["host"],
+            "energy_j": one["energy_j"],
+            "sigma_j": one["sigma_j"],
+            "method": one["kind"],
+            "flags": " ".join(one["flags"]),
+            "boundary": one["boundary"],
+            "part_of": one["part_of"],
+        }
+    for one in answer.get("nodes", ()):
+        about = {"host": one["host"], "boundary": "node"}
+        flags = " ".join(one["flags"])
+        mean_w = f"{one['energy_j'].uj / 1e6 / one['covered_s']:.3f}"
+        node = {"name": one["meter"], "energy_j": one["energy_j"], "mean_w": mean_w, "flags": flags}
+        yield about | {"kind": "node"} | node
+        for part, energy in one["parts_j"].items():
+            yield about | {
+                "kind": "node_part", "name": part, "energy_j": energy, "sigma_j": one["sigma_j"].get(part),
+                "part_of": one["meter"],
+            }  # fmt: skip
+        yield about | {"kind": "node_debt", "energy_j": one["debt_j"], "part_of": one["meter"]}

@@ -121,7 +121,7 @@ def _print_host(printer: Printer, answer: Mapping[str, Any]) -> list[str]:
             printer.line((title, "bold"))
             gone += print_rows(printer, columns, rows[:ROWS_SHOWN], gap=2)
             if len(rows) > ROWS_SHOWN:
-                printer.line(f"... and {len(rows) - ROWS_SHOWN} more (--format json has all)")
+                printer.line(_more(len(rows) - ROWS_SHOWN, "row"))
     return gone
 
 

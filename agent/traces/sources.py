@@ -33,7 +33,7 @@ from wattshed.agent.traces.foreign.registry import holds_runs, recognise, rows_o
 from wattshed.agent.traces.options import Options, TraceFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from wattshed.agent.traces.chunk import Chunk
     from wattshed.agent.traces.foreign.rows import Rows
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 _NATIVE_SUFFIXES = (".arrows", ".open", ".parquet")
 _FOREIGN_SUFFIXES = (".csv", ".txt", ".log", ".prom", ".om", ".json", ".xml", ".parquet", ".tsv", ".arrow", ".feather")
 _HOST_PART = re.compile(r"host=([^/]+)")
+_DATED_US = 10**9 * 10**6
+"""Times after this, in 2001, were read: those that are made up or count from a start begin in 1970."""
+UNUSED_PERIOD = "it has times of its own: --period is not used"
 
 
 @dataclass(slots=True)
@@ -116,6 +119,8 @@ class Chain:
         if not self.native:
             yield from self._foreign(options, stop)
             return
+        if options.period_us:
+            self.reports[0].note(UNUSED_PERIOD)
         for source, report, chunk in itertools.chain.from_iterable(ahead(self._chunks())):
             day = source.path.parent
             for item in chunk(batched=batched):
@@ -155,7 +160,7 @@ class Chain:
         blocks = (
             rows
             for source, report in zip(self.sources, reports, strict=True)
-            for rows in rows_of(source, report, gpus, options)
+            for rows in _noting_period(rows_of(source, report, gpus, options), report, options)
         )
         yield from in_lanes(blocks, gpus)
 
@@ -214,6 +219,14 @@ def find(arguments: Sequence[str], options: Options) -> list[Chain]:
     for chain in list(chains.values())[:1]:
         chain.passed_over = [*doubled, *(f"skipped {error}" for error in refused)]
     return list(chains.values())
+
+
+def _noting_period(blocks: Iterable[Rows], report: SourceReport, options: Options) -> Iterator[Rows]:
+    """Pass on the rows of a file, and say so if they have times although ``--period`` was given."""
+    for rows in blocks:
+        if options.period_us and len(rows) and int(rows.time_us.min()) > _DATED_US:
+            report.note(UNUSED_PERIOD)
+        yield rows
 
 
 def _split_host(argument: str) -> tuple[Path, str]:

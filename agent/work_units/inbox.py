@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MOST_UNITS = 8
 """Units of a job that it may tell of."""
 MOST_OWNERS = 10_000
+KEPT_US = 86_400_000_000
+"""How long the last page of a server is kept that is not read any more."""
 SAID_AGAIN_US = 600_000_000
 """That a job's servers are at work is said so often: it only means that they tell whether they are."""
 
@@ -42,7 +44,7 @@ class WorkInbox:
         self._now_us = now_us
         self._lock = threading.Lock()
         self._told: dict[tuple[JobKey, str], WorkRow] = {}
-        self._owners: dict[JobKey, Owner] = {}
+        self._owners: dict[JobKey, Owner] = {}  # of the rows that wait
         self._units: dict[JobKey, set[str]] = {}
         self._read: list[WorkRow] = []
         self._baselines: dict[str, Baseline] = {}
@@ -67,7 +69,8 @@ class WorkInbox:
         if before is not None:
             row = replace(row, count=before.count + count, start_us=before.start_us, end_us=max(before.end_us, time_us))
         self._told[owner.key, unit] = row
-        self._owners[owner.key] = owner
+        with self._lock:
+            self._owners[owner.key] = owner
         return ""
 
     def refuse(self, reason: str) -> None:
@@ -111,7 +114,7 @@ class WorkInbox:
             now_us = self._now_us()
             said_us = self._said_us.get(owner.key)
             if waiting or said_us is None or now_us - said_us >= SAID_AGAIN_US:
-                self._said_us[owner.key] = now_us
+                self._said_us[owner.key], self._owners[owner.key] = now_us, owner
                 self._read.append(WorkRow(owner.key, "", 0, SCRAPED, min(since_us, now_us), now_us, 0, waiting))
 
     def failed(self, server: str, reason: str, owner: str = "") -> None:
@@ -144,7 +147,11 @@ class WorkInbox:
             ready = {name for name, one in self._changed.items() if one.time_us <= window.end_us}
             for name in ready:
                 baselines[name] = self._changed.pop(name).plain()
-            owners = dict(self._owners)
+            for name in [name for name, one in self._baselines.items() if one.time_us < window.end_us - KEPT_US]:
+                del self._baselines[name]
+                baselines.pop(name, None)
+            owners, waiting = self._owners, {row.owner for row in self._read}
+            self._owners = {key: owner for key, owner in owners.items() if key in waiting}
             here = {owner.key for owner in window.owners}
             self._since_us = {key: self._since_us.get(key, window.start_us) for key in here}
             self._said_us = {key: said_us for key, said_us in self._said_us.items() if key in here}

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.daemon.callers import connected, listening, now_us
+from wattshed.agent.daemon.callers.desk import MOST_REFUSALS
 from wattshed.agent.daemon.callers.limits import Budgets, CallLimits
 from wattshed.agent.daemon.callers.senders import Senders
 from wattshed.agent.daemon.callers.server import RESTS_S, CallersServer
@@ -118,6 +119,15 @@ def test_what_is_no_question_is_refused_and_counted(socket_of):
     agent.settle()
     assert ask(agent.path, {"op": "add", "unit": "images", "count": 1}) == {"error": "no more units"}
     assert wrong_work("output_tokens", 2**53) == ""
+
+
+def test_refusals_of_made_up_units_are_few(socket_of):
+    units = [f"unit{k}" for k in range(MOST_REFUSALS + 5)]
+    agent = socket_of(refuses=units)
+    tell = lambda unit: ask(agent.path, {"op": "add", "unit": unit, "count": 1})
+    assert all("ok" in tell(unit) for unit in units)
+    agent.settle()
+    assert [unit for unit in units if "error" in tell(unit)] == units[5:]
 
 
 def test_descriptors_that_are_sent_along_are_not_kept(socket_of):

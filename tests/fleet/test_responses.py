@@ -212,3 +212,17 @@ def test_a_fleet_with_states_in_text_and_json(fleet, files):
     assert found["total"] == pytest.approx(30 * 5095 + sum(200 + i for i in range(50)), rel=0.001)
     assert [b["boundary"] for b in found["sites"]["east"]] == ["gpu", "node", "it", "facility", "grid"]
     assert "30 busy, 70 off" in text
+
+
+@pytest.mark.parametrize(("hosts", "sampled"), [(1000, 30), (1000, 100)])
+def test_intervals_of_skewed_fleets_cover(hosts, sampled):
+    """Power of hosts that varies by 100 %, lognormal: Student's t covers 92 % of samples of thirty."""
+    draw = np.random.default_rng(3)
+    held = []
+    for _ in range(300):
+        fleet = 1000.0 * draw.lognormal(0.0, np.sqrt(np.log(2.0)), hosts)
+        measured = {f"n{i}": fleet[i] for i in draw.choice(hosts, sampled, replace=False)}
+        found = estimated(hosts, measured, {}).estimate
+        assert not any("skewed" in said for said in found.warnings)
+        held.append(found.lower <= fleet.sum() <= found.upper)
+    assert np.mean(held) >= 0.95

@@ -1,5 +1,7 @@
 """A recording with meters of the host replays to the books of the agent that made it, and says what they said."""
 
+import csv
+import io
 import json
 from decimal import Decimal
 
@@ -49,3 +51,25 @@ def test_people_see_meters_and_the_node(wattshed, recording):
     assert "rapl/package-0" in out
     assert "Nodes" in out
     assert "not added up" in out
+
+
+def test_a_csv_has_them_as_kinds_of_their_own(wattshed, recording):
+    """The same numbers as the document's: each meter by itself, and parts that sum to the node and its debt."""
+    path, books = recording
+    _, out, _ = wattshed("replay", str(path), "--format", "json")
+    answer = json.loads(out, parse_float=Decimal)
+    code, out, err = wattshed("replay", str(path), "--format", "csv")
+    assert code == 0, err
+    rows = list(csv.DictReader(io.StringIO(out)))
+    energies = {(row["kind"], row["name"]): Decimal(row["energy_j"]) for row in rows}
+    assert {name: j for (kind, name), j in energies.items() if kind == "host_meter"} == {
+        f"{one['source']}/{one['domain']}": one["energy_j"] for one in answer["host_energy"]
+    }
+    parts = {name: j for (kind, name), j in energies.items() if kind == "node_part"}
+    (node,) = answer["nodes"]
+    assert parts == node["parts_j"]
+    assert sum(parts.values()) == energies["node", books.node.meter] + energies["node_debt", ""]
+    assert rows[-1]["kind"] == "total"
+    assert energies["total", ""] == sum(j for (kind, _), j in energies.items() if kind == "gpu")
+    (package,) = [row for row in rows if row["name"] == "rapl/package-0"]
+    assert (package["boundary"], package["part_of"], package["method"]) == ("cpu", "", "counter")

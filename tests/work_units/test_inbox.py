@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tests.traces.windows_made_up import plain_window
 from wattshed.agent.window import JobKey, Owner
-from wattshed.agent.work_units.inbox import MOST_UNITS, WorkInbox
+from wattshed.agent.work_units.inbox import KEPT_US, MOST_UNITS, WorkInbox
 from wattshed.agent.work_units.page import read_page
 
 JOB = Owner(JobKey("slurm:7"), {"user": "ada"})
@@ -92,6 +92,19 @@ def test_what_is_told_a_little_late_is_of_the_window_that_takes_it():
         ("steps", one.start_us),
         ("images", one.end_us),
     }
+
+
+def test_a_server_that_is_not_read_any_more_is_forgotten_after_a_day():
+    first, second = window(0), window(1)
+    clock, baselines = Clock(first.end_us), {}
+    inbox = WorkInbox(clock)
+    inbox.take("gone", JOB, page(100))
+    inbox.into(first, baselines)
+    later = replace(second, start_us=second.start_us + KEPT_US, end_us=second.end_us + KEPT_US)
+    clock.at = later.end_us
+    inbox.take("read", JOB, page(100))
+    inbox.into(later, baselines)
+    assert list(baselines) == ["read"]
 
 
 def test_servers_are_told_of():

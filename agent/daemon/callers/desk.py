@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wattshed.agent.window import MISSING
@@ -31,6 +31,8 @@ REFRESH_US = 1_000_000
 """Process lists cost the driver milliseconds: they are not read for callers more often than this."""
 MOST_CALLERS, MOST_OF_A_USER, MOST_TOLD = 4096, 512, 20_000
 """Callers, of all and of one user; and amounts of work that wait for the next window."""
+MOST_REFUSALS = 16
+"""Units of a caller of which it is known that they are refused: whoever makes up more is refused a window later."""
 _OUTSIDE = "user:"
 """How the keys of those owners begin that are no jobs: what users run outside of all jobs."""
 
@@ -65,6 +67,7 @@ class _Caller:
     asked_us: int
     first_us: int
     owner: Owner | None = None
+    refusals: dict[str, str] = field(default_factory=dict)  # of work, by its unit
 
     @property
     def uid(self) -> int:
@@ -102,7 +105,6 @@ class CallersDesk:
         self._lock = threading.Lock()
         self._callers: dict[CallerKey, _Caller] = {}
         self._told: deque[tuple[Process, str, int, int]] = deque()
-        self._refusals: dict[tuple[CallerKey, str], str] = {}
         self._refresh, self._refreshed_us, self._settled_us = refresh, 0, 0
         self.refused: Counter[str] = Counter()
 
@@ -149,7 +151,6 @@ class CallersDesk:
             for key, caller in list(self._callers.items()):
                 if window.end_us - caller.asked_us > KEPT_US:
                     del self._callers[key]
-                    self._refusals = {at: why for at, why in self._refusals.items() if at[0] != key}
             # Whose a process is may be known better than before, but matters only where it asks.
             waiting = [one for one in self._callers.values() if one.owner is None or one.asked_us >= self._settled_us]
             self._settled_us = window.end_us
@@ -167,8 +168,7 @@ class CallersDesk:
                 continue
             owner = self._parts.owner_of(process.key) or owners.get(process.key) or resolver.owner_of(process)
             if why := self._work.add(owner, unit, count, time_us):
-                with self._lock:
-                    self._refusals[process.key, unit] = why
+                self._note_refusal(process.key, unit, why)
         with self._lock:
             for caller in waiting:
                 caller.owner = owners[caller.process.key]
@@ -198,7 +198,8 @@ class CallersDesk:
             return self.refusal("malformed", why)
         owner = self._owner(process, now_us)
         with self._lock:
-            why = self._refusals.get((process.key, unit), "")
+            caller = self._callers.get(process.key)
+            why = caller.refusals.get(unit, "") if caller is not None else ""
             full = len(self._told) >= MOST_TOLD
             if not why and not full:
                 self._told.append((process, unit, count, now_us))
@@ -207,6 +208,16 @@ class CallersDesk:
         if full:
             return self.refusal("overflow", "too much work was told at once")
         return {"ok": True, **({"job": owner.key} if owner is not None else {})}
+
+    def _note_refusal(self, key: CallerKey, unit: str, why: str) -> None:
+        """Have the next one who tells of a unit know why it was refused."""
+        with self._lock:
+            caller = self._callers.get(key)
+            if caller is None:
+                return
+            while len(caller.refusals) >= MOST_REFUSALS:
+                del caller.refusals[next(iter(caller.refusals))]
+            caller.refusals[unit] = why
 
     def _look_soon(self, now_us: int) -> None:
         if now_us - self._refreshed_us > REFRESH_US:

@@ -93,22 +93,33 @@ def interval(
     if np.isnan(spread.variance).any():
         return Interval(None, None, "none")
     se = math.sqrt(float(spread.variance.sum()))
-    df, g = degrees_of_freedom(spread), skewness(spread)
+    df = degrees_of_freedom(spread)
     q = quantile(confidence, df) if df > 0 else 0.0
-    if kind == "auto":
-        kind = "johnson" if abs(g) > SKEWED and speaks(spread, sampled) else "t"
-    below, above = _reach(kind, q, g)
+    below, above, kind = reach(spread, q, sampled=sampled, kind=kind)
     meters = quantile(confidence, math.inf) * meter_se if meter_se else 0.0
     return Interval(total - math.hypot(se * below, meters), total + math.hypot(se * above, meters), kind)
 
 
-def _reach(kind: str, q: float, g: float) -> tuple[float, float]:
-    """Return how many standard errors an interval extends below and above the estimate."""
+def reach(spread: Spread, q: float, *, sampled: NDArray[np.int64], kind: str = "auto") -> tuple[float, float, str]:
+    """Return how many standard errors an interval extends below and above the estimate, and what kind it is.
+
+    Parameters
+    ----------
+    spread : Spread
+    q : float
+        Quantile of Student's t.
+    sampled : int64[H]
+        Primary units of each stratum that were not certain to be drawn.
+    kind : {"auto", "t", "johnson", "hall"}
+    """
+    g = skewness(spread)
+    if kind == "auto":
+        kind = "johnson" if abs(g) > SKEWED and speaks(spread, sampled) else "t"
     if kind == "hall":
-        return hall(q, g), -hall(-q, g)
+        return hall(q, g), -hall(-q, g), kind
     # What looks like a long side in a sample may be chance: the other side is not shortened.
     long = johnson(q, abs(g)) if kind == "johnson" else q
-    return (q, long) if g > 0.0 else (long, q)
+    return (q, long, kind) if g > 0.0 else (long, q, kind)
 
 
 def speaks(spread: Spread, sampled: NDArray[np.int64]) -> bool:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wattshed.agent.fleet.boundary.ranges import Range
+from wattshed.agent.fleet.estimate.design import Spread, third_moment
 from wattshed.agent.fleet.estimate.estimators import Estimate, estimate
+from wattshed.agent.fleet.estimate.intervals import reach
 from wattshed.agent.fleet.estimate.sample import Population, from_hosts
 from wattshed.agent.fleet.estimate.student import quantile
 from wattshed.agent.fleet.live.ladder import Draw
@@ -21,6 +23,7 @@ from wattshed.agent.fleet.live.states import SORTED
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from wattshed.agent.fleet.estimate.estimators import StratumEstimate
     from wattshed.agent.fleet.live.responses import Responses, Silent, StateGroup
 
 WRONG, RIGHT = 0.5, 49.5
@@ -58,13 +61,9 @@ def draws_of(
     hosts = np.array([sum(g.hosts for g in sample) for sample in groups.values()], np.int64)
     population = Population(tuple(groups), hosts, np.full(hosts.size, np.nan))
     answers = {key: _answers(sample) for key, sample in groups.items()}
-    # The interval of each group is Student's t, below.
+    # Each group has an interval of its own, below.
     sample = estimate(
-        from_hosts(population, answers),
-        "stratified",
-        confidence=confidence,
-        meter_gain_sigma=meter_gain_sigma,
-        kind="t",
+        from_hosts(population, answers), "stratified", confidence=confidence, meter_gain_sigma=meter_gain_sigma
     )
     found = {s.stratum: s for s in sample.strata}
     draws: list[Draw] = []
@@ -78,12 +77,11 @@ def draws_of(
                 prior[group.stratum.name] = None
                 continue
             mean, se = of.mean or 0.0, of.se
-            # Student's t as for the total: what is sampled elsewhere says how well the spread is known.
-            half = 0.0 if not se else quantile(confidence, max(sample.df, 1)) * se * group.hosts / of.hosts
+            below, above = _reach(answers[key], of, quantile(confidence, max(sample.df, 1)))
             few = group.state != ALL and n < FEWEST and n < of.hosts
             short += [group] if few else []
             total = mean * group.hosts
-            power = Range(total, total - half, total + half)
+            power = Range(total, total - below * group.hosts, total + above * group.hosts)
             bounded = se is not None and not few
             draw = Draw(group.stratum.name, key, power, Range.exact(group.hosts), bounded=bounded)
             draws += _by_their_meters(draw, group, node_w or {})
@@ -93,6 +91,21 @@ def draws_of(
         draws += _silent(silent, idle_w.get(name, idle_gpu_w(silent.stratum).high * silent.stratum.gpus_per_host))
     draws += _wrong_states(responses, answers, idle_w, confidence)
     return Drawn(tuple(draws), sample, tuple(prior), tuple(short))
+
+
+def _reach(answers: Mapping[str, float], of: StratumEstimate, q: float) -> tuple[float, float]:
+    """Return how far the interval of a mean host extends below and above, W.
+
+    The quantile is the total's: what is sampled elsewhere says how well the spread is known. Each group is extended
+    for its own skewness, which is wider together than for that of the total.
+    """
+    if not of.se:
+        return 0.0, 0.0
+    n, one = np.array([len(answers)]), np.zeros(len(answers), np.int64)
+    part = np.array(list(answers.values())) * (of.hosts / len(answers))
+    third = third_moment(one, part, 1.0 - n / of.hosts, 1)
+    below, above, _ = reach(Spread(np.array([of.se**2]), third, n - 1.0), q, sampled=n)
+    return below * of.se / of.hosts, above * of.se / of.hosts
 
 
 def _by_their_meters(draw: Draw, group: StateGroup, node_w: Mapping[str, float]) -> list[Draw]:

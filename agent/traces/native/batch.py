@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from wattshed.agent.window import CpuTimes
     from wattshed.agent.window.host_meters import HostMeter, HostReadings
 
 VERSION = 1
@@ -254,9 +255,8 @@ class Decoder:
         ):
             raise Damaged("it refers to devices, owners or meters that are not in the segment")
         _check_times(row)
-        devices, offsets = self._devices[row["devices_id"]], lists["offsets"]
-        owners = self._owners.get(row["owners_id"], ())
-        start_us, gauge_names = row["start_us"], texts["gauge_names"]
+        devices, owners = self._devices[row["devices_id"]], self._owners.get(row["owners_id"], ())
+        start_us, offsets, gauge_names = row["start_us"], lists["offsets"], texts["gauge_names"]
         time_us = lists["time_us"] if lists["time_us"].size else np.add(lists["dt_us"], start_us, dtype=np.int64)
         n, g = time_us.size, len(devices)
 
