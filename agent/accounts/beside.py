@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.accounts.host_meters import MeterBook, MeterBooks
 from wattshed.agent.accounts.node import NodeBook
-from wattshed.agent.accounts.node_shares import ESTIMATED, Beyond, Booked, NodeShares
+from wattshed.agent.accounts.node_shares import ESTIMATED, Beyond, NodeShares, WindowBooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -49,7 +49,7 @@ class BesideBooks:
             window.end_us,
             holds_cpu=any(gpu.boundary == "module" for gpu in gpus),
         )
-        books = Booked(window, gpus, jobs)
+        books = WindowBooks(window, gpus, jobs)
         self.shares.hear(books)
         used, covered_us = self._beyond.since(before), self.node.covered_us - covered_us
         if self.shares.begun and (any(used) or covered_us):
@@ -66,7 +66,7 @@ class BesideBooks:
 
     def share_anew(self, window: Window, gpus: Sequence[GpuAccount], jobs: Mapping[JobKey, JobAccount]) -> None:
         """Begin the estimate anew with this window, after the agent was down; see `take` for what is there."""
-        self.shares.restart(Booked(window, gpus, jobs))
+        self.shares.restart(WindowBooks(window, gpus, jobs))
 
     def merge(self, other: BesideBooks) -> None:
         """Add the books of the same host in another part."""

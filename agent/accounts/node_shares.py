@@ -45,7 +45,7 @@ class Beyond(NamedTuple):
         return Beyond(*(now - then for now, then in zip(self, before, strict=True)))
 
 
-class Booked(NamedTuple):
+class WindowBooks(NamedTuple):
     """To whom a host's GPUs are booked at the end of a window: all GPUs that it ever had, and the open accounts."""
 
     window: Window
@@ -171,7 +171,7 @@ class NodeShares:
     _held_us: dict[tuple[str, str], int] = field(default_factory=dict)
     _board_hnj: Weights = field(default_factory=dict)
 
-    def hear(self, books: Booked) -> None:
+    def hear(self, books: WindowBooks) -> None:
         """Take what a window says of CPU time, once its energy is booked."""
         window = books.window
         if window.cpu.cpus:
@@ -182,7 +182,7 @@ class NodeShares:
                 return
         self._lasted_us += window.end_us - window.start_us
 
-    def share(self, used: Beyond, covered_us: int, rest_mw: int | None, books: Booked) -> None:
+    def share(self, used: Beyond, covered_us: int, rest_mw: int | None, books: WindowBooks) -> None:
         """Share out what the books of the node advanced by.
 
         Parameters
@@ -192,7 +192,7 @@ class NodeShares:
             The time that it covers.
         rest_mw : int or None, mW
             Mean power of the rest over the last ten minutes, if it is known.
-        books : Booked
+        books : WindowBooks
         """
         if rest_mw is not None and (self.fixed_mw < 0 or rest_mw < self.fixed_mw):
             self.fixed_mw = max(0, rest_mw)
@@ -210,7 +210,7 @@ class NodeShares:
             self._enter("rest", apportion(used.rest - fixed_hnj, self._boards(books)), books)
             self._begin(books)
 
-    def _held(self, books: Booked) -> Weights:
+    def _held(self, books: WindowBooks) -> Weights:
         """Return for how long each job held GPUs since the rest was shared out last: no GPU longer than that took."""
         of_gpu: dict[str, Weights] = {}
         for (key, gpu), time_us in books.gpu_time().items():
@@ -224,20 +224,20 @@ class NodeShares:
         weights[IDLE] = max(0, self._lasted_us * len(books.window.devices) - sum(weights.values()))
         return weights
 
-    def _boards(self, books: Booked) -> Weights:
+    def _boards(self, books: WindowBooks) -> Weights:
         """Return the board joules of each job, and of nobody, since the rest was shared out last."""
         now = books.board_energy()
         return {key: max(0, hnj - self._board_hnj.get(key, 0)) for key, hnj in now.items()}
 
-    def _enter(self, part: str, amounts: Weights, books: Booked) -> None:
+    def _enter(self, part: str, amounts: Weights, books: WindowBooks) -> None:
         for key, hnj in amounts.items():
             job = books.jobs.get(JobKey(key))
             add(self.nobodys_hnj.setdefault(key, {}) if job is None else job.node_hnj, {part: hnj})
 
-    def _begin(self, books: Booked) -> None:
+    def _begin(self, books: WindowBooks) -> None:
         self._lasted_us, self._held_us, self._board_hnj = 0, books.gpu_time(), books.board_energy()
 
-    def restart(self, books: Booked) -> None:
+    def restart(self, books: WindowBooks) -> None:
         """Go on after the agent was down: counters of CPU time begin anew."""
         self._cpu = CpuUse()
         self._begin(books)
