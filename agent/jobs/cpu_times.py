@@ -16,7 +16,7 @@ from wattshed.agent.jobs.procfs import stat
 from wattshed.agent.window import NO_CPU_TIMES, CpuTime, CpuTimes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from wattshed.agent.clock import Clock
@@ -136,18 +136,15 @@ class CpuClock:
         return None if user is None or system is None else (user + system) * 1_000_000 // self._ticks
 
     def _of_cgroup(self, path: str) -> int | None:
-        try:
-            return _usage(self._files.read(f"fs/cgroup{path}/cpu.stat"))
-        except OSError as error:
-            if error.errno not in _GONE:
-                raise
-        try:
-            nanoseconds = _number(self._files.read(f"fs/cgroup/cpuacct{path}/cpuacct.usage").decode("ascii", "replace"))
-        except OSError as error:
-            if error.errno not in _GONE:
-                raise
-            return None
-        return None if nanoseconds is None else nanoseconds // 1000
+        for root, name, read in _COUNTERS:
+            try:
+                text = self._files.read(f"fs/cgroup{root}{path}/{name}")
+            except OSError as error:
+                if error.errno not in _GONE:
+                    raise
+            else:
+                return read(text.decode("ascii", "replace"))
+        return None
 
 
 def count_cpus(text: str) -> int:
@@ -161,16 +158,29 @@ def count_cpus(text: str) -> int:
     return count
 
 
-def _usage(text: bytes) -> int | None:
+def _usage(text: str) -> int | None:
     """Return ``usage_usec`` of a cgroup's ``cpu.stat``; None if it has none."""
-    for line in text.decode("ascii", "replace").splitlines():
+    for line in text.splitlines():
         name, _, value = line.partition(" ")
         if name == "usage_usec":
             return _number(value)
     return None
 
 
+def _from_nanoseconds(text: str) -> int | None:
+    found = _number(text)
+    return None if found is None else found // 1000
+
+
 def _number(text: str) -> int | None:
     text = text.strip()
     found = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else _MOST
     return found if found < _MOST else None
+
+
+_COUNTERS: tuple[tuple[str, str, Callable[[str], int | None]], ...] = (
+    ("", "cpu.stat", _usage),
+    ("/unified", "cpu.stat", _usage),  # of systemd's units where both versions are mounted
+    ("/cpuacct", "cpuacct.usage", _from_nanoseconds),
+)
+"""Where a cgroup may be mounted, and the file that counts there."""
