@@ -177,6 +177,15 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeModelFacts:
+    """From the GPUs of a node to the node: what is added, and watts for each watt of the GPUs."""
+
+    source: str  # "live": fitted to nodes' own meters | "inventory" | "assumed"
+    fixed_w: float
+    slope: float
+
+
+@dataclass(frozen=True, slots=True)
 class FleetFacts:
     """The fleet's extrapolation; bounds ("mean", "lower", "upper") are absent where there is no honest interval."""
 
@@ -188,6 +197,7 @@ class FleetFacts:
     warnings: tuple[str, ...] = ()
     supply_w: Mapping[str, float] = field(default_factory=dict)  # boundary -> W that its feed can carry
     states: Mapping[str, int] = field(default_factory=dict)  # state -> hosts, where states are known
+    node_models: Mapping[str, NodeModelFacts] = field(default_factory=dict)  # by stratum
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,28 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests import depth
+
 os.environ.pop("COLUMNS", None)  # a worker of xdist has one; what tests print into has no width
 
 # How long an example takes is no law: on a busy machine any may wait for the processor.
-hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.register_profile("unhurried", deadline=None, max_examples=depth.examples(100))
 hypothesis.settings.load_profile("unhurried")
 
 TOGETHER = ("tests/promql/", "tests/deploy/")  # one Prometheus for all tests of a folder; machines that share ports
+
+
+def pytest_report_header():
+    """Say how deep this run goes."""
+    return [] if depth.WHOLE else ["a plain run: tests marked deep are left out (WATTSHED_DEEP=1 runs all)"]
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what only a whole run takes (`tests.depth`)."""
+    out = set(depth.left_out(items, config.args))
+    if out:
+        config.hook.pytest_deselected(items=list(out))
+        items[:] = [item for item in items if item not in out]
 
 
 @pytest.hookimpl(optionalhook=True)

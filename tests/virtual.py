@@ -125,6 +125,18 @@ def opened(node, clock, host, *, marked=True):
     return meter
 
 
+class Seen:
+    """Keeps windows, and passes them on to a recorder if there is one."""
+
+    def __init__(self, windows, recorder):
+        self._windows, self._recorder = windows, recorder
+
+    def append(self, window):
+        self._windows.append(window)
+        if self._recorder is not None:
+            self._recorder.append(window)
+
+
 def agent(
     node,
     clock,
@@ -147,6 +159,7 @@ def agent(
     desk=None,
     split=None,
     share=False,
+    wake=True,
 ):
     """Put an agent together as the assembly does, on a node that exists already.
 
@@ -155,7 +168,7 @@ def agent(
     ``share`` the jobs' CPU time too.
     """
     meter = opened(node, clock, host, marked=marked)
-    processes, about = Processes(node.proc_root, clock.now_us), {"desk": desk, "sys_root": node.sys_root}
+    processes, about = Processes(node.proc_root, clock.now_us), {"desk": desk, "sys_root": node.sys_root, "wake": wake}
     about |= {"alive": partial(exists, node.proc_root), "meet": processes.meet}
     sampler = Sampler(meter, clock, host, rates or Rates(), **about)
     resolver = JobResolver(processes, slurm or Slurm(clock.now_us, host, followed(node, clock), squeue=()))
@@ -164,14 +177,6 @@ def agent(
     board, faults, seen = Board(publisher.empty(clock.now_us())), Faults(), []
     writer, feed = kept_history(history, host, faults, marked=marked)
 
-    class Seen:
-        """Passes windows on and keeps them."""
-
-        def append(self, window):
-            seen.append(window)
-            if recorder is not None:
-                recorder.append(window)
-
     daemon = Daemon(
         windows=sampler,
         resolver=resolver,
@@ -179,7 +184,7 @@ def agent(
         calibrator=Calibrator(),
         publisher=publisher,
         board=board,
-        recorder=Seen(),
+        recorder=Seen(seen, recorder),
         state=(kept := StateFile(state, host, boot) if state else None),
         notifier=Notifier({}),
         faults=faults,

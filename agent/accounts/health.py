@@ -38,8 +38,18 @@ RECOVERY_ACTIONS = {
 """nvmlDeviceGpuRecoveryAction_t of nvml.h; the last two are in NVIDIA's Python binding only."""
 POWER_FLAGS = ("power_smoothing", "soc_power_smoothing")
 """Gauges that are published as flags: what draws power is then not the load alone."""
+POWER_PROFILE = "power_profile_"
+POWER_PROFILES = (
+    "max_p", "max_q", "compute", "memory_bound", "network", "balanced", "llm_inference", "llm_training", "rbm",
+    "dcpcie", "hmma_sparse", "hmma_dense", "sync_balanced", "hpc", "mig", "max_q_1", "network_bound",
+    "high_throughput_inference", "medium_throughput_inference", "low_latency_inference", "training", "inference",
+    "max_q_2", "max_q_3", "low_priority_background",
+)  # fmt: skip
+"""Workload power profiles by their numbers: nvmlPowerProfileType_t of nvml.h, the later ones in NVIDIA's Python binding
+only. Their gauges are flags, too: the number's name if it has one."""
+POWERS = ("power_instant_w", "power_average_w")
 STALE_US = 5_000_000
-"""As long as a gauge lives, and what is no gap yet."""
+"""What is no gap yet, and as long as a gauge lives at least: one that is read every 10 s lives for 25 s."""
 
 
 def health_of(account: GpuAccount, gauges: Mapping[str, float], silent_us: int, *, known: bool) -> tuple[str, str]:
@@ -67,7 +77,8 @@ def health_of(account: GpuAccount, gauges: Mapping[str, float], silent_us: int, 
     reason = unmeterable(account.device)
     if reason and not known:
         return UNMETERABLE, reason
-    if silent_us > max(STALE_US, account.device.max_gap_us):
+    current = any(name in gauges for name in POWERS)  # read less often than that, as somebody wants it
+    if silent_us > max(STALE_US, account.device.max_gap_us) and not current:
         return STALE, f"no reading of its energy or power for {silent_us // 1_000_000} s"
     return OK, ""
 
@@ -88,4 +99,11 @@ def action_of(gauges: Mapping[str, float]) -> str | None:
 
 def power_flags(gauges: Mapping[str, float]) -> tuple[str, ...]:
     """Return which of the driver's means to shape power are on."""
-    return tuple(name for name in POWER_FLAGS if gauges.get(name))
+    on = [name for name in POWER_FLAGS if gauges.get(name)]
+    numbers = [name.removeprefix(POWER_PROFILE) for name in gauges if name.startswith(POWER_PROFILE)]
+    profiles = sorted(int(number) for number in numbers if number.isdecimal())
+    return (*on, *(POWER_PROFILE + _profile(number) for number in profiles))
+
+
+def _profile(number: int) -> str:
+    return POWER_PROFILES[number] if number < len(POWER_PROFILES) else str(number)

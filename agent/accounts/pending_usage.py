@@ -114,7 +114,7 @@ class PendingUsage:
     share_ppm : int64[m], millionths of the GPU
     live : int8[m]
     tensor_ppm, dram_ppm : int64[m], millionths of the GPU
-        Rates of its tensor cores and memory; -1 unknown.
+        Rates of its tensor cores and memory, of rows of which both are known (under MIG); -1 unknown.
     """
 
     owners: tuple[Owner, ...]
@@ -145,6 +145,7 @@ class PendingUsage:
         gpu = usage.gpu.astype(np.int64)
         busy = busy_us[gpu] if len(gpu) else np.empty(0, np.int64)
         length = max(window.end_us - window.start_us, 1)
+        tensor = _rates(usage.tensor_us, span)
         return cls(
             window.owners,
             gpu,
@@ -155,7 +156,10 @@ class PendingUsage:
             np.where(busy >= 0, busy * PPM // length, -1).astype(np.int64),
             np.clip(usage.share_ppm, -1, PPM).astype(np.int64),
             np.where(unseen, np.int8(1), usage.live),
-            *(_rates(column, span) for column in (usage.tensor_us, usage.dram_us)),
+            tensor,
+            # Of processes that take turns the driver tells for how long memory was busy, which is another thing than
+            # GPM's and is not learned from (docs/decisions/1098).
+            np.where(tensor >= 0, _rates(usage.dram_us, span), -1),
         )
 
     @classmethod

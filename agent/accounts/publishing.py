@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.attribution import Accounts
     from wattshed.agent.accounts.ledger import JobAccount
     from wattshed.agent.window import Window
-    from wattshed.exporters.snapshot import FleetFacts, Histogram, HistoryFacts, KernelFacts
+    from wattshed.exporters.snapshot import FleetFacts, Histogram, HistoryFacts, KernelFacts, NodeFacts
     from wattshed.kernels.billing.layout import GpuState
 
 FRESH_US = 10_000_000  # a GPU whose energy is known up to this long ago is being metered
@@ -72,7 +72,7 @@ class Publisher:
         duty: float,
         faults: Mapping[str, int],
         notes: tuple[str, ...] = (),
-        fleet: Callable[[int, Sequence[GpuFacts]], FleetFacts | None] | None = None,
+        fleet: Callable[[int, Sequence[GpuFacts], NodeFacts | None], FleetFacts | None] | None = None,
         history: HistoryFacts | None = None,
         kernels: KernelFacts | None = None,
         tenancy: Tenancy = NOBODY_SEEN,
@@ -80,8 +80,7 @@ class Publisher:
     ) -> Snapshot:
         """Freeze the accounts as they are after ``window``."""
         self._seq += 1
-        state = accounts.state_of(window.host)
-        gpus, energy, unknown, metered = [], [], set(), False
+        state, gpus, energy, unknown, metered = accounts.state_of(window.host), [], [], set(), False
         began_us = self._began_us = window.start_us if self._began_us is None else self._began_us
         for i, (device, gauges) in enumerate(zip(window.devices, _known_gauges(window), strict=True)):
             account = accounts.account(device)
@@ -99,6 +98,7 @@ class Publisher:
             if gpu.gpu not in shown:
                 continue  # a board that is gone from this host: neither its total nor its parts are shown
             energy.append(EnergyShare(job, gpu.gpu, static, dynamic))
+        node = node_facts(accounts, window.host, gpus)
         return Snapshot(
             **self._facts,  # type: ignore[arg-type]
             seq=self._seq,
@@ -114,8 +114,8 @@ class Publisher:
             faults=dict(faults),
             notes=notes,
             host_energy=tuple(host_energy(accounts, window.host, window.devices, window.end_us)),
-            node=node_facts(accounts, window.host, gpus),
-            fleet=fleet(window.end_us, gpus) if fleet and metered else None,
+            node=node,
+            fleet=fleet(window.end_us, gpus, node) if fleet and metered else None,
             unmetered="" if metered else why_unmetered(gpus),
             history=history,
             kernels=kernels,

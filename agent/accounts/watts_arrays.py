@@ -15,14 +15,31 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+NEVER_US = 1 << 62
+
 
 @dataclass(slots=True)
 class WattsArrays:
-    """What `kernels.billing.watts` works on, with room for some GPUs and jobs."""
+    """What `kernels.billing.watts` works on, with room for some GPUs and jobs.
+
+    Attributes
+    ----------
+    slots : Slots
+    beliefs : Beliefs
+    states : KeptStates
+    held_s : float64[g], s
+        For how long each GPU was held back by its power limit so far, as the driver counts it; NaN unknown.
+    seen_us : int64[g, n], us
+        When the owner of each place was seen last; far in the future where there is none.
+    uses, spent : int64[g, 6], int64[g, n, 2]
+        See `kernels.billing.watts.close`.
+    """
 
     slots: Slots
     beliefs: Beliefs
     states: KeptStates
+    held_s: NDArray[np.float64]
+    seen_us: NDArray[np.int64]
     uses: NDArray[np.int64]
     spent: NDArray[np.int64]
 
@@ -34,6 +51,8 @@ class WattsArrays:
             Slots(np.full((gpus, RING), -1, np.int64), zeros, zeros.copy(), np.zeros((gpus, RING, n), np.int64)),
             Beliefs(np.zeros((gpus, n)), np.zeros((gpus, n, n)), np.ones(gpus), np.zeros((gpus, n)), np.zeros(gpus)),
             KeptStates(np.full((gpus, 2), -1, np.int64), np.zeros((gpus, 2, n)), np.zeros((gpus, 2, n, n))),
+            np.full(gpus, np.nan),
+            np.full((gpus, n), NEVER_US),
             np.zeros((gpus, len(USES)), np.int64),
             np.zeros((gpus, n, 2), np.int64),
         )
@@ -50,7 +69,7 @@ class WattsArrays:
 
     def all(self) -> tuple[NDArray[Any], ...]:
         """Return every array."""
-        return (*self.slots, *self.beliefs, *self.states, self.uses, self.spent)
+        return (*self.slots, *self.beliefs, *self.states, self.held_s, self.seen_us, self.uses, self.spent)
 
     def with_room(self, gpus: int, places: int) -> WattsArrays:
         """Return them with room for at least so many GPUs and jobs."""
@@ -77,7 +96,8 @@ class WattsArrays:
         mean, covariance, _, before, prior_w = self.beliefs
         mean[gpu, place] = before[gpu, place] = 0.0
         covariance[gpu, place] = covariance[gpu, :, place] = 0.0
-        covariance[gpu, place, place] = (spread * prior_w[gpu]) ** 2
+        one_w = spread * float(prior_w[gpu])
+        covariance[gpu, place, place] = one_w * one_w  # to the last bit what kernels take a stranger's to be
         _, states, doubts = self.states
         states[gpu, :, place] = 0.0
         doubts[gpu, :, place] = doubts[gpu, :, :, place] = 0.0

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.clock import RealClock
 from wattshed.agent.daemon.board import Board
 from wattshed.agent.daemon.control import Control, open_control
-from wattshed.agent.daemon.keeping import kept_history, kept_recording, kept_state, recording_faults
+from wattshed.agent.daemon.keeping import kept_fleet, kept_history, kept_recording, kept_state, recording_faults
 from wattshed.agent.daemon.loop import Daemon
 from wattshed.agent.daemon.loop_parts import LoopLimits
 from wattshed.agent.daemon.questions import jobs_api, jobs_socket
@@ -39,7 +39,7 @@ from wattshed.exporters.web.http import Server, WebConfigError
 from wattshed.exporters.web.listen import ListenError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from wattshed.agent.accounts.attribution import Accounts
     from wattshed.agent.accounts.calibration import Calibrator
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from wattshed.agent.window import Window
     from wattshed.agent.work_units.inbox import WorkInbox
     from wattshed.exporters.formats.otlp import Push
-    from wattshed.exporters.snapshot import FleetFacts, GpuFacts
     from wattshed.exporters.web.jobs_api import JobsApi
 
 LOG = logging.getLogger("wattshed")
@@ -255,7 +254,7 @@ def _daemon(  # noqa: PLR0917 - called once, just above
         limits=LoopLimits(round(config.jobs.keep_ended_s * 1e6), round(config.for_seconds * 1e6)),
         extra_faults=lambda: {**source.faults(), **recording_faults(recorder)},
         notes=source.notes,
-        fleet=_fleet(config, about.host),
+        fleet=kept_fleet(config, about.host, source.kind),
         history=history,
         kernels=kernel_facts,
         between=between,
@@ -320,14 +319,6 @@ def _prices(config: Config) -> EnergyPrices | None:
     if not told.per_kwh and not told.carbon_g_per_kwh:
         return None
     return EnergyPrices(told.currency, told.per_kwh or None, told.carbon_g_per_kwh or None)
-
-
-def _fleet(config: Config, host: str) -> Callable[[int, Sequence[GpuFacts]], FleetFacts | None] | None:
-    if not config.fleet.inventory:
-        return None
-    from wattshed.agent.fleet.live.one_host import OneHost  # noqa: PLC0415
-
-    return OneHost(config.fleet.inventory, host).facts
 
 
 def _push(config: Config, board: Board, faults: Faults) -> Push | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import ExitStack
 
     from wattshed.agent.accounts.state import StateFile
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wattshed.agent.errors import Faults
     from wattshed.agent.history.answering import Question
     from wattshed.agent.traces.native.recorder import Recorder
+    from wattshed.exporters.snapshot import FleetFacts, GpuFacts, NodeFacts
     from wattshed.exporters.web.jobs_api import JobsApi
 
 
@@ -129,6 +130,25 @@ def kept_history(  # noqa: PLR0917 - called once, by the assembly
 
     jobs.open(question, question)
     return feed
+
+
+def kept_fleet(
+    config: Config, host: str, kind: str
+) -> Callable[[int, Sequence[GpuFacts], NodeFacts | None], FleetFacts | None] | None:
+    """Say what this host says about its fleet, if it has an inventory; what its node model is fitted to is kept.
+
+    Parameters
+    ----------
+    config : Config
+    host, kind : str
+        See `Source`.
+    """
+    if not config.fleet.inventory:
+        return None
+    from wattshed.agent.fleet.live.one_host import OneHost  # noqa: PLC0415
+
+    names = {"simulated": "simulated-node-minutes.json", "nvml": "node-minutes.json"}
+    return OneHost(config.fleet.inventory, host, Path(config.state_dir) / names[kind] if kind in names else None).facts
 
 
 def _boot_id(config: Config, kind: str) -> str:

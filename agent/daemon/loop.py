@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from wattshed.agent.errors import Faults
     from wattshed.agent.window import ProcessObservation
     from wattshed.agent.work_units.inbox import WorkInbox
-    from wattshed.exporters.snapshot import FleetFacts, GpuFacts, KernelFacts
+    from wattshed.exporters.snapshot import FleetFacts, GpuFacts, KernelFacts, NodeFacts
 
 LOG = logging.getLogger(__name__)
 NO_WORK = WorkStatus()
@@ -71,7 +71,7 @@ class Daemon:
     notes : tuple of str
         Shown with every snapshot: what a reader must know.
     fleet : callable, optional
-        From time (us) and the host's GPUs to what this host says about its fleet.
+        From time (us), the host's GPUs and its node to what this host says about its fleet.
     history : HistoryFeed, optional
         Where parts of jobs are kept for good; not without a state.
     kernels : callable
@@ -113,7 +113,7 @@ class Daemon:
         limits: LoopLimits,
         extra_faults: Callable[[], Mapping[str, int]] = dict,
         notes: tuple[str, ...] = (),
-        fleet: Callable[[int, Sequence[GpuFacts]], FleetFacts | None] | None = None,
+        fleet: Callable[[int, Sequence[GpuFacts], NodeFacts | None], FleetFacts | None] | None = None,
         history: HistoryFeed | None = None,
         kernels: Callable[[], KernelFacts | None] = lambda: None,
         between: Callable[[Window], None] = lambda _: None,

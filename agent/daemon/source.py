@@ -107,7 +107,7 @@ def _driver(config: Config, host: str, faults: Faults, desk: ReleaseDesk | None)
     clock, proc_root = RealClock(), Path(config.proc_root)
     meter = NvmlMeter(Nvml(clock), clock, host, known=seen_from(own_namespace()), proc_root=proc_root)
     with ExitStack() as opened:
-        _open(meter, opened)
+        _open(meter, desk, opened)
         # Slurm and the kubelet are asked in threads of their own: only once there is something to own.
         slurm = _slurm(config, host, clock, meter, opened)
         pods = _pods(config, meter, opened)
@@ -135,7 +135,7 @@ def _simulated(
         nvml, proc_root = Nvml(clock, node.library), node.proc_root
         meter = NvmlMeter(nvml, clock, host, simulated=True, proc_root=proc_root, dev_root=node.dev_root)
         with ExitStack() as opened:
-            _open(meter, opened)
+            _open(meter, desk, opened)
             slurm = Slurm(clock.now_us, host, node.mapping_dir, squeue=())
             opened.callback(slurm.close)
             shown = node.sys, node.drop_dir
@@ -149,8 +149,8 @@ def _simulated(
         return replace(source, close=around.pop_all().close, notes=(SIMULATED_NOTE,), dev_root=node.dev_root)
 
 
-def _open(meter: NvmlMeter, opened: ExitStack) -> None:
-    """Open a driver session, to be closed with what was opened.
+def _open(meter: NvmlMeter, desk: ReleaseDesk | None, opened: ExitStack) -> None:
+    """Open a driver session, to be closed with what was opened; GPUs that are let go of are not touched.
 
     Raises
     ------
@@ -161,6 +161,8 @@ def _open(meter: NvmlMeter, opened: ExitStack) -> None:
     """
     from wattshed.agent.meters.errors import Fault, MeterError, NoMeter, RestartNeeded  # noqa: PLC0415
 
+    if desk is not None and (release := desk.wanted()) is not None:
+        meter.leave(release.devices)
     try:
         meter.open()
         opened.callback(meter.close)

@@ -152,7 +152,7 @@ class Recovery:
             self._xid(news)
         elif isinstance(news, Bound):
             if news.unbinding:
-                self._letting_go.unbound()
+                self._letting_go.unbound(news.slots)
             else:
                 self.look()
         else:

@@ -46,7 +46,7 @@ class Scopes:
         self._chips: dict[str, _Superchip] = {}  # by the local CPUs
         self._chip_of: dict[str, str] = {}  # uuid -> local CPUs
 
-    def add(self, device: Device, time_us: int, powers: Mapping[str, float], own_w: float, instant_w: float) -> None:
+    def add(self, device: Device, time_us: int, powers: Mapping[str, float], own_w: float, alike_w: float) -> None:
         """Take what one reading showed.
 
         Parameters
@@ -55,17 +55,17 @@ class Scopes:
         time_us : int, us
         powers : mapping of str to float, W
             By gauge, as far as they can be true.
-        own_w, instant_w : float, W
-            The GPU's own in the same call, its mean and of that moment; 0 or less where that is not known. A module's
-            power is of a moment, and GPUs change quickly: its mean is the GPU's mean and what the module takes beyond
-            the GPU's moment. What is "memory" to one driver is another scope to the next, and no memory draws as much
-            as its GPU.
+        own_w, alike_w : float, W
+            The GPU's own in the same call, its mean and as the module's is: a mean, or of that moment; 0 or less where
+            that is not known. Of a module's moment, as GPUs change quickly, the mean is the GPU's mean and what the
+            module takes beyond the GPU's moment. What is "memory" to one driver is another scope to the next, and no
+            memory draws as much as its GPU.
         """
         if device.index < 0:
             return
         module = ""
         if (power_w := powers.get(MODULE_W, 0.0)) > 0:
-            mean_w = power_w - instant_w + own_w if own_w > 0 and 0 < instant_w < power_w else power_w
+            mean_w = power_w - alike_w + own_w if own_w > 0 and 0 < alike_w < power_w else power_w
             module = self._module(device, time_us, mean_w)
         if 0 < (power_w := powers.get(MEMORY_W, 0.0)) < own_w:
             self._append(f"memory-{device.index}", MEMORY, module, time_us, power_w)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from wattshed.agent.simulation.binding import Binding
@@ -27,6 +27,8 @@ LIMITS = {187: "min", 188: "max", 189: "default", 190: "enforced", 192: "request
 GARBAGE_MW = 0xFFFFFFFF
 RING = 119  # power samples that the driver keeps
 LONG_US, LONG = 10_000, 5  # within so much of its publication, reading a slow counter takes so many times as long
+SMOOTHING = 251  # NVML_FI_PWR_SMOOTHING_ENABLED
+THROTTLE = frozenset({74, 76, 269, 270, 271})  # NVML_FI_DEV_CLOCKS_EVENT_REASON_...
 RECOVERY = 230  # NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
 XID, MIG_CHANGED, RECOVERY_CHANGED = 0x8, 0x100, 0x8000  # nvmlEventType of nvml.h
 NO_ATTACH = 2  # nvmlInitWithFlags: a GPU is opened only when its handle is asked for
@@ -239,13 +241,21 @@ class Card(BoardUsage):
     persistence: bool = True
     module: Sensor | None = None  # that of the superchip it sits on
     scopes: tuple[int, ...] = ()  # of powers: 0 GPU, 1 module, 2 memory
+    throttled_ns: dict[int, int] = field(default_factory=dict)  # by field
     recovery: int = 0  # the driver's advice: nvmlDeviceGpuRecoveryAction_t
     reset_us: int = 0  # the last reset that the sensor knows of
+    power_smoothing: bool = False
+    power_profiles: tuple[int, ...] = ()  # workload power profiles in force
+
+    @property
+    def bus(self) -> int:
+        """Number of its PCI bus."""
+        return 0x17 + self.slot
 
     @property
     def pci_bus_id(self) -> str:
         """Domain, bus, device and function."""
-        return f"00000000:{0x17 + self.slot:02X}:00.0"
+        return f"00000000:{self.bus:02X}:00.0"
 
     @property
     def cores(self) -> int:
@@ -281,8 +291,10 @@ class Card(BoardUsage):
             return OK, UINT, self.celsius() + 6
         if number == RECOVERY and about.number >= 8:
             return OK, UINT, self.recovery
-        if number in {74, 76, 269, 270, 271} and about.number >= 7:
-            return OK, ULONGLONG, 0
+        if number in THROTTLE and about.number >= 7:
+            return OK, ULONGLONG, self.throttled_ns.get(number, 0)
+        if number == SMOOTHING and about.number >= 10:
+            return OK, UINT, int(self.power_smoothing)
         return UNSUPPORTED, UINT, 0
 
     def counter(self, now_us: int) -> Answer:

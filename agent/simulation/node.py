@@ -108,7 +108,7 @@ class SimulatedNode:
         self.truth = Truth(lines)
         self.proc_root = Path("/proc") if self.tree.of_this_machine else self.tree.proc
         self.mapping_dir = self.tree.mapping
-        self.library = SimulatedLibrary(host, script.missing)
+        self.library = SimulatedLibrary(host, script.missing, script.driver)
         sensors = [HostSensor(one, self.beside, clock, host.plan, self.begun_us) for one in script.meters]
         addresses = [(card.pci_bus_id, its) for card, its in zip(boards, self.beside.packages, strict=True)]
         self.sys = SimulatedSys(sensors, clock)
@@ -226,6 +226,8 @@ def _card(host: SimulatedHost, line: Timeline, gpu: Gpu) -> Card:
         scopes=gpu.scopes or ((0, 1, 2) if kind.grace else (0, 2)),
         named_after_us=round(gpu.named_after_s * 1e6),
         forgotten_before_us=round(gpu.forgotten_before_s * 1e6),
+        power_smoothing=gpu.power_smoothing,
+        power_profiles=gpu.power_profiles,
     )
 
 

@@ -125,7 +125,8 @@ class Usage:
         that can be the owner's (a jobs table says how many GPUs it had, and not which).
     tensor_us, dram_us : int64[m], us
         How long the owner kept (all of) the GPU's tensor cores, and its memory, busy; -1 unknown. Empty: unknown for
-        all rows.
+        all rows. Under MIG memory is the part of its bandwidth that was used (GPM), else the time in which it was read
+        or written (``memUtil``), which one small copy after the other fills.
     """
 
     gpu: NDArray[np.int32]

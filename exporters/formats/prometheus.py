@@ -62,6 +62,9 @@ def _job_sigma(snapshot: Snapshot) -> Rows:
     return [((job.job,), job.sigma_j) for job in snapshot.jobs if job.sigma_j is not None]
 
 
+_NODE_MODEL = "source is live (fitted to nodes' own meters), inventory or assumed."
+
+
 def _by_state(fleet: FleetFacts) -> Rows:
     return [((state,), hosts) for state, hosts in fleet.states.items()]
 
@@ -138,7 +141,8 @@ TABLE: tuple[Family, ...] = (
     Family(
         "wattshed_gpu_up",
         "gauge",
-        "1 if the GPU was read within the last two periods, else 0: wattshed_gpu_status says why.",
+        "1 if the GPU answers and its energy or power was read within the last 5 s (2.5 sampling periods if "
+        "that is longer), else 0: wattshed_gpu_status says why.",
         ("gpu_uuid",),
         lambda s: [((g.uuid,), int(g.answers)) for g in s.gpus],
     ),
@@ -202,7 +206,9 @@ TABLE: tuple[Family, ...] = (
     Family(
         "wattshed_gpu_flag",
         "gauge",
-        "1 while the data of a GPU carries a flag, such as frozen_sensor; absent otherwise.",
+        "1 while the data of a GPU carries a flag, such as frozen_sensor, or the driver shapes its power: "
+        "power_smoothing, soc_power_smoothing, power_profile_<name> for each workload power profile in force. Absent "
+        "otherwise.",
         ("gpu_uuid", "flag"),
         lambda s: [((g.uuid, flag), 1) for g in s.gpus for flag in dict.fromkeys(g.flags)],
     ),
@@ -328,5 +334,20 @@ TABLE: tuple[Family, ...] = (
         "drained, off, down, unknown, and contradicted (they draw more than their state allows).",
         ("state",),
         _fleet(lambda f: [(("known",), f.hosts_known), (("reporting",), f.hosts_reporting), *_by_state(f)]),
+    ),
+    Family(
+        "wattshed_fleet_node_fixed_watts",
+        "gauge",
+        "Power in watts of a node of a stratum with GPUs that draw nothing, by the model that the fleet is computed "
+        f"with; {_NODE_MODEL}",
+        ("stratum", "source"),
+        _fleet(lambda f: [((stratum, one.source), one.fixed_w) for stratum, one in f.node_models.items()]),
+    ),
+    Family(
+        "wattshed_fleet_node_slope_ratio",
+        "gauge",
+        f"Watts of a node of a stratum for each watt of its GPUs, by the same model; {_NODE_MODEL}",
+        ("stratum", "source"),
+        _fleet(lambda f: [((stratum, one.source), one.slope) for stratum, one in f.node_models.items()]),
     ),
 )

@@ -122,10 +122,12 @@ function qualityColumns() {
   const covered = gpu => gpu.covered_s + gpu.gap_s > 0 ? gpu.covered_s / (gpu.covered_s + gpu.gap_s) : null;
   const rejected = gpu => total(Object.values(gpu.rejected));
   const wants = gpu => (gpu.health.recovery_action ?? "none") === "none" ? [] : [`wants ${gpu.health.recovery_action}`];
-  const state = gpu => gpu.health.status !== "ok" ? gpu.health.status : gpu.energy_source === "none" ? "cannot be metered" : [...wants(gpu), ...gpu.flags].join(", ").replaceAll("_", " ") || "good";
+  const shapes = flag => flag.startsWith("power_profile_") || flag.endsWith("power_smoothing"), plain = texts => texts.join(", ").replaceAll("_", " ");
+  const doubts = gpu => [...wants(gpu), ...gpu.flags.filter(flag => !shapes(flag))];
+  const state = gpu => gpu.health.status !== "ok" ? gpu.health.status : gpu.energy_source === "none" ? "cannot be metered" : plain(doubts(gpu)) || "good";
   return [
     { title: "GPU", cell: gpu => `GPU ${gpu.gpu}`, value: gpu => gpu.gpu },
-    { title: "State", cell: gpu => make("span", {}, make("span", { class: state(gpu) === "good" ? "good" : "bad" }, state(gpu)), make("small", { class: "why" }, gpu.health.why)), value: state },
+    { title: "State", cell: gpu => make("span", {}, make("span", { class: state(gpu) === "good" ? "good" : "bad" }, state(gpu)), make("small", { class: "why" }, gpu.health.why || plain(gpu.flags.filter(shapes)))), value: state },
     { title: "Source", cell: gpu => gpu.energy_source.replaceAll("_", " "), value: gpu => gpu.energy_source },
     { title: "Covered", cell: gpu => percent(covered(gpu), 2), value: covered, kind: "n" },
     { title: "Gaps", cell: gpu => hours(gpu.gap_s), value: gpu => gpu.gap_s, kind: "n" },
@@ -167,7 +169,8 @@ function drawFleet(fleet) {
   $("fleet").hidden = !fleet;
   if (!fleet) return;
   const states = Object.entries(fleet.hosts_by_state).filter(([, n]) => n).map(([state, n]) => `${n} ${state}`);
-  $("fleet-hosts").textContent = `${fleet.hosts_reporting} of ${fleet.hosts_known} hosts report.${states.length ? ` By state: ${states.join(", ")}.` : ""} Bars are 95 % intervals; none is drawn where the sample gives none.`;
+  const models = fleet.node_models.map(m => `${m.stratum} ${quantity(m.fixed_w, "W")} + ${m.slope.toFixed(2)} per GPU watt (${m.source})`);
+  $("fleet-hosts").textContent = `${fleet.hosts_reporting} of ${fleet.hosts_known} hosts report.${states.length ? ` By state: ${states.join(", ")}.` : ""}${models.length ? ` Nodes by stratum: ${models.join(", ")}.` : ""} Bars are 95 % intervals; none is drawn where the sample gives none.`;
   const rows = Object.entries(fleet.boundaries);
   const most = Math.max(1, ...rows.flatMap(([, b]) => [b.mean_w, b.upper_w, b.supply_w].filter(v => v)));
   $("fleet-rows").replaceChildren(...rows.map(([name, b]) => {

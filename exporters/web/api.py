@@ -207,6 +207,10 @@ def _fleet(fleet: FleetFacts) -> dict[str, Any]:
         "hosts_known": fleet.hosts_known,
         "hosts_reporting": fleet.hosts_reporting,
         "hosts_by_state": dict(fleet.states),
+        "node_models": [
+            {"stratum": stratum, "source": model.source, "fixed_w": model.fixed_w, "slope": model.slope}
+            for stratum, model in fleet.node_models.items()
+        ],
         "warnings": list(fleet.warnings),
     }
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.accounts.made import S, device, window
 from tests.accounts.old_state import as_version_1, as_version_2
+from tests.depth import examples
 from wattshed.agent.accounts import state
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator, MeterCorrection
@@ -74,7 +75,7 @@ def test_a_cut_between_two_readings_follows_the_line_between_them():
     assert account.unattributed_hnj == 200 * 2_000_000_000
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 9 * S), st.integers(1, 4 * S)), max_size=6),
     st.integers(1, 6),
@@ -405,7 +406,7 @@ def test_a_slow_disk_is_not_waited_for_each_second(tmp_path, monkeypatch):
     assert file.restore(Accounts(), Calibrator()).saved_us == 31 * S
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.data())
 def test_no_damage_to_the_file_goes_unnoticed(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("state")

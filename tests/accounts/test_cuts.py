@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.accounts.made import S, device, window
+from tests.depth import examples
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.cuts import MOST, Cuts
 from wattshed.agent.accounts.uncertainty import job_sigma_j
@@ -85,7 +86,7 @@ def lives(draw):
     return schedule or [("a", 0, 1, 5)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(lives(), st.sampled_from([1, 3, 7, 3600]), st.sets(st.integers(0, 60), max_size=4), st.integers(0, 4))
 def test_parts_and_what_is_not_cut_are_the_energy_of_each_gpu(schedule, slot_s, kill, keep_s):
     accounts, cuts = run(seconds(schedule), Cuts(slot_s * S), keep_s * S, kill=kill)
@@ -99,7 +100,7 @@ def test_parts_and_what_is_not_cut_are_the_energy_of_each_gpu(schedule, slot_s, 
         assert part.job.startswith("_") or (part.job, part.run_us) in cuts.records
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(lives(), st.sampled_from([1, 5, 3600]))
 def test_parts_of_one_owner_on_one_gpu_do_not_overlap(schedule, slot_s):
     _, cuts = run(seconds(schedule), Cuts(slot_s * S))

@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.accounts import former_names
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
@@ -115,7 +116,7 @@ def test_a_restart_without_a_queue_bridges_and_goes_on_under_the_number(tmp_path
     assert whole_is_parts(after)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(st.tuples(st.sets(st.sampled_from([UNKNOWN.key, KNOWN.key, OTHER.key])), st.booleans()), max_size=12))
 def test_whatever_is_known_when_the_parts_are_the_whole_and_no_counter_falls(story):
     owners = {owner.key: owner for owner in (UNKNOWN, KNOWN, OTHER)}

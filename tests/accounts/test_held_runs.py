@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.replay.gathering import gathered
 from wattshed.agent.traces.jobs.assignment import Assignment
@@ -105,7 +106,7 @@ def vars_of(hole):
     return {name: getattr(hole, name) for name in ("since_us", "before", "gone", "came")}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.data(), st.sampled_from([1, 6, 40, 10**6]))
 def test_runs_are_the_sum_of_their_windows(data, rows):
     stream = data.draw(recordings())

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.accounts.made import S, device, window
+from tests.depth import examples
 from wattshed.agent.accounts import joining
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
@@ -64,7 +65,7 @@ def bill(accounts):
     return {key: (job.energy_hnj, job.method) for key, job in accounts.ledger.jobs.items()}
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(outages, lives)
 def test_laws_of_any_outages_and_owners(broken, jobs):
     jobs = distinct(jobs)
@@ -84,7 +85,7 @@ def test_laws_of_any_outages_and_owners(broken, jobs):
             assert used_j == pytest.approx(account.energy_hnj / 2e9, abs=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(outages, lives, st.lists(st.integers(1, SECONDS - 1), max_size=3))
 def test_a_restart_from_the_disk_is_as_the_replay_has_it(tmp_path_factory, broken, jobs, restarts):
     """Whenever it comes, in a hole too: what is open is in the file."""

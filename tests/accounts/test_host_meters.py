@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.accounts.made import S, window
+from tests.depth import examples
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.host_meters import MeterBook, MeterBooks
@@ -34,7 +35,7 @@ def read(meter, *rows):
     st.integers(10**6, 3 * 10**8), st.integers(0, 3 * S), st.integers(1, 10**6), st.integers(0, 10**12),
     st.lists(st.tuples(st.integers(1, 20 * S), st.integers(0, 700_000)), min_size=1, max_size=30),
 )  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_counter_gives_what_there_was_or_a_gap_whatever_its_wrap_lag_and_quantum(wrap, lag, quantum, began, steps):
     """Every reading is exact modulo the wrap, so a stretch is booked exactly, or is a gap: never anything between."""
     meter = replace(PACKAGE, wrap_uj=wrap, period_us=max(lag, S))
@@ -94,7 +95,7 @@ def test_a_coarse_counter_may_step_by_what_was_used_while_it_stood_still():
 
 
 @given(st.lists(st.tuples(st.integers(1, 15 * S), st.integers(1, 20_000_000)), min_size=2, max_size=20))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_a_gauge_is_a_sum_of_trapezoids_and_gaps(steps):
     rows, at = [], T0
     for lasted, power in steps:
@@ -148,7 +149,7 @@ def state_of(accounts):
 
 
 @given(st.lists(st.integers(1, 12 * S - 1), unique=True, max_size=6).map(sorted))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 def test_books_are_the_same_however_the_windows_are_cut(edges):
     whole, parts = Accounts(), Accounts()
     for one in hours():

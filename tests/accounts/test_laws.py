@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.accounts.made import S, device, window
 from tests.accounts.old_state import as_version_1
+from tests.depth import examples
 from tests.laws.published import Laws
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
@@ -98,7 +99,7 @@ WINDOW = st.tuples(
 RESTART = st.tuples(st.just("restart"), st.sampled_from(["kill", "clean", "upgrade"]), st.sampled_from([0, 1, 20, 400]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     st.lists(st.one_of(WINDOW, WINDOW, WINDOW, WINDOW, RESTART), min_size=1, max_size=60),
     st.integers(1, 8),

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.accounts.made import S, device, window
+from tests.depth import examples
 from tests.virtual import agent, bills, simulated, sums
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
@@ -190,7 +191,7 @@ def test_a_counter_that_is_found_out_late(found_s):
     assert job_sigma_j(job, accounts.gpus) >= abs(job.energy_hnj / 2e9 - 300 * 59.5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.integers(1, 39), st.integers(1, 39), st.lists(st.integers(1, 600), min_size=40, max_size=40))
 def test_whenever_it_is_found_out_no_joule_is_lost(found_s, saved_s, watts):
     """Through the state file, too: what was known is known after it, and the parts are the whole."""

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.accounts.made import S, device, window
+from tests.depth import examples
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.host_meters import MeterBook, MeterBooks
@@ -47,7 +48,7 @@ def booked(windows):
         max_size=25,
     )
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_parts_are_the_meter_and_the_debt_in_every_window_and_none_falls(seconds):
     accounts, before = Accounts(), dict.fromkeys(PARTS, 0)
     cpu_uj = 0

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.accounts.made import S, device, window
+from tests.depth import examples
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.window import Event
 
@@ -55,7 +56,7 @@ def in_order():
     return booked([range(GPUS)] * SECONDS)
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=examples(12))
 @given(orders=st.lists(st.permutations(range(GPUS)), min_size=SECONDS, max_size=SECONDS))
 def test_the_order_of_gpus_changes_no_bill(in_order, orders):
     assert booked(orders) == in_order

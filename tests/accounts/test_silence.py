@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from tests.depth import few
 from tests.virtual import agent, simulated
 
 LOAD = "[[job]]\nname = '7'\ngpus = [0]\nload = [[1.0, 400.0, 80], [0.5, 100.0, 20]]\n"
@@ -60,7 +61,7 @@ def check(pages):
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("card", ["", NO_COUNTER, COUNTER_ALONE])
+@pytest.mark.parametrize("card", few(["", NO_COUNTER, COUNTER_ALONE]))
 def test_sigma_and_gap_grow_while_a_gpu_cannot_be_read(tmp_path, fault, card):
     pages = Pages(tmp_path, card + LOAD + FAULTS[fault].format(at=60, length=120)).live(300)
     check(pages)

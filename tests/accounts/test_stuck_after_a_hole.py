@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.accounts.restart import go_on
 from wattshed.kernels.billing.layout import Diagnostics, GpuState
 from wattshed.kernels.billing.reconcile import merge, new_state
@@ -163,7 +164,7 @@ def two(draw):
     return [away, ("stuck", since, since + draw(st.integers(1, 100)))]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(two(), st.integers(60_000, 690_000))
 def test_whenever_it_stands_still_the_load_is_booked_when_it_was_drawn(faults, watts):
     intervals, *_ = booked(faults, watts)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.accounts.made import S
 from tests.accounts.test_cuts import T0, lives, run, seconds, summed
+from tests.depth import examples
 from wattshed.agent.accounts.cuts import Cuts
 from wattshed.agent.accounts.uncertainty import job_sigma_j
 from wattshed.agent.accounts.uncut import open_records, uncut_parts
@@ -18,7 +19,7 @@ def uncut(accounts, cuts, now_us):
     return list(uncut_parts(cuts, accounts.ledger.jobs, accounts.gpus, accounts.since_us, now_us))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(lives(), st.sampled_from([1, 3, 7, 3600]), st.integers(0, 4))
 def test_parts_and_what_is_uncut_are_all_there_is(schedule, slot_s, keep_s):
     accounts, cuts = run(seconds(schedule), Cuts(slot_s * S), keep_s * S)

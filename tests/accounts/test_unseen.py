@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.accounts.made import S, device, window
+from tests.depth import examples
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.late_holes import ENOUGH_US, LateHoles
@@ -86,7 +87,7 @@ watts = st.integers(30, 300)
 parts = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(holes, watts, watts, parts, st.integers(0, 2))
 @example(236, 229, 287, (0.0804, 0.1984), 1)
 def test_who_is_told_to_have_come_is_billed_what_it_drew_whenever_the_one_before_it_went(hole_s, one, two, when, phase):
@@ -104,7 +105,7 @@ def test_who_is_told_to_have_come_is_billed_what_it_drew_whenever_the_one_before
     assert truth["a"] - bill["a"] <= 2 * sigma["a"] + 3 * one
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(holes, watts, watts, parts, st.booleans(), st.sampled_from(["ab", "a", "b"]))
 def test_nobody_is_billed_for_a_hole_who_came_or_went_unseen(hole_s, one, two, when, restart, which):
     gone, came = (BEFORE_S + int(part * (hole_s - 1)) for part in when)
@@ -119,7 +120,7 @@ def test_nobody_is_billed_for_a_hole_who_came_or_went_unseen(hole_s, one, two, w
     assert nobodys == pytest.approx(sum(truth[key] - seen[key] for key in which), abs=hole_s * IDLE + 4 * max(one, two))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(holes, watts, watts, st.floats(0, 1), st.sampled_from(["goes", "comes"]))
 def test_who_stays_keeps_a_hole_whoever_else_goes_or_comes(hole_s, one, two, part, what):
     moment, whole = BEFORE_S + int(part * (hole_s - 1)), BEFORE_S + hole_s + AFTER_S

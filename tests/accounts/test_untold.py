@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.accounts.made import S, device, window
+from tests.depth import examples
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.state import StateFile
@@ -101,7 +102,7 @@ def test_a_sensor_that_stands_still_beside_a_counter_tells_nothing_wrong():
     assert untold_j(accounts, "job") == 0
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(
     st.lists(
         st.tuples(st.integers(0, 150), st.integers(1, 100), st.sampled_from([-1, 0.0, 0.2, 0.9])),

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.accounts.made import S, device, window
+from tests.depth import examples
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.state import StateFile
@@ -163,7 +164,7 @@ def test_a_job_that_is_not_seen_yet_may_tell_its_work():
 
 
 @given(ROWS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_work_moves_no_joule(rows):
     told, silent = booked(with_work(rows)), booked(second(i) for i in range(6))
     for accounts in (told, silent):
@@ -190,7 +191,7 @@ def test_work_moves_no_joule(rows):
 
 
 @given(ROWS, st.integers(1, 5))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 def test_work_outlives_a_restart(tmp_path_factory, rows, cut):
     folder = tmp_path_factory.mktemp("state")
     windows = with_work(rows)

@@ -7,6 +7,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.collect.site import Site, collecting, parts_at, wall_s
+from tests.depth import examples
 from tests.history.made_up import HOUR_US, MARCH_US
 from wattshed.agent.collect import pull
 from wattshed.agent.collect.merge import Merger, RefusedPageError, read_page
@@ -85,7 +86,7 @@ def stopping(do, left):
 
 
 @given(data=st.data())
-@settings(max_examples=15, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=examples(15), deadline=None, phases=[Phase.explicit, Phase.generate])
 def test_pages_that_repeat_and_come_late_and_kills_between_any_two_statements(data, new_place, tmp_path_factory):
     site, place = Site(tmp_path_factory.mktemp("site"), 1), new_place()
     agent, late, refused = site.agents["n0"], [], []

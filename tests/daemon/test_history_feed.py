@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.accounts.test_cuts import lives, not_cut, seconds
+from tests.depth import examples
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.state import StateFile
@@ -80,7 +81,7 @@ def in_history(folder):
     return sums
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lives(), st.dictionaries(st.integers(1, 40), st.sampled_from(["save", "offer", ""]), max_size=4))
 def test_whatever_kills_it_parts_are_there_once_and_add_up(tmp_path_factory, schedule, kills):
     folder = tmp_path_factory.mktemp("life")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.accounts.test_cuts import T0, lives, seconds
 from tests.daemon.test_history_feed import Life, S
+from tests.depth import examples
 from wattshed.agent.daemon import history_feed
 from wattshed.agent.history.answering import Question, open_or_empty
 from wattshed.agent.history.answers import Answers
@@ -57,7 +58,7 @@ def total(asked, by, **more):
     return hnj_of(asked.report(by, EVERYTHING, **more)["total"]["energy_j"])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(lives(), st.integers(0, 3), st.data())
 def test_an_answer_is_the_accounts_at_any_moment(tmp_path_factory, schedule, wait, data):
     """Whether or not the writer has come to it, and whether or not the agent knows that it has."""

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.test_process import ROOT, Running, series
+from tests.depth import deep
 
 SOURCE = Path(__file__).parents[1] / "meters/stub/first_abi.c"
 COMPILER = shutil.which("gcc") or shutil.which("cc")
@@ -120,6 +121,7 @@ def test_a_host_where_nothing_can_be_metered_says_so_and_ends_with_1(tmp_path):
     assert log.strip().splitlines()[-1].endswith("`wattshed check` says why and what to do")
 
 
+@deep
 @needs_compiler
 @pytest.mark.timeout(240)
 def test_a_driver_that_comes_goes_and_comes_again_is_metered_in_the_same_process(tmp_path):

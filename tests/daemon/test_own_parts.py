@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.traces.windows_made_up import plain_window
 from wattshed.agent.accounts.ledger import GpuKey, Line
 from wattshed.agent.daemon.callers.own_parts import MOST_OF_A_USER, OwnParts
@@ -55,7 +56,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(steps)
 def test_parts_of_all_processes_sum_to_the_owners_energy_and_a_parent_has_what_its_children_have(steps):
     parts, line = OwnParts(Started()), Line(static_hnj=10**15)

@@ -11,6 +11,7 @@ from wattshed.exporters.snapshot import (
     HostEnergy,
     JobFacts,
     NodeFacts,
+    NodeModelFacts,
     Snapshot,
     WorkStatus,
 )
@@ -231,6 +232,7 @@ def _fleet(seconds):
         ("79 hosts do not report",),
         {"facility": 2.0e8},
         {"busy": 3100, "idle": 821, "down": 79},
+        {"train": NodeModelFacts("live", 640.0, 1.17), "serve": NodeModelFacts("assumed", 890.0, 1.25)},
     )
 
 

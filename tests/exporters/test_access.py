@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.exporters.wire import get, read_one
 from wattshed.exporters.web import access
 from wattshed.exporters.web.access import Busy, Passwords, RateLimit, credentials
@@ -158,7 +159,7 @@ def test_a_flood_of_wrong_passwords_is_bounded_and_right_ones_stay_known():
     assert any(isinstance(result, Busy) for result in results)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.text(max_size=40))
 def test_any_authorization_header_is_read_somehow(text):
     user, password = credentials(text)
@@ -331,7 +332,7 @@ def test_the_whole_schema_is_accepted(web):
     assert "TLS_AES_256_GCM_SHA384" not in {c["name"] for c in config.tls.get_ciphers() if c["protocol"] == "TLSv1.2"}
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.text(max_size=200))
 def test_any_text_is_a_configuration_or_one_line(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "fuzz.yml"

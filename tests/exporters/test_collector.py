@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from prometheus_client.registry import REGISTRY
 
 import wattshed
+from tests.depth import examples
 from tests.exporters import snapshots
 from tests.fleet.example_fleet import FLEET
 from wattshed.exporters.formats import prometheus
@@ -73,7 +74,7 @@ def test_a_registry_gives_our_text_page_but_for_what_only_promtool_minds(build):
     assert [s.value for s in nonzero] == [s.value for s in hidden.samples if s.value] if hidden else nonzero == []
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.integers(0, 2**90), st.integers(0, 2**90))
 def test_joules_are_the_nearest_floats_of_the_pages_decimals(static, dynamic):
     snapshot = dataclasses.replace(snapshots.empty(), energy=(EnergyShare("j", "GPU-1", static, dynamic),))

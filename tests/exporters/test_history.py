@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.exporters import snapshots
 from wattshed.exporters.snapshot import EnergyShare, JobFacts
 from wattshed.exporters.units import HNJ_PER_JOULE
@@ -139,7 +140,7 @@ def test_history_of_many_short_jobs_stays_small():
     assert sum(w or 0 for line in jobs.values() for w in line) == pytest.approx(sum(range(100)) / 10 + 2 * 99 / 10)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.data())
 def test_lines_of_jobs_add_up_to_their_gpus_whatever_is_covered(data):
     """Two GPUs, each read when it likes; every line lies within the watts that were drawn."""

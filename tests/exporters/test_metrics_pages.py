@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from tests.depth import examples
 from tests.exporters import snapshots
 from tests.exporters.wire import peer
 from wattshed.exporters.formats import dcgm, prometheus, reference
@@ -76,7 +77,7 @@ def test_parts_sum_to_the_whole_on_the_page():
         assert parts[uuid] == pytest.approx(joules, rel=1e-12)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.integers(0, 2**90), st.integers(0, 2**40))
 def test_energy_is_written_exactly_and_never_falls(hnj, more):
     def written(value):
@@ -88,7 +89,7 @@ def test_energy_is_written_exactly_and_never_falls(hnj, more):
     assert float(second) >= float(first)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.text(st.characters(codec=None), max_size=30))
 def test_any_label_value_survives(value):
     family = Family("a", "gauge", "A.", ("l",), lambda _: [((value,), 1)])
@@ -278,7 +279,7 @@ def made_of(table):
 
 
 @pytest.mark.parametrize("openmetrics", [False, True])
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(tables=st.lists(TABLES, min_size=2, max_size=5))
 def test_what_is_kept_between_pages_is_never_seen(openmetrics, tables):
     """A writer that remembers the pages before writes the bytes of one that begins with this page."""

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.exporters import snapshots
 from tests.exporters.wire import get, read_all, read_one
 from wattshed.exporters.formats.exposition import OPENMETRICS_TYPE, TEXT_TYPE
@@ -98,7 +99,7 @@ def test_what_is_named_counts_before_what_is_anything(named):
     assert wants_gzip(", ".join(f"{name};q={q}" for name, q in named.items())) == (weight > 0)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.text(max_size=60))
 def test_any_accept_header_is_understood_somehow(text):
     assert all(0 <= quality <= 1 for _, _, quality in qualities(text))

@@ -14,6 +14,7 @@ from wattshed.exporters.snapshot import (
     InstanceFacts,
     JobFacts,
     NodeFacts,
+    NodeModelFacts,
     ProcessFacts,
     Snapshot,
     Tenancy,
@@ -33,7 +34,7 @@ WORK = (WorkFacts("steps", "told", 4, 2_000_000_000, 0.5), WorkFacts("images", "
 JOB = JobFacts("a", {"user": "ada"}, 8_500_000, 9_500_000, 0.5, 100_500_000, 102_250_000, "alone", WORK, 1_500_000_000)
 FLEET = FleetFacts(
     {("it", "mean"): 10.5, ("it", "lower"): 9.5, ("site", "mean"): 20.5}, {"it": 30.5}, {("it", "15m"): 40.5}, 50, 60,
-    ("w",), {"site": 70.5}, {"busy": 80},
+    ("w",), {"site": 70.5}, {"busy": 80}, {"train": NodeModelFacts("live", 640.5, 1.25)},
 )  # fmt: skip
 HOST_METERS = (
     HostEnergy("nvml", "module-3", 17_000_000_000, boundary="module", kind="counter"),
@@ -165,6 +166,7 @@ def test_the_fleet():
             "site": {"mean_w": 20.5, "supply_w": 70.5},
         },
         "hosts_known": 50, "hosts_reporting": 60, "hosts_by_state": {"busy": 80}, "warnings": ["w"],
+        "node_models": [{"stratum": "train", "source": "live", "fixed_w": 640.5, "slope": 1.25}],
     }  # fmt: skip
     assert told(replace(SNAPSHOT, fleet=None))["fleet"] is None
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.fleet.test_estimators import population, sample
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.estimate.change import change
@@ -22,7 +23,7 @@ def measured(hosts, *strata):
 values = st.floats(0, 1e5, allow_nan=False)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(st.tuples(values, values), min_size=2, max_size=10), st.integers(0, 50))
 def test_of_the_same_hosts_the_differences_are_the_sample(pairs, more):
     hosts = len(pairs) + more

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.fleet.demand.counters import LEAST_READINGS, CounterReadings
 from wattshed.agent.fleet.demand.grid import on_grid
 from wattshed.agent.fleet.demand.kept import KeptSeries, SeriesName
@@ -23,7 +24,7 @@ def take(time_us, power_mw, counter_mj, pieces=1, ceiling_mw=1 << 40):
     return kept, taken
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 900_000), st.integers(0, 500_000)), min_size=12, max_size=60),
     st.integers(1, 5),

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal, stats
 
+from tests.depth import examples
 from tests.fleet import naive_fleet as naive
 from tests.fleet.recorded import recorded
 from wattshed.agent.errors import InputError
@@ -109,7 +110,7 @@ def test_welch_is_scipys():
     np.testing.assert_allclose(odd[1], signal.welch(x, 10.0, "hann", 501, 251)[1], rtol=1e-9, atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(8, 600), st.floats(0.005, 20.0), st.floats(0.0, 3.0), st.integers(0, 99))
 def test_bands_add_up_to_the_variance(n, step_s, meter_window_s, seed):
     """The squares of slower, 0.1-20 Hz and faster add up to that of the standard deviation, whatever the load."""
@@ -183,7 +184,7 @@ def test_coincidence_of_independent_and_of_one_synchronous_job():
     assert coincidence(load(0 * together, largest_w=(0.0, 0.0))) is None
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(st.lists(st.floats(0, 1e7), min_size=2, max_size=40), st.integers(1, 12))
 def test_moving_windows_are_the_naive_ones(power, k):
     k = min(k, len(power) - 1)
@@ -321,7 +322,7 @@ def test_the_mean_of_a_year_ages_less_than_its_afternoons():
     assert shifted.hot_spot_c[0] == pytest.approx(80 + year[12])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=300), st.floats(1e-4, 30.0))
 def test_an_approach_in_blocks_is_step_by_step(loads, step_h):
     t = Transformer(rated_va=100.0, power_factor=1.0)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.demand.ensemble import exceedance, resample, simulate
 from wattshed.agent.fleet.demand.fleets import Fleets, over
@@ -33,7 +34,7 @@ def added_up(traces_mw, starts):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(1, 3), st.integers(1, 50), st.integers(1, 10**6), st.integers(0, 99), st.integers(3, 9))
 def test_a_fleet_by_fft_is_its_units_added_up(jobs, n, units, seed, size):
     """To the milliwatt, for units from 60 W to 700 MW: of large ones the transform is by digits."""

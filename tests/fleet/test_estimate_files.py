@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.fleet import naive_fleet as naive
 from wattshed.agent.fleet.estimate.design import METHODS
 
@@ -253,7 +254,7 @@ def test_plan(fleet):
 cells = st.text(alphabet=st.sampled_from('ab,;\t"\r\n0123456789.-+eEnaif_ \0\ufeff'), max_size=60)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cells, cells, st.sampled_from(METHODS))
 def test_no_file_makes_it_stumble(estimate, sample, population, method):
     found = estimate(

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from tests.depth import examples
 from tests.fleet import naive_fleet as naive
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.estimate.bootstrap import bootstrap_se
@@ -89,7 +90,7 @@ def strata(draw):
     return [(len(g) + draw(st.integers(0, 50)), g) for g in groups]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(strata())
 def test_stratified_is_the_textbooks(groups):
     found = estimate(sample(population(*(n for n, _ in groups)), *(g for _, g in groups)), "stratified")
@@ -100,7 +101,7 @@ def test_stratified_is_the_textbooks(groups):
     assert sum(s.total for s in found.strata) == pytest.approx(found.total, rel=1e-9, abs=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(strata(), st.integers(0, 2**32 - 1))
 def test_ratio_is_the_textbooks(groups, seed):
     random = np.random.default_rng(seed)
@@ -115,7 +116,7 @@ def test_ratio_is_the_textbooks(groups, seed):
     assert sum(s.total for s in found.strata) == pytest.approx(found.total, rel=1e-9, abs=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.lists(st.lists(values, min_size=2, max_size=6), min_size=2, max_size=8), st.integers(0, 40), st.integers(0, 5)
 )

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.fleet.demand import ensemble
 from wattshed.agent.fleet.demand.figures import Examination, FleetExamination, Gridded
 from wattshed.agent.fleet.demand.fleets import FleetOrder, Fleets, join
@@ -27,7 +28,7 @@ def examination(n):
     return FleetExamination.like(Gridded(None, load, load), Examination(Transformer(rated_va=2.5e6)))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.sets(st.integers(1, 19)), st.integers(1, 500))
 def test_fleets_do_not_depend_on_what_is_drawn_with_them(cuts, units):
     order = FleetOrder(Fleets(traces(2, 30), units, 3), 2, np.sum, 7)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.decide.flexibility import flexible
 from wattshed.agent.fleet.decide.flexible_classes import HostClass, read_classes
@@ -25,7 +26,7 @@ def host_class(hosts, power_w, less_w, mode="pause", **more):
                      span_s=60.0, said=(), **given)  # fmt: skip
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(1, 1000), st.floats(100, 9000), st.floats(0, 1), st.floats(0.1, 1)),
@@ -96,7 +97,7 @@ def test_a_rebound_that_nobody_says_is_unknown():
 MONDAY = datetime(2026, 5, 18, 14, tzinfo=UTC)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.integers(0, 3599), st.integers(600, 7200), st.integers(60, 900))
 def test_an_event_s_readings_are_those_between_its_times(begin_s, length_s, step_s):
     """Whatever the step and the seconds: each reading from the beginning up to the end counts, and no other."""
@@ -176,7 +177,7 @@ def test_the_interval_of_an_event_covers():
     assert 0.92 <= inside / 400 <= 0.98
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.lists(st.integers(100, 1000), min_size=4, max_size=60), st.floats(0.0005, 0.05))
 def test_what_a_grid_takes_is_given_back(megawatts, curtailed):
     grid = np.array(megawatts) * 1e6

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.fleet import naive_fleet as naive
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.demand import grid
@@ -52,7 +53,7 @@ def naive_series(several, max_gap_s=None):
 STEPS = st.floats(0.05, 30.0) | st.sampled_from([0.1, 1.0, 2.5])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(traces(), min_size=1, max_size=3), STEPS, st.sampled_from(["gpu", "job"]), st.none() | st.floats(0, 9))
 def test_any_step_conserves_energy(several, step_s, kind, max_gap_s):
     """Every step has the mean of what is known of it, and all steps together the energy of the recording."""
@@ -76,7 +77,7 @@ def test_any_step_conserves_energy(several, step_s, kind, max_gap_s):
             assert watts == pytest.approx(energy / known, rel=1e-6)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.lists(st.integers(1, 1000), min_size=2, max_size=40), st.integers(1, 5000))
 def test_at_its_own_rate_a_recording_is_its_readings(powers, step_ms):
     found = on_grid(recording(([i * step_ms * 1000 for i in range(len(powers))], powers)))
@@ -84,7 +85,7 @@ def test_at_its_own_rate_a_recording_is_its_readings(powers, step_ms):
     assert (found.start_us, found.step_s) == (0, step_ms / 1000)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.lists(st.integers(1, 1000), min_size=4, max_size=40), st.integers(2, 9))
 def test_a_coarser_step_is_the_mean_of_its_readings(powers, k):
     found = on_grid(recording(([i * SECOND for i in range(len(powers))], powers)), 1.0)
@@ -95,7 +96,7 @@ def test_a_coarser_step_is_the_mean_of_its_readings(powers, k):
     assert coarse.power_w.tolist() == pytest.approx([np.mean(powers[i : i + k]) for i in range(0, len(powers), k)])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(traces(), min_size=2, max_size=4), st.sampled_from(["gpu", "job"]))
 def test_series_add_up_while_they_last(several, kind):
     """What is no job is known only while all are; a job draws nothing before it begins and after it has ended."""
@@ -126,7 +127,7 @@ def test_the_grid_is_the_longest_of_the_periods():
         on_grid(recording(([5], [1])))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.booleans(), max_size=20))
 def test_the_longest_stretch_without_a_hole(known):
     power = np.where(known, np.arange(1.0, len(known) + 1), np.nan) if known else np.empty(0)
@@ -138,7 +139,7 @@ def test_the_longest_stretch_without_a_hole(known):
     assert Load(1.0, 0, power, "total").stretch.tolist() == best
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(traces(), min_size=1, max_size=3), st.integers(1, 5), st.sampled_from(["gpu", "job"]))
 def test_how_much_is_held_at_once_changes_no_figure(several, pieces, kind):
     """Neither pieces of a series nor stretches of the grid change a value by more than the rounding of sums."""

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.fleet.decide.crossing import (
     Crossings,
     circular_means,
@@ -68,7 +69,7 @@ def test_many_jobs_follow_rices_formula():
     assert most_hosts(swing, 1, feed, 0.01, 3e7) == pytest.approx(root**2, rel=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.lists(st.integers(100, 9000), min_size=8, max_size=40),
     st.integers(1, 300),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.decide.grid_exports import HourlyChoice
 from wattshed.agent.fleet.decide.hourly_sources import read_hourly, read_sources
@@ -270,7 +271,7 @@ def test_a_typical_year_stands_for_each(read):
     assert shown(read(real.replace("20080228:2300", "20140101:0110")), "outdoor_c")[hour("2014-01-01T01")] == 15.2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(0, 1_140_000))
 def test_an_hour_in_the_typical_year_has_the_same_name(since_1970):
     at = datetime.fromtimestamp(since_1970 * 3600, UTC)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.fleet import naive_fleet as naive
 from tests.fleet.test_estimators import population, sample
 from wattshed.agent.fleet.estimate.betting import mean_within
@@ -89,7 +90,7 @@ def test_meters_widen_an_interval_on_both_sides():
     assert (found.lower, found.upper) == (pytest.approx(50 - half), pytest.approx(50 + half))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=25), st.integers(0, 300), st.integers(0, 99))
 def test_bounds_hold_what_was_drawn_and_what_can_be(drawn, more, seed):
     """Never outside of what the rest could add, around the mean of the sample, and scaled as the values are."""

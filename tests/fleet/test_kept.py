@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.demand import kept
 from wattshed.agent.fleet.demand.kept import KeptSeries, SeriesName
@@ -22,7 +23,7 @@ def filled(in_memory, series, pieces, dtype=np.int64):
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     READINGS,
     READINGS,

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.fleet.test_estimators import population, sample
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.estimate.calibration import Margins
@@ -32,7 +33,7 @@ def classed(draw):
     return values, labels, counts
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(classed())
 def test_poststratification_counts_each_class_as_it_is(case):
     values, labels, counts = case
@@ -50,7 +51,7 @@ def test_poststratification_counts_each_class_as_it_is(case):
     assert estimate(one, "regression", margins=margins).total == pytest.approx(found.total, rel=1e-9, abs=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(6, 25), st.integers(0, 2**32 - 1), st.booleans())
 def test_fitted_weights_have_the_known_totals(n, seed, raked):
     """The totals are those of some weights above 0: others may contradict the sample."""

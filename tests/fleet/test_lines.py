@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.fleet.demand.grid import on_grid
 from wattshed.agent.fleet.demand.kept import KeptSeries, SeriesName
 from wattshed.agent.fleet.demand.lines import find_lines
@@ -137,7 +138,7 @@ def test_a_counter_of_which_each_value_is_read_shows_the_line_and_no_beat(every_
 PUBLISHED = st.sampled_from([0.02, 0.053, 0.057, 0.07, 0.1])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(PUBLISHED, st.sampled_from([0.05, 0.0997, 0.1003, 0.1, 0.12]), st.sampled_from([1, 3]), st.integers(0, 1000))
 def test_the_interval_of_a_line_holds_whenever_its_counter_was_published(every_s, read_s, gpus, seed):
     """Between readings come none, one or several publications, which nobody saw: what that may change is in it."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.fleet.example_fleet import FLEET
 from tests.fleet.query_server import server, vector
 from wattshed.agent.errors import InputError
@@ -338,7 +339,7 @@ def test_hour_tables(files):
         st.tuples(st.floats(-9, 9), st.floats(0, 900), st.floats(1, 3), st.floats(-60, 50)), min_size=1, max_size=9
     )
 )
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_hours_read_at_once_are_those_read_cell_by_cell(files, hours):
     head = "hour,price,carbon_g_per_kwh,pue,outdoor_c"
     lines = [f"{h},{price!r},{carbon!r},{pue!r},{c!r}" for h, (price, carbon, pue, c) in enumerate(hours)]

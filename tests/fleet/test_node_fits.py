@@ -6,7 +6,16 @@ import pytest
 from tests.fleet.query_server import server, vector
 from wattshed.agent.fleet.boundary.ranges import Range
 from wattshed.agent.fleet.live.inventory import read_inventory
-from wattshed.agent.fleet.live.node_fits import GPU_RULE, METER_SIGMA, NODE_RULE, QUERIES, MinuteSums, NodeFits, line
+from wattshed.agent.fleet.live.node_fits import (
+    GPU_RULE,
+    LAGS_S,
+    METER_SIGMA,
+    NODE_RULE,
+    MinuteSums,
+    NodeFits,
+    line,
+    queries,
+)
 from wattshed.agent.fleet.live.rules import fits_of, survey
 from wattshed.agent.fleet.live.site import extrapolate
 from wattshed.agent.wire.query import Prometheus
@@ -65,12 +74,14 @@ def host(name, stratum="train"):
     return {"instance": name, "stratum": stratum}
 
 
-def answers(nodes=3, gpu_w=4000.0, node_w=6000.0, **more):
-    """Five hosts answer; of the first some have a meter of their node."""
-    sums = minutes(**more)
+def answers(nodes=3, gpu_w=4000.0, node_w=6000.0, lag_s=0, **more):
+    """Five hosts answer; of the first some have a meter of their node, which is that late."""
     found = {GPU_RULE: vector(*((host(f"t{i}"), gpu_w + 10 * i) for i in range(5)), (host("s0", "serve"), 2000.0))}
     found[NODE_RULE] = vector(*((host(f"t{i}"), node_w) for i in range(nodes)), (host("s0", "serve"), 9000.0))
-    return found | {query: vector((host("t0"), getattr(sums, name))) for name, query in QUERIES.items()}
+    for lag in LAGS_S:
+        sums = minutes(**(more if lag == lag_s else {"noise": 100.0, "slope": 0.9} | more))
+        found |= {query: vector((host("t0"), getattr(sums, name))) for name, query in queries(lag).items()}
+    return found
 
 
 def node_power(tmp_path, found):
@@ -83,7 +94,7 @@ def node_power(tmp_path, found):
         estimates = [extrapolate(inventory, survey(prometheus, inventory, fits)) for _ in range(2)]
     asked = [query for _, query, _ in seen]
     assert asked.count(NODE_RULE) == 2
-    assert asked.count(QUERIES["xy"]) == 1  # every ten minutes
+    assert all(asked.count(queries(lag)["xy"]) == 1 for lag in LAGS_S)  # every ten minutes
     estimate = estimates[-1]
     return {one.boundary: one for one in estimate.boundaries}["node"], estimate.warnings
 
@@ -96,6 +107,20 @@ def test_metered_hosts_are_measured_and_the_others_modelled(tmp_path):
     assert node.mean_w == pytest.approx(serve + 3 * 6000 + others, rel=1e-6)
     assert node.lower_w < node.mean_w < node.upper_w
     assert not any("no node model" in one for one in warnings)
+
+
+def test_the_line_is_of_the_lag_that_leaves_least_unexplained_and_is_looked_for_once_a_day(tmp_path):
+    path = tmp_path / "FLEET.toml"
+    path.write_text(FLEET)
+    inventory, now = read_inventory(path), [0.0]
+    with server(answers(lag_s=20)) as (url, seen):
+        fits = NodeFits(Prometheus(url), lambda label, _: label, clock=lambda: now[0])
+        for now[0] in (0.0, 700.0, 90_000.0):
+            model = fits.ask(["train"]).models["train"]
+            assert model.slope.value == pytest.approx(1.1, rel=1e-6)
+    asked = [query for _, query, _ in seen]
+    assert [asked.count(queries(lag)["xy"]) for lag in LAGS_S] == [2, 2, 3, 2]
+    assert inventory.strata[0].live
 
 
 def test_without_a_fit_the_model_is_the_assumed_one_and_it_is_said(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.fleet.boundary.ranges import Range
 from wattshed.agent.fleet.decide.growth_plan import LEAD_TIMES, WEEKS_A_MONTH, GrowthPlan, Supply, read_plan
 from wattshed.agent.fleet.decide.path import Draws, month_name, months_ahead, orders
@@ -90,7 +91,7 @@ def test_an_order_made_in_time_is_in_time():
     assert pytest.approx(order.needed + 1 - order.order_by_median, abs=1e-3) == 40.0 / WEEKS_A_MONTH
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     st.lists(st.floats(0, 1e6), min_size=1, max_size=12), st.floats(1e6, 1e9), st.floats(1.0, 1.6), st.floats(1e6, 1e9)
 )

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.fleet.simulated_months import OCTOBER, coverage, month, rows, some_days, some_passes
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.estimate.period import energy, period_of
@@ -42,7 +43,7 @@ def test_hours_in_a_row_give_no_interval():
     assert one.warnings[0].startswith("one day gives no interval")
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_what_was_measured_whole_is_exact(seed):
     load = month(np.random.default_rng(seed))

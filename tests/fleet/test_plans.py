@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from tests.depth import examples
 from wattshed.agent.fleet.demand import ensemble
 from wattshed.agent.fleet.demand.ensemble import exceedance, resample
 from wattshed.agent.fleet.demand.grid import Load
@@ -44,7 +45,7 @@ def test_a_planned_sample_reaches_its_error(fleet, files, error, confidence, z):
     assert said in fleet(*words).out.splitlines()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 300), st.floats(0, 1e4)), min_size=1, max_size=5), st.floats(1e-4, 1.0), st.data()
 )
@@ -85,7 +86,7 @@ def test_no_plan_without_a_variance(fleet, files):
     assert "no plan: the sample gives no variance" in fleet(*words).out
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.floats(0.01, 3),
     st.floats(0.005, 0.5),
@@ -110,7 +111,7 @@ def test_a_size_is_the_least_that_reaches_its_error(cv, error, population, deff,
     assert n <= 2 or error_of(n - 1) > error * (1 - 1e-9)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 60), st.floats(0.1, 100)), min_size=1, max_size=5), st.integers(1, 200))
 def test_an_allocation_spends_all_and_no_move_of_a_host_is_better(strata, hosts):
     named = [(f"s{i}", size, sd) for i, (size, sd) in enumerate(strata)]
@@ -131,7 +132,7 @@ def test_an_allocation_spends_all_and_no_move_of_a_host_is_better(strata, hosts)
                 assert variance(moved) >= best * (1 - 0.02)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.integers(1, 300), st.data())
 def test_exceedance_is_wilsons(n, data):
     above = data.draw(st.integers(0, n))

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from tests.depth import examples
 from tests.fleet.example_fleet import FLEET
 from tests.fleet.query_server import server, vector
 from tests.fleet.simulated_states import CASES, coverage, one_stratum
@@ -141,7 +142,7 @@ def test_hosts_without_a_stratum_are_named():
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.dictionaries(st.sampled_from(STATES), st.integers(0, 12)), st.integers(0, 5), st.data())
 def test_every_host_is_counted_once(counts, rest, data):
     """Whatever answers: states add up to the hosts, and so do the groups and those for which nobody stands."""
@@ -161,7 +162,7 @@ def test_every_host_is_counted_once(counts, rest, data):
     assert total.total >= sum(powers.values()) * (1 - 1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(1, 400), st.floats(0.5, 40), st.floats(5, 900), st.sampled_from([0.5, 0.95, 0.99]))
 def test_wrong_states_follow_the_beta_binomial(count, wrong, right, confidence):
     found = beta_binomial(count, wrong, right, confidence)

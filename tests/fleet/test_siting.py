@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.fleet.boundary.pue import LoadPue
 from wattshed.agent.fleet.boundary.ranges import Range
 from wattshed.agent.fleet.decide.candidate_sites import CandidateSite
@@ -39,7 +40,7 @@ hours_of = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(hours_of, st.floats(1.0, 2.0))
 def test_sums_are_those_of_the_hours(rows, pue):
     watts, price, carbon, clean = zip(*rows, strict=True)
@@ -60,7 +61,7 @@ def test_sums_are_those_of_the_hours(rows, pue):
     assert found.totals["water_l"] is None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40), min_size=1))
 def test_a_missing_hour_is_a_hole_for_all(absent, empty, of_load):
     there = [h for h in range(41) if h not in absent]
@@ -89,7 +90,7 @@ def test_an_interval_takes_three_years():
     assert short.totals["carbon_kg"].interval is None
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(st.floats(1.0, 1.5), st.floats(0, 0.5), st.floats(0, 0.5), st.floats(-50, 50), st.floats(-50, 50))
 def test_the_interval_of_a_pue_is_that_of_its_ends(pue, down, up, first, second):
     """Its ends are the totals at the PUE's ends, with prices below 0 too."""

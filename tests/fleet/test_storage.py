@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.fleet.decide.battery import in_band, low_pass, operate, settled, sized, slew, smoothed, within_band
 from wattshed.agent.fleet.decide.given import BandLimit, Floor
 
@@ -48,7 +49,7 @@ def test_a_sine_takes_its_amplitude_over_pi_f(frequency_hz):
     assert within_band(load, step, calm) == (pytest.approx(load), math.inf)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.lists(st.integers(0, 1000), min_size=2, max_size=60),
     st.floats(1.0, 300.0),

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.fleet.test_estimators import population, sample
 from wattshed.agent.fleet.estimate.estimators import estimate
 from wattshed.agent.fleet.estimate.tails import endless
@@ -35,7 +36,7 @@ def test_which_samples_look_endless():
     assert max(told[name] for name in ("exponential", "idle", "busy", "off")) <= 4
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(1e-3, 1e6), st.integers(20, 200))
 def test_units_and_order_do_not_matter(seed, scale, n):
     random = np.random.default_rng(seed)

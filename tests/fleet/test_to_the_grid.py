@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.fleet import naive_fleet as naive
 from wattshed.agent.fleet.boundary.hourly import Hours, bill
 from wattshed.agent.fleet.boundary.pue import ConstantPue, HourlyPue, LoadPue, WeatherPue, overhead
@@ -80,7 +81,7 @@ def uncertain(inventory, gpu_w, gain):
     return found
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(inventories(), st.data())
 def test_every_rung_and_its_interval(inventory, data):
     """Each uncertain number is moved alone to either end; the deviations add as the root of their squares."""
@@ -114,7 +115,7 @@ def test_every_rung_and_its_interval(inventory, data):
 # PUE
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.floats(1e3, 1e7), st.floats(-20, 50), st.data())
 def test_pue_by_load_is_the_sum_of_its_parts(it_w, outdoor_c, data):
     part = st.floats(0.0, 0.1)
@@ -150,7 +151,7 @@ def test_uncertain_overhead_is_of_what_is_above_one():
 AMOUNTS = st.just(0.0) | st.floats(1e-6, 1e4)  # nothing, or enough that a thousandth of it is not nothing
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.tuples(*(AMOUNTS for _ in range(4))), min_size=1, max_size=30), st.booleans())
 def test_a_bill_is_the_sum_of_its_hours(hours, flat):
     load = [hours[0][0]] * len(hours) if flat else [h[0] for h in hours]
@@ -212,7 +213,7 @@ def test_what_is_left_of_a_supply(left_w):
 # The node model
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 4), st.sampled_from([5.0, 10.0]))
 def test_a_node_model_is_the_least_squares_line(seed, gpus, average_s):
     random = np.random.default_rng(seed)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.fleet.test_estimators import population, sample
 from wattshed.agent.errors import InputError
 from wattshed.agent.fleet.estimate.design import chances, drawn
@@ -56,7 +57,7 @@ def test_weights_alone_know_no_finite_population():
     assert found.se == pytest.approx(40 * (np.var(VALUES, ddof=1) / 6) ** 0.5)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1e4), st.floats(0.05, 0.95)), min_size=2, max_size=8))
 def test_the_variance_is_brewers(units):
     values, pi = zip(*units, strict=True)
@@ -94,7 +95,7 @@ def test_yates_and_grundy_over_all_samples_is_the_true_variance():
     assert mean == pytest.approx(truth, rel=1e-9)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=30), st.data())
 def test_chances_follow_sizes_and_sum_to_the_draws(sizes, data):
     draws = data.draw(st.integers(1, len(sizes)))
@@ -107,7 +108,7 @@ def test_chances_follow_sizes_and_sum_to_the_draws(sizes, data):
         assert ratio == pytest.approx(np.full(ratio.size, ratio[0]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=30), st.integers(0, 2**31), st.data())
 def test_a_draw_has_as_many_jobs_as_asked_each_once(sizes, seed, data):
     number = data.draw(st.integers(1, len(sizes)))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.fuzz.targets import CORPUS, TARGETS, grow, seeds
 
 MANY = int(os.environ.get("WATTSHED_FUZZ", "0"))
@@ -28,7 +29,7 @@ def test_the_corpus(name):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_what_becomes_of_the_corpus(name):
-    @settings(max_examples=MANY or 100, derandomize=not MANY, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=MANY or examples(100), derandomize=not MANY, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(seeds(name)), STEPS)
     def mutated(data, steps):
         TARGETS[name](grow(data, steps))
@@ -38,7 +39,7 @@ def test_what_becomes_of_the_corpus(name):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_anything_at_all(name):
-    @settings(max_examples=MANY or 50, derandomize=not MANY, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=MANY or examples(50), derandomize=not MANY, suppress_health_check=list(HealthCheck))
     @given(st.binary(max_size=300))
     def anything(data):
         TARGETS[name](data)

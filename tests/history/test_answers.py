@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.history.made_up import DAY_US, HOUR_US, JOBS, MARCH_US, MODELS, job, opened, part, parts
 from wattshed.agent.history import steps
 from wattshed.agent.history.answers import Answers
@@ -153,7 +154,7 @@ def test_a_key_without_its_prefix_must_be_unique(new_place):
 
 
 @given(made=parts(), by=st.sampled_from(["user", "account", "host", "model", "day", "month", "job"]), data=st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_steps_add_up_to_rows_and_rows_to_parts(made, by, data, new_place):
     place = new_place()
     opened(place).add(made, JOBS, MODELS)
@@ -211,7 +212,7 @@ def test_too_many_steps_are_refused(new_place, monkeypatch):
 
 
 @given(made=parts(), data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_parts_are_handed_on_as_they_came_in(made, data, new_place):
     place = new_place()
     opened(place).add(made, JOBS, MODELS)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.history.made_up import JOBS, MARCH_US, MODELS, job, opened, part, parts, report
 from tests.history.test_writer import wait
 from wattshed.agent.errors import Faults
@@ -133,7 +134,7 @@ def test_a_user_is_erased_by_name_or_number_whatever_stands_for_them(new_place, 
     assert joules(database, "account") == {"physics": 24, "chemistry": 30, "": 7, "_idle": 11}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts(), st.integers(MARCH - 2, MARCH + 9), st.sampled_from(["", "ada", "bob", "1000"]))
 def test_no_sum_changes_whatever_is_forgotten(new_place, made, before_day, who):
     place = new_place()

@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.history.made_up import HOUR_US, MARCH_US, MODELS, job, opened, part, report
 from wattshed.agent.history.former import end_former, parts_beyond
 from wattshed.agent.history.opening import open_database
@@ -40,7 +41,7 @@ def fill(place, made):
         opened(place, store_id, STORES[store_id]).add(parts, records, MODELS)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(made=histories())
 def test_who_was_left_open_by_a_former_store_of_the_host_ends_where_it_was_seen_last(made, tmp_path_factory):
     place = tmp_path_factory.mktemp("former") / "history.db"
@@ -77,7 +78,7 @@ def test_who_was_left_open_by_a_former_store_of_the_host_ends_where_it_was_seen_
     database.close()
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(made=histories(), store_id=st.sampled_from(sorted(STORES)), next_seq=st.integers(0, 8))
 def test_what_a_state_does_not_know_of_is_what_its_store_has_from_a_number_on(
     made, store_id, next_seq, tmp_path_factory

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.history.made_up import JOBS, MODELS, job, opened, part
 from wattshed.agent.history import schema
 from wattshed.agent.history.cursors import CursorError
@@ -14,7 +15,7 @@ from wattshed.agent.history.query import Filter, jobs, jobs_since
 from wattshed.agent.history.totals import stored_totals
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     ends=st.lists(st.integers(-1, 40), min_size=1, max_size=12), most=st.integers(1, 4),
     later=st.lists(st.integers(0, 11), max_size=6),

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.history.made_up import DAY_US, JOBS, MARCH_US, MODELS, opened, parts
 from wattshed.agent.history.answers import Answers
 from wattshed.agent.history.live import LiveView
@@ -25,7 +26,7 @@ def alike(rows, *names):
     }  # fmt: skip
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(made=parts(most=8), written=st.integers(0, 8), asked=st.sampled_from(ASKED))
 def test_what_is_on_its_way_counts_as_if_it_were_there(made, written, asked, tmp_path_factory):
     folder = tmp_path_factory.mktemp("live")

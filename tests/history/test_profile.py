@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.history.profile import FIRST_US, MOST, KnownEnergy, PowerProfile, PowerProfiles
 from wattshed.agent.wire.parts import MOST_POWER
 from wattshed.exporters.units import HNJ_PER_JOULE as J
@@ -109,7 +110,7 @@ def profile_of(found):
     return profile
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(stretches())
 def test_every_bin_is_the_oracles_and_all_are_the_account(found):
     profile = profile_of(found)
@@ -121,7 +122,7 @@ def test_every_bin_is_the_oracles_and_all_are_the_account(found):
         assert mine is None or mine == pytest.approx(theirs, rel=1e-9, abs=len(found) + 1)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(stretches())
 def test_what_is_written_is_short_and_has_the_very_sum(found):
     profile = profile_of(found)
@@ -308,7 +309,7 @@ def test_any_time_and_energy_that_may_be_is_read_as_it_was_written(start_us, bin
     assert [hnj is None for hnj in again.bins] == [hnj is None for hnj in bins]
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(st.tuples(st.integers(0, 10_000), stretches()), min_size=1, max_size=4))
 def test_the_hosts_of_a_job_add_up(hosts):
     profiles = []

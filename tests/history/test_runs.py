@@ -5,6 +5,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.history.made_up import DAY_US, HOUR_US, MARCH_US, job, opened, part
 from wattshed.agent.history.answers import Answers
 from wattshed.agent.history.opening import open_database
@@ -95,7 +96,7 @@ def shares(draw):
 
 
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_what_is_merged_is_the_same_in_whatever_order_hosts_are_heard(data, new_place):
     pages = shares(data.draw)
     found = []

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.history.made_up import DAY_US, HOUR_US, JOBS, MARCH_US, MODELS, job, opened, part, parts, report
 from wattshed.agent.history import schema
 from wattshed.agent.history.answers import Answers
@@ -26,7 +27,7 @@ def total_hnj(made):
 
 
 @given(made=parts(), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_parts_come_out_as_they_went_in(made, data, new_place):
     """Batches cut anywhere, repeated from any point, the store opened again between them: each part is there once."""
     place = new_place()
@@ -46,7 +47,7 @@ def test_parts_come_out_as_they_went_in(made, data, new_place):
 @given(
     made=parts(), by=st.sampled_from(["user", "account", "namespace", "host", "model", "day", "month"]), data=st.data()
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_reports_are_the_sums_of_their_parts(made, by, data, new_place):
     """Whatever a report goes by, and whenever it begins and ends: its rows add up to what the parts say."""
     place = new_place()
@@ -97,7 +98,7 @@ def _name(one, by):
 
 
 @given(made=parts())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_a_job_is_the_sum_of_its_parts(made, new_place):
     place = new_place()
     opened(place).add(made, JOBS, MODELS)

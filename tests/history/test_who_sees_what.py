@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.history.made_up import HOUR_US, MARCH_US, MODELS, job, opened, part
 from wattshed.agent.history.answering import Question, open_or_empty
 from wattshed.agent.history.asking import FILTERS
@@ -84,7 +85,7 @@ KEYS = st.one_of(VALUES, st.sampled_from([f"slurm:{7 + uid}" for uid in USERS] +
     what=st.sampled_from(["jobs", "report", "parts", "jobs/"]), key=KEYS, params=PARAMETERS, by=st.booleans(),
     uid=st.sampled_from([0, 1000, 1001, 1002, 4242, 65534]),
 )  # fmt: skip
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(400), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nobody_sees_anothers_job(asked, what, key, params, by, uid):
     path = f"/api/v1/{what}" + (key if what == "jobs/" else "")
     if by:

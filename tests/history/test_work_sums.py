@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.history.made_up import DAY_US, HOUR_US, MARCH_US, MODELS, job, opened, part
 from wattshed.agent.history.answers import Answers
 from wattshed.agent.history.live import LiveView
@@ -73,7 +74,7 @@ def expected(made, since_us, until_us):
     return found, left_out
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(made=sites(), days=st.sampled_from([(0, 100), (1, 100), (0, 2), (1, 4)]))
 def test_a_report_has_the_work_of_whole_jobs_and_their_energy(made, days, tmp_path_factory):
     place = tmp_path_factory.mktemp("work") / "history.db"
@@ -94,7 +95,7 @@ def test_a_report_has_the_work_of_whole_jobs_and_their_energy(made, days, tmp_pa
     assert sum(sums.values()) == sum(count for count, _ in wanted.values())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(made=sites())
 def test_a_list_says_of_each_job_what_asking_for_it_says(made, tmp_path_factory):
     place = tmp_path_factory.mktemp("work") / "history.db"

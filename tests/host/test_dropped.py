@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.host.dropped import MOST_FILES, Dropped
 from wattshed.agent.host.sensors import NoReadingError
 
@@ -114,7 +115,7 @@ def test_what_is_not_of_now_is_no_reading(folder, changes, reason):
         sensor.read()
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.binary(max_size=200) | st.from_regex(r"[\[{\"0-9,:}\]]{0,60}", fullmatch=True).map(str.encode))
 def test_any_bytes_are_no_reading(tmp_path_factory, text):
     folder = tmp_path_factory.mktemp("any", numbered=True)

@@ -8,6 +8,7 @@ import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.host.bmc import ONE, PASSWORD, SESSIONS, USER, Bmc, chassis, control, linked, metrics, supplies, tls_of
 from wattshed.agent.errors import InputError
 from wattshed.agent.host import redfish
@@ -182,7 +183,7 @@ class Anything:
         return self.found, None
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.dictionaries(st.sampled_from(["Members", "PowerWatts", "PowerControl", "EnvironmentMetrics"]), JSON))
 def test_any_json_is_a_reading_or_none(found):
     try:

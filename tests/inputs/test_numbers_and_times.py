@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs import quantities
 from wattshed.agent.inputs.quantities import REASONS, cast_or_none, decimal_of, scaled_column, scaled_text
@@ -27,7 +28,7 @@ def micros(moment):
 
 
 @given(st.lists(st.decimals(0, 100_000, places=3), min_size=1, max_size=20), st.sampled_from(["W", "mW", "kW"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_watts_are_exact_by_every_path(values, unit):
     want = [
         int((v * POWER_MW[unit].numerator / POWER_MW[unit].denominator).quantize(Decimal(1), ROUND_HALF_EVEN))
@@ -48,7 +49,7 @@ def test_counters_keep_every_millijoule(value):
 
 
 @given(st.text(max_size=12))
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_no_text_crashes_and_none_becomes_a_number_by_accident(text):
     value, reason = scaled_text(text, POWER_MW["W"], POWER_MW)
     assert (value >= 0) == (reason == 0)
@@ -91,7 +92,7 @@ numbers = st.decimals(0, 99_999, places=2).map(str)
     st.sampled_from([", ", "; ", ";", "|", " | "]),
     st.sampled_from(["", " W", "W"]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_no_separator_makes_one_number_of_several(values, between, unit):
     value, reason = scaled_text(between.join(v + unit for v in values), POWER_MW["W"], POWER_MW)
     assert (value, REASONS[reason]) == (-1, "packed")
@@ -117,7 +118,7 @@ def test_half_a_milliwatt_rounds_to_even():
     st.sampled_from([" ", "T"]),
     st.integers(0, 6),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_written_times_are_exact_by_both_paths(moments, mark, between, places):
     texts, want = [], []
     for drawn in moments:
@@ -133,7 +134,7 @@ def test_written_times_are_exact_by_both_paths(moments, mark, between, places):
 
 
 @given(MOMENTS, st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "UTC"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_local_times_are_those_of_the_zone(moment, name):
     zone = ZoneInfo(name)
     moment = moment.replace(fold=0)  # written down, an hour that comes twice does not say which it is: the first
@@ -146,7 +147,7 @@ def test_local_times_are_those_of_the_zone(moment, name):
 
 
 @given(st.integers(0, 2_000_000_000_000_000))
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_epoch_seconds_with_six_decimals_are_exact(value):
     text = f"{value // 10**6}.{value % 10**6:06d}"
     assert TimestampParser(unit="s").read(pa.array([text, text])).tolist() == [value, value]

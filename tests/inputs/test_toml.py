@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.fleet.example_fleet import FLEET
 from tests.fleet.test_scenarios import OWN
 from wattshed.agent.commands.config import example
@@ -92,7 +93,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=examples(150))
 @given(st.data())
 def test_a_mistake_anywhere_is_one_line_with_its_place(kind, tmp_path, data):
     text, reader = KINDS[kind]
@@ -259,7 +260,7 @@ def documents(draw):
     return "\n".join(lines)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(400), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(documents())
 def test_positions_are_of_the_same_tree_that_tomllib_reads(text):
     try:

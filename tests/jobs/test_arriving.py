@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.jobs.arriving import LINGER_US, REACH_BACK_US, arrival_us
 from wattshed.agent.window import ProcessObservation
 
@@ -13,7 +14,7 @@ START = 100 * SECOND
 TIME = st.integers(85, 102).map(SECOND.__mul__)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(TIME | st.none(), st.integers(95, 101).map(SECOND.__mul__), st.sampled_from([0, 80, 90, 93, 95, 100]))
 def test_when_a_process_came(born_us, from_us, since_s):
     """Whole seconds, so that every edge of the rule is met: a birth just so long before the window, a first look."""

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.jobs.cgroup import NOBODY, CgroupIdentity, identify
 from wattshed.agent.jobs.naming import job_of
 
@@ -346,7 +347,7 @@ PART = st.one_of(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(st.sampled_from(HANDED_OVER), st.lists(PART, min_size=1, max_size=8))
 def test_nothing_below_what_was_handed_over_names_another(prefix, parts):
     above, below = (key(identify(f"0::{path}"), 1000) for path in (prefix, f"{prefix}/{'/'.join(parts)}"))

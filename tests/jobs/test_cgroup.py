@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.jobs.cgroup import NOBODY, CgroupIdentity, identify
 
 A, B, C = "a1" * 32, "b2" * 32, "c3" * 32
@@ -313,7 +314,7 @@ TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(TEXTS)
 def test_any_text_is_answered(text):
     owner = identify(text)
@@ -326,7 +327,7 @@ def test_any_text_is_answered(text):
 SYSTEM = {True: {"flux"}, False: set()}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.integers(0, 4_000_000_000), st.lists(PART.filter(lambda p: "\n" not in p), max_size=8))
 def test_nothing_below_a_users_slice_names_anybody_else(uid, parts):
     path = f"/user.slice/user-{uid}.slice/user@{uid}.service/" + "/".join(parts)

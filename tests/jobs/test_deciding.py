@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.jobs.fake_proc import BOOT, FakeProc
 from wattshed.agent.jobs import deciding
 from wattshed.agent.jobs.deciding import Presence
@@ -300,7 +301,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(EVENTS, min_size=2, max_size=8))
 def test_whatever_becomes_known_when_no_stretch_is_anybodys_twice(tmp_path_factory, story):
     """Rows of one owner never overlap, those of one process's owners follow each other, and none returns."""
@@ -339,7 +340,7 @@ def test_whatever_becomes_known_when_no_stretch_is_anybodys_twice(tmp_path_facto
         *((path, ["free", "slurm:501", "slurm:502", "slurm:77", ""]) for path in (DOCKER, SSH, "/")),
     ],
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(data=st.data(), gone=st.integers(0, 5))
 def test_who_comes_back_to_a_gpu_works_for_whom_he_would_have_worked_had_he_stayed(
     tmp_path_factory, path, events, data, gone

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.jobs.cgroup import NOBODY, CgroupIdentity, identify
 from wattshed.agent.jobs.delegation import Delegation, Mount, mounts_of
 from wattshed.agent.jobs.naming import job_of
@@ -144,7 +145,7 @@ def test_what_is_gone_or_a_users_own_stays_whole(tmp_path):
 
 
 @as_root
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.lists(st.sampled_from(["a", "system.slice", "kubepods", f"pod{VICTIM}", CONTAINER, "job_9"]), max_size=6),
     st.integers(0, 5),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.jobs.cgroup import identify
 from wattshed.agent.jobs.holding import is_of_roots_engine, works_for
 from wattshed.agent.jobs.reservations import Reservation, exclusive, holders
@@ -140,7 +141,7 @@ HOLDS = st.lists(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(PATHS, st.sampled_from([0, 1001, 1002, 1003, 101_000]), HOLDS)
 def test_nobodys_process_lands_on_another_users_job(path, uid, holds):
     """But for a container of root's engine, of which nobody knows who started it, on a GPU that is all one job's."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("h2", reason="needs the extra kubernetes")
 
+from tests.depth import examples
 from tests.jobs.fake_kubelet import FakeKubelet, claim, container, devices, field, pod, varint
 from tests.jobs.fake_proc import BOOT, FakeProc
 from wattshed.agent import wire
@@ -100,7 +101,7 @@ def test_the_wire_format(kubelet):
         client.get("ml", "train")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(message):
     try:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.jobs import queue
 from wattshed.agent.jobs.queue import Queue, QueuedJob, parse, per_gpu
 from wattshed.agent.jobs.this_node import ThisNode
@@ -230,7 +231,7 @@ ANY = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     st.lists(
         st.dictionaries(

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.jobs.fake_proc import BOOT, FakeProc
 from wattshed.agent.jobs.arriving import LINGER_US, REACH_BACK_US
 from wattshed.agent.jobs.processes import Processes
@@ -352,7 +353,7 @@ def test_user_text_is_escaped_and_cut(node):
     assert len(command) == 120
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.tuples(st.integers(10, 17), st.integers(0, 3), st.integers(-1, 10_000)), max_size=12), st.randoms())
 def test_rows_never_overlap_and_order_does_not_matter(tmp_path_factory, picks, shuffler):
     proc = FakeProc(tmp_path_factory.mktemp("node") / "proc")

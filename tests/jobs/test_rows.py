@@ -7,6 +7,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.jobs.rows import Claims, OwnerClaim, lay_out
 from wattshed.agent.window import Owner
 
@@ -28,7 +29,7 @@ def covered(rows):
     return {t for row in rows for t in range(row.start_us, row.end_us)}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(STRETCH, max_size=5), st.lists(HELD, max_size=4), st.lists(WORK, max_size=4))
 def test_rows_lie_inside_the_window_and_never_overlap(live, held, work):
     rows = lay_out(claim(live, held, work), START, END)
@@ -41,7 +42,7 @@ def test_rows_lie_inside_the_window_and_never_overlap(live, held, work):
         assert (before.end_us, before.share_ppm, before.live) != (after.start_us, after.share_ppm, after.live)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(STRETCH, max_size=5), st.lists(HELD, max_size=4))
 def test_rows_cover_just_what_was_claimed(live, held):
     rows = lay_out(claim(live, held, []), START, END)
@@ -52,7 +53,7 @@ def test_rows_cover_just_what_was_claimed(live, held):
     assert covered(rows) == there | kept
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(STRETCH, max_size=5), st.lists(HELD, max_size=4), st.lists(WORK, max_size=4), st.randoms())
 def test_order_does_not_matter(live, held, work, random):
     wanted = lay_out(claim(live, held, work), START, END)
@@ -61,7 +62,7 @@ def test_order_does_not_matter(live, held, work, random):
     assert lay_out(claim(live, held, work), START, END) == wanted
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(st.tuples(STRETCH, st.lists(st.integers(0, 500), min_size=1, max_size=4)), min_size=1, max_size=3))
 def test_splitting_a_process_into_pids_changes_nothing(jobs):
     whole, split = OwnerClaim(), OwnerClaim()
@@ -74,7 +75,7 @@ def test_splitting_a_process_into_pids_changes_nothing(jobs):
     assert lay_out(split, START, END) == lay_out(whole, START, END)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(WORK, min_size=1, max_size=4))
 def test_work_within_the_window_is_kept(work):
     inside = [((max(a, START), min(b, END)), sm) for (a, b), sm in work if max(a, START) < min(b, END)]
@@ -111,7 +112,7 @@ def test_mig_instances_are_the_share_where_nothing_is_reserved():
     assert lay_out(made, START, END)[0].share_ppm == 571_428
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(STRETCH, max_size=4), st.lists(st.tuples(TIME, st.integers(1, 500)), min_size=1, max_size=4))
 def test_work_of_a_moment_is_of_the_first_row_that_the_moment_is_in(live, work):
     """As of a process list that is read twice at one time; what lies in no row is of nobody."""

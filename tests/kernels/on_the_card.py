@@ -9,7 +9,6 @@ from itertools import pairwise
 import numpy as np
 
 from tests.kernels.battery import shrink
-from tests.kernels.processes import let_threads_run
 from tests.kernels.recordings import columns
 from wattshed.kernels import energy, ensemble, jobs, quantiles, windows
 from wattshed.kernels.cuda_target import cuda
@@ -132,6 +131,5 @@ def refused():
 
 
 if __name__ == "__main__":
-    let_threads_run()
     shrink(setattr)
     print(json.dumps({**compared(), "refused": refused()}))

@@ -22,11 +22,3 @@ def output_of(module, *arguments, text="", package="tests.kernels", **environmen
     )
     assert run.returncode == 0, run.stderr
     return run.stdout
-
-
-def let_threads_run():
-    """For a program in numba's simulator of CUDA: give its threads their turn within 50 us, not 5 ms.
-
-    Its main thread looks without a pause whether they are done, and holds the interpreter's lock meanwhile.
-    """
-    sys.setswitchinterval(50e-6)

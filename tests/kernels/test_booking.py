@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.kernels.billing.layout import Diagnostics
 from wattshed.kernels.billing.reconcile import merge, new_state
 from wattshed.kernels.records import objects
@@ -239,7 +240,7 @@ def readings(draw):
     return rows
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(readings(), st.data())
 def test_pieces_are_in_order_never_negative_and_never_overlap(rows, data):
     cuts = data.draw(st.sets(st.integers(0, len(rows)), max_size=5))
@@ -249,7 +250,7 @@ def test_pieces_are_in_order_never_negative_and_never_overlap(rows, data):
     assert diagnostics.by_counter_hnj + diagnostics.by_power_hnj == sum(e for *_, e in intervals)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(readings(), st.data())
 def test_pieces_never_outgrow_the_room_that_was_made_for_them(rows, data):
     """Compiled, nothing would stop an interval that is written past the end."""
@@ -263,7 +264,7 @@ def test_pieces_never_outgrow_the_room_that_was_made_for_them(rows, data):
         assert intervals.counts[0] <= len(intervals.t0_us)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(readings(), st.data())
 def test_where_windows_are_cut_does_not_change_the_energy(rows, data):
     cuts = data.draw(st.sets(st.integers(0, len(rows)), max_size=5))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.kernels import cells
 from wattshed.kernels.words import PAD, digits_of, load64, mask64, number_of, trailing_zeros
 
@@ -46,7 +47,9 @@ def form(request, in_form):
 
 
 def settled(test):
-    return settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])(test)
+    return settings(
+        max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )(test)
 
 
 @settled

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.kernels import cpu
 from wattshed.kernels.arrow_messages import LENGTH, MARK, PLACES, START
 from wattshed.kernels.checksums import agreeing
@@ -34,7 +35,7 @@ def way(request, in_form, monkeypatch):
         monkeypatch.setattr(cpu, "carryless", lambda: False)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(BODIES, SEEDS)
 def test_sums_of_zlib_agree_and_a_changed_bit_is_found(way, bodies, seed):
     data, directory = stream(bodies, seed)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.kernels.battery import turned
 from wattshed.kernels import cuda_convolution
 from wattshed.kernels.convolution import MOST, TurnedSums
@@ -25,7 +26,7 @@ def added_up(series, counts):
     ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 10**9), st.integers(0, 61), st.integers(0, 99))
 def test_sums_are_those_of_copy_by_copy(each, steps, copies, bits, seed):
     random = np.random.default_rng(seed)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.depth import deep
 from tests.kernels.processes import output_of
 from wattshed.kernels import cuda_target, devices, energy
 
@@ -31,12 +32,14 @@ def compiled():
     return json.loads(output_of("launches", "compile", text=launches, WITHOUT_ROW_STACK="1"))
 
 
+@deep
 def test_every_kernel_becomes_code_for_a_device(compiled):
     assert not compiled["row_stack"]
     assert compiled["kernels"].keys() == kernels()
     assert all("nvptx64" in target for target, _ in compiled["kernels"].values())
 
 
+@deep
 def test_every_kernel_becomes_ptx(compiled):
     if not compiled["nvvm"]:
         pytest.skip("NVVM is not found (pip install 'wattshed[cuda]')")

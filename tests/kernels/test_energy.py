@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.kernels import naive
 from tests.kernels.recordings import columns, node, recordings
 from wattshed.kernels import energy
 from wattshed.kernels.threads import use_threads
 
 GAP = 5_000_000
-MANY = settings(max_examples=150, deadline=None)
+MANY = settings(max_examples=examples(150), deadline=None)
 
 
 def as_lists(answer):

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.kernels import ensemble
 from wattshed.kernels.ensemble import bootstrap, draw_counts
 from wattshed.kernels.threads import use_threads
@@ -35,7 +36,7 @@ def test_random_numbers_are_the_published_generator():
     assert draw_counts(42, 1, 10, first=3)[0].tolist() == expected.tolist()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.data(), st.integers(1, 6), st.integers(1, 9), st.integers(0, 2**63 - 1))
 def test_equals_python_integers(data, blocks, columns, seed):
     highest = data.draw(st.sampled_from([700_000, 2**40, 2**55]))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.depth import few
 from tests.kernels.battery import battery, shrink
 from tests.kernels.billed import billed
 from tests.kernels.processes import output_of
@@ -27,7 +28,7 @@ def plain(manifest):
     return found
 
 
-@pytest.mark.parametrize("form", ["so", "objects", "numba"])
+@pytest.mark.parametrize("form", few(["so", "objects", "numba"], plain=2))
 def test_every_form_gives_the_integers_of_plain_python(plain, in_form, monkeypatch, form):
     shrink(monkeypatch.setattr)
     in_form(form)

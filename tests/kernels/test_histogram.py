@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.kernels.recordings import node, recordings
 from wattshed.kernels.billing.histogram import HIGHEST, LOWEST, PowerHistogram
 from wattshed.kernels.energy import integrate
@@ -32,7 +33,7 @@ def expected(recording, gpu):
     return [int(valid[-1]) if value < 0 and len(valid) else value for value in found]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(recordings(highest=3_000_000), st.lists(st.integers(0, 40), max_size=4), st.booleans(), st.sampled_from([0, 9]))
 def test_a_stream_cut_anywhere_gives_the_quantiles_of_the_whole(recording, cuts, travels, few):
     for gpu in range(len(recording[2]) - 1):
@@ -45,7 +46,7 @@ def test_a_stream_cut_anywhere_gives_the_quantiles_of_the_whole(recording, cuts,
         assert histogram.total_us() == integrate(*recording, GAP)[1][gpu]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(recordings(highest=2**31 - 1))
 def test_a_hall_of_megawatts_is_sorted_instead(recording):
     for gpu in range(len(recording[2]) - 1):

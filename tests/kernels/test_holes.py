@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.kernels.billing.layout import Diagnostics, GpuState
 from wattshed.kernels.billing.reconcile import merge, new_state
 from wattshed.kernels.records import objects
@@ -230,7 +231,7 @@ def streams(draw):
     return [*rows, *((last + i, round(watts * 1000 * gain), c + i * watts * 1000) for i in range(1, 61))]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(streams(), st.data())
 def test_pieces_are_the_counter_and_none_that_was_read_holds_more_than_a_board_can_use(rows, data):
     intervals, diagnostics, state = book(rows)

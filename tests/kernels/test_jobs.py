@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.kernels import naive
 from tests.kernels.recordings import columns, node, recordings
 from wattshed.kernels import jobs
@@ -55,7 +56,7 @@ def split_pieces(recording, gap, usage):
     return split(starts, counts, t0, t1, (begin + end) * (t1 - t0), *usage, begin_mw=begin, end_mw=end)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.data(), st.booleans())
 def test_equals_the_live_split(data, small):
     recording = data.draw(recordings(highest=2_000_000, longest=2**31, rows=20, gpus=3))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.depth import deep
 from tests.kernels.processes import output_of
 from wattshed.kernels import build, cpu, library, load, warm
 
@@ -163,6 +164,7 @@ def test_it_runs_where_memory_may_not_be_written_and_run(manifest):
     assert run.stdout.split("\n")[0] == "so [1, 0, 2] [0, 1, 3] off off", run.stderr
 
 
+@deep
 def test_a_kernel_that_needs_python_is_not_built():
     assert output_of("built_alone").splitlines() == [
         "told: built_alone.prints, 1 of 1", "not built: they would need Python or numba when they run",

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.kernels import lines
 from wattshed.kernels.words import PAD
 
@@ -27,7 +28,7 @@ def block(text, behind=b""):
     return data
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TEXT, st.text(st.sampled_from("ab,"), min_size=1, max_size=12).map(str.encode), st.integers(0, 20))
 def test_newlines_and_places_are_those_of_python(text, mark, most):
     data = block(text, b"\n" * 3)

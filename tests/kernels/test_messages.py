@@ -7,6 +7,7 @@ import tempfile
 
 import numpy as np
 
+from tests.depth import deep
 from tests.traces.windows_made_up import plain_window
 from wattshed.agent.traces.native.batch import LISTS, batch_of_window
 from wattshed.agent.traces.native.definitions import identity, text_of_devices, text_of_owners
@@ -101,6 +102,7 @@ print(kept)
 """
 
 
+@deep
 def test_no_damage_leads_outside():
     """With numba's bounds checks on, in a process of its own, for they are compiled in."""
     with tempfile.TemporaryDirectory() as cache:

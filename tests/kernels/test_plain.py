@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples, few
 from wattshed.kernels.billing.histogram import PowerHistogram
 from wattshed.kernels.billing.layout import Diagnostics
 from wattshed.kernels.billing.power_only import BLOCK
@@ -97,7 +98,7 @@ def assert_equal_books(many, idle, limits, *, packed, few=0):
     return diagnostics
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(windows(), st.sampled_from([-1, 70_000, 400_000]), st.booleans(), st.integers(1, 3), st.sampled_from([0, 9]))
 def test_equals_merge_and_split(given_windows, idle, packed, cut, few):
     gpus = len(given_windows[0])
@@ -117,7 +118,7 @@ def test_equals_merge_and_split(given_windows, idle, packed, cut, few):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("bad", [0, -1, -7, 900_001])
+@pytest.mark.parametrize("bad", few([0, -1, -7, 900_001], plain=2))
 def test_long_windows_with_gaps_repeats_and_bad_readings(packed, bad):
     random = np.random.default_rng(3)
     many = []

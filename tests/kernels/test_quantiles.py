@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples, few
 from tests.kernels import naive
 from tests.kernels.battery import one_by_one
 from tests.kernels.recordings import columns, node, recordings
@@ -18,7 +19,7 @@ USUAL = (500_000, 950_000, 990_000)
 WANTED = st.lists(st.one_of(st.integers(0, 1_000_000), st.sampled_from([0, 500_000, 1_000_000])), max_size=5)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(recordings(highest=3_000_000), st.integers(0, 10_000_000), WANTED, st.booleans(), st.booleans())
 def test_equal_sorting_in_any_chunks(recording, gap, ppm, small, guessed):
     with pytest.MonkeyPatch.context() as patch:
@@ -53,7 +54,7 @@ def asked_twice(monkeypatch, recording, ppm=USUAL):
 
 
 @pytest.mark.parametrize("chunk", [1_777, 1 << 20])
-@pytest.mark.parametrize("threads", [1, 99])
+@pytest.mark.parametrize("threads", few([1, 99]))
 def test_a_guess_that_is_right_takes_one_pass(monkeypatch, chunk, threads):
     recording = node(6, 100_000, broken=0.0)
     recording[1][:] = 300_000 + recording[1] // 8

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples, few
 from tests.kernels import naive_reconcile as naive
 from tests.kernels.faulty_streams import CEILING, GAP, KINDS, Meter, S, streams
 from wattshed.kernels.billing.layout import Diagnostics, EnergyIntervals, GpuState
@@ -92,7 +93,7 @@ def nodes(draw, gpus=2):
     return rows, limits, [[(own[i], own[i + 1]) for own in ends] for i in range(windows)], draw(st.booleans())
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 @given(nodes())
 def test_equals_the_rules_on_any_stream(node):
     compare(*node)
@@ -173,7 +174,7 @@ UNLIKE = (
 )
 
 
-@pytest.mark.parametrize("alone", [False, True], ids=["", "counter alone"])
+@pytest.mark.parametrize("alone", few([False, True]), ids=["", "counter alone"])
 @pytest.mark.parametrize("first", UNLIKE)
 def test_equals_the_rules_for_each_fault_after_each(first, alone):
     """Three faults in a row, at times and of sizes that lie just beside the limits by which the rules go."""
@@ -195,7 +196,7 @@ def test_restarting_keeps_the_state_to_the_last_number():
     assert restarted(state).tolist() == state.tolist()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(nodes())
 def test_what_is_cut_elsewhere_is_the_same_by_the_rules_too(node):
     """The rules themselves lose nothing where windows are cut: the same sums as in one window."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.depth import deep
 from tests.kernels.battery import battery
 from tests.kernels.processes import output_of
 from tests.kernels.test_modes import elsewhere
@@ -17,6 +18,7 @@ def on_the_card():
     return json.loads(output_of("on_the_card", WATTSHED_JIT="off", NUMBA_ENABLE_CUDASIM="1"))
 
 
+@deep
 def test_any_library_s_arrays_give_the_host_s_integers(on_the_card):
     assert on_the_card["differing"] == []
     assert on_the_card["equal"] == {"integrate": 24, "windows": 24, "quantiles": 24, "job_energy": 24}
@@ -33,6 +35,7 @@ def test_numbers_at_their_edges_come_out_the_same():
 KERNELS = ("integrate", "windows", "quantiles", "job_energy")
 
 
+@deep
 @pytest.mark.parametrize("name", KERNELS)
 def test_what_cannot_be_done_is_said_in_a_line(name, on_the_card):
     said = on_the_card["refused"]
@@ -44,6 +47,7 @@ def test_what_cannot_be_done_is_said_in_a_line(name, on_the_card):
     assert said[f"{name} type"] == "power_mw must be a one-dimensional int32 array; convert it with astype"
 
 
+@deep
 def test_what_is_read_on_the_host_alone_is_named(on_the_card):
     names = {
         "idle_mw": "idle_mw",

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.kernels.billing.shares import (
     ALONE,
     AT_MOST,
@@ -45,7 +46,7 @@ def by_remainder(total, weights):
     return parts
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     TOTAL,
     st.one_of(
@@ -60,7 +61,7 @@ def test_parts_are_by_largest_remainder(total, weights):
     assert sum(out.tolist()) == total
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.integers(0, 2**62), st.integers(0, 2**62), st.integers(1, 2**62))
 def test_a_portion_is_the_floor(total, part, whole):
     part = part % (whole + 1)
@@ -107,7 +108,7 @@ def shared_out(total, shares):
     return parts[: len(shares)], parts[len(shares)] if not unknown else 0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(TOTAL, owners())
 def test_static_energy_goes_by_reservations(total, who):
     table, rows, _ = who
@@ -151,7 +152,7 @@ def used_by(total, table, rows, busy):
     return parts[:-1], parts[-1], kind, [kind * (r in live) for r in rows]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(TOTAL, owners(), st.booleans())
 def test_dynamic_energy_goes_to_the_active(total, who, all_known):
     table, rows, busy_us = who
@@ -178,7 +179,7 @@ def test_dynamic_energy_goes_to_the_active(total, who, all_known):
     assert before.used[: len(rows)].tolist() == pytest.approx(wanted, rel=1e-15, abs=0)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**63 - 1)), max_size=5))
 def test_two_words_hold_any_sum_of_products(products):
     hi = lo = np.int64(0)
@@ -192,7 +193,7 @@ def test_two_words_hold_any_sum_of_products(products):
         assert 0 <= int(lo) < 2**32
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.integers(0, 2**63 - 1), st.integers(-1001, 1001))
 def test_microjoules_are_rounded_half_to_even(microjoules, beside):
     total = max(microjoules * 2000 + beside, 0)

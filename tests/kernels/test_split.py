@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.kernels import oracle
 from wattshed.kernels.billing.split import split
 
@@ -48,7 +49,7 @@ def total(parts):
     return int(parts.static_hnj.sum() + parts.dynamic_hnj.sum() + parts.idle_hnj.sum() + parts.unattributed_hnj.sum())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(pieces_of(), st.lists(row(), max_size=6), st.sampled_from([-1, 0, IDLE]))
 def test_parts_sum_to_the_whole_and_none_is_negative(pieces, rows, idle):
     parts = run(pieces, rows, idle)
@@ -57,7 +58,7 @@ def test_parts_sum_to_the_whole_and_none_is_negative(pieces, rows, idle):
         assert (column >= 0).all()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(pieces_of(), st.lists(row(), max_size=6))
 def test_equals_fractions_to_rounding(pieces, rows):
     # One busy figure for the device, as the sampler gives it; differing ones are not meaningful input.
@@ -74,7 +75,7 @@ def test_equals_fractions_to_rounding(pieces, rows):
         assert abs(int(got) - want) <= slack
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(pieces_of(), st.lists(row(), min_size=1, max_size=5))
 def test_a_null_player_pays_nothing(pieces, rows):
     absent = (SPAN + 10, SPAN + 20, 0, -1, 0, 1)
@@ -86,7 +87,7 @@ def test_a_null_player_pays_nothing(pieces, rows):
     assert run(pieces, [*active, idler]).dynamic_hnj[-1] == 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(pieces_of(), row(), st.integers(2, 5))
 def test_equals_pay_the_same_to_one_unit_per_segment(pieces, one, n):
     parts = run(pieces, [one] * n)
@@ -94,7 +95,7 @@ def test_equals_pay_the_same_to_one_unit_per_segment(pieces, one, n):
         assert int(column.max() - column.min()) <= 3
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(pieces_of(), st.integers(1, SPAN - 1))
 def test_splitting_time_changes_a_share_by_rounding_only(pieces, cut):
     rows = [(0, SPAN, 600_000, 1_000_000, -1, 1), (0, SPAN, 300_000, 1_000_000, -1, 1)]
@@ -106,7 +107,7 @@ def test_splitting_time_changes_a_share_by_rounding_only(pieces, cut):
         assert abs(pieced - int(whole.dynamic_hnj[job])) <= 4
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(0, 900_000), st.integers(1, 100_000), st.integers(1, 900_000))
 def test_more_activity_never_costs_less(mine, more, other):
     pieces = [(0, SPAN, 500_000 * 2 * SPAN)]
@@ -180,7 +181,7 @@ def test_nobody_active_of_several_leaves_it_unattributed():
     assert parts.dynamic_hnj.sum() == 0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(pieces_of(), st.lists(row(), max_size=6), st.data())
 def test_holes_conserve_and_a_hole_in_which_nobody_comes_or_goes_is_a_piece(pieces, rows, data):
     n = len(pieces)
@@ -259,7 +260,7 @@ def test_rows_of_one_owner_that_follow_each_other_are_no_edge():
     assert sigma_j.tolist() == [0, 0, 0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.lists(st.integers(0, 59), min_size=3, max_size=3, unique=True).map(sorted),
     st.lists(st.integers(1, 58), max_size=30, unique=True).map(sorted),
@@ -281,7 +282,7 @@ def test_windows_that_end_in_a_hole_make_nothing_less_certain(edges, ends, watts
         assert unsure[mine].sum() == pytest.approx(sure[one], abs=1e-3)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(st.integers(0, 1_000_000), min_size=1, max_size=7), st.integers(0, 1_000_000), st.integers(1, 10**12))
 def test_sigma_of_a_split_by_activity_is_the_closed_form(activity, more, energy):
     rows = [(0, SPAN, a, sum(activity) + more, -1, 1) for a in activity]
@@ -296,7 +297,7 @@ def test_sigma_of_a_split_by_activity_is_the_closed_form(activity, more, energy)
         assert got <= energy / math.sqrt(8) + 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.lists(st.integers(2 * IDLE, 9 * IDLE), min_size=1, max_size=3),
     st.lists(row(), max_size=5),
@@ -324,7 +325,7 @@ def test_of_one_who_has_the_gpu_idle_power_moves_nothing_and_of_one_who_holds_be
         assert parts.dynamic_hnj.tolist() == [max(energy - 2 * IDLE * SPAN, 0), 0]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(pieces_of(), st.integers(1, SPAN - 1))
 def test_cutting_a_window_elsewhere_changes_sigma_by_rounding_only(pieces, cut):
     rows = [(0, SPAN, 600_000, 1_000_000, -1, 1), (0, SPAN, 300_000, 1_000_000, -1, 1)]
@@ -364,7 +365,7 @@ def test_who_leaves_is_not_billed_for_who_comes_later_between_the_same_readings(
     assert nobodys == pytest.approx(108)  # whose it was is not known
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(pieces_of(), st.lists(row(), max_size=6), st.sampled_from([-1, 0, IDLE]), st.data())
 def test_the_rule_of_rest_conserves(pieces, rows, idle, data):
     powers = [np.array([data.draw(st.integers(-1, 3 * IDLE)) for _ in pieces], np.int64) for _ in range(2)]

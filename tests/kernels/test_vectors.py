@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tests.depth import examples
 from wattshed.kernels import columns, dealing, jit, lines
 from wattshed.kernels.billing import histogram, power_only
 from wattshed.kernels.words import PAD
@@ -85,7 +86,7 @@ def test_the_weights_of_a_block_are_poured(given_rows, bins):
     same(power_only.pour_block, power_only._pour_block_by_rows, times, powers, bins, *none, written=(2,))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     rows(0, st.one_of(st.integers(-5, 10), READINGS)), st.integers(1, 2**31 - 1), st.integers(0, 2**62),
     st.tuples(st.integers(0, 2**45), st.integers(0, 2**45), st.integers(0, 100), st.integers(0, 2**33)),

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.kernels import naive
 from tests.kernels.recordings import columns, node, recordings
 from wattshed.kernels import windows as module
@@ -21,7 +22,7 @@ def as_tables(answer):
     return [rows[a:b] for a, b in zip(answer.offsets[:-1], answer.offsets[1:], strict=True)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(recordings(highest=2_000_000, longest=20_000_000), LENGTHS, st.integers(0, 10_000_000), st.booleans())
 def test_equal_python_integers_in_any_chunks(recording, length, gap, small):
     with pytest.MonkeyPatch.context() as patch:
@@ -51,7 +52,7 @@ def test_what_cannot_be_is_refused():
         windows(*columns([[(5, 2_000_000)]]), 2**62, GAP)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(st.integers(0, 30), max_size=40), st.integers(-1, 31), st.integers(-5, 50), st.integers(0, 40))
 def test_galloping_finds_what_a_search_finds(times, edge, guess, lo):
     ordered = np.sort(np.array(times, np.int64))

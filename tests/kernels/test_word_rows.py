@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.inputs.stamp_forms import form_of
 from wattshed.agent.inputs.word_rows import WordColumns, WordRows
 from wattshed.kernels.word_rows import DASH, LARGEST_INDEX, NOT_AVAILABLE, count_rounds
@@ -23,7 +24,9 @@ def form(request, in_form):
 
 
 def settled(test):
-    return settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])(test)
+    return settings(
+        max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )(test)
 
 
 def read(text, columns=PLAIN, written=None):

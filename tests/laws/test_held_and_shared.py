@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.depth import few
 from tests.laws.test_outages import Lives, job
 
 
@@ -13,7 +14,7 @@ def busy(name, **about):
     return job(f'name = "{name}"', load="load = [[1.0, 250.0, 90]]", **about)
 
 
-@pytest.mark.parametrize("idle_w", [22.0, 58.0])
+@pytest.mark.parametrize("idle_w", few([22.0, 58.0]))
 def test_whoever_only_holds_beside_one_that_is_always_busy(tmp_path, idle_w):
     """Idle power can never be learned there: it is a prior of 40 W, and both bills rest on it."""
     gpu = f'[[gpu]]\nindex = 0\narchitecture = "ga100"\nidle_w = {idle_w}\n'

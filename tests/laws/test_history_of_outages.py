@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.accounts.made import S, device, window
 from tests.accounts.test_cuts import not_cut, summed
+from tests.depth import examples, few
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.cuts import Cuts
@@ -80,7 +81,7 @@ class Machine:
         return made
 
 
-@pytest.mark.parametrize("end", ["goes on", "kill"])
+@pytest.mark.parametrize("end", few(["goes on", "kill"]))
 def test_an_outage_over_many_slots_is_in_one_part_over_its_time(tmp_path, end):
     machine = Machine(tmp_path)
     machine.live(600)
@@ -98,7 +99,7 @@ def test_an_outage_over_many_slots_is_in_one_part_over_its_time(tmp_path, end):
 
 
 @pytest.mark.parametrize("clock_s", [-3600, -7, 86_400])
-@pytest.mark.parametrize("at_s", [3590, 5400])
+@pytest.mark.parametrize("at_s", few([3590, 5400]))
 def test_a_clock_that_is_set_while_the_agent_is_down(tmp_path, clock_s, at_s):
     machine = Machine(tmp_path)
     machine.live(at_s // 10 * 10, step_s=10, jobs=("a", "b"))
@@ -117,7 +118,7 @@ def test_a_clock_that_is_set_while_the_agent_is_down(tmp_path, clock_s, at_s):
         assert after.seq == before.seq + 1
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.one_of(

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from tests.depth import few
 from tests.virtual import agent, bills, simulated, sums
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.ledger import Ledger
@@ -56,7 +57,7 @@ def lived(node, clock):
     return [calls[name].counts[-1] for name in LISTS], billed, jobs
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", few(list(range(4))))
 def test_where_lists_are_cheap_they_are_found_every_time_and_billed_what_they_drew(tmp_path, seed):
     (compute, graphics), billed, jobs = lived(*node_of(tmp_path, seed, 40))
     assert len(jobs) == COUNT
@@ -66,7 +67,7 @@ def test_where_lists_are_cheap_they_are_found_every_time_and_billed_what_they_dr
     assert (compute - graphics) * 40e-6 < 0.002 * (COUNT * EVERY_S + 36)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", few(list(range(2))))
 def test_where_lists_are_dear_they_are_read_when_something_changed_and_not_glanced_at(tmp_path, seed):
     (compute, graphics), billed, jobs = lived(*node_of(tmp_path, seed, 2_000))
     assert compute - 1 == graphics, "all lists together, or none; once it was asked whether there is a list"

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.depth import few
 from tests.virtual import agent, bills, simulated, sums
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.jobs.slurm import Slurm
@@ -105,7 +106,7 @@ def joules(accounts):
     return {key: job.energy_hnj / 2e9 for key, job in accounts.ledger.jobs.items()}
 
 
-@pytest.mark.parametrize("takes_s", [0, 0.5, 5, 9])
+@pytest.mark.parametrize("takes_s", few([0, 0.5, 5, 9], plain=2))
 def test_a_queue_that_is_slow_at_the_start_leaves_no_joule_on_a_sluid(tmp_path, node, takes_s):
     one = live(tmp_path, node, takes_s, 40)
     assert joules(one.accounts).keys() == {"slurm:100", "slurm:200"}
@@ -152,7 +153,7 @@ def test_what_waits_for_its_energy_goes_to_the_number(tmp_path, node):
     assert 3 * 300 < moved < 4.5 * 500  # three seconds and a bit at some 400 W
 
 
-@pytest.mark.parametrize("takes_s", [0, 3, 10_000])
+@pytest.mark.parametrize("takes_s", few([0, 3, 10_000], plain=2))
 def test_a_restart_beside_a_silent_queue_loses_no_joule(tmp_path, node, takes_s):
     first = live(tmp_path, node, 0, 30, state=tmp_path / "state")
     nobodys = {k: (a.idle_hnj, a.unattributed_hnj) for k, a in first.accounts.gpus.items()}

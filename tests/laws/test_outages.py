@@ -5,6 +5,7 @@ from collections import defaultdict
 
 import pytest
 
+from tests.depth import deep, few
 from tests.virtual import agent, bills, simulated, sums
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.uncertainty import job_sigma_j
@@ -162,6 +163,7 @@ class Lives:
         assert bills(again) == bills(self.last.accounts)
 
 
+@deep
 def test_who_held_a_gpu_throughout_an_outage_is_billed_for_it(tmp_path):
     """Outages of four lengths, each of another GPU."""
     lengths_s = (10, 45, 130, 900)
@@ -185,6 +187,7 @@ def test_a_call_that_hangs_for_another_gpu_costs_a_holder_nothing(tmp_path):
     lives.replays()
 
 
+@deep
 def test_a_call_that_tells_no_energy_may_fail_for_long(tmp_path):
     """Another call on each GPU."""
     calls = ("nvmlDeviceGetUtilizationRates", "nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetMemoryInfo")
@@ -201,8 +204,8 @@ LISTS_FAIL = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "keys"), LISTS_FAIL[::2])  # another error: test_a_call_that_tells_no_energy_...
-@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize(("kind", "keys"), few(LISTS_FAIL[::2]))  # another error: test_a_call_that_tells_no_energy_...
+@pytest.mark.parametrize("killed", few([True, False]))
 def test_a_holder_keeps_its_gpu_while_process_lists_name_nobody(tmp_path, kind, keys, killed):
     lives = Lives(tmp_path, each() + on_each(kind, 100.3, 100, **keys), gpus=5)
     if killed:
@@ -212,6 +215,7 @@ def test_a_holder_keeps_its_gpu_while_process_lists_name_nobody(tmp_path, kind, 
     lives.replays()
 
 
+@deep
 def test_who_comes_and_goes_while_lists_fail_is_named_by_the_drivers_other_lists(tmp_path):
     """Each way of failing on a GPU with accounting and on one without.
 
@@ -237,7 +241,7 @@ TWO = ("slurm", "docker")
 
 
 @pytest.mark.parametrize(
-    "broken", [on_each("gpu-lost", 100.3, 45, TWO), fault("driver-reload", 100.3, 4), fault("driver-reload", 100.3, 60)]
+    "broken", few([on_each("gpu-lost", 100.3, 45, TWO), *(fault("driver-reload", 100.3, for_s) for for_s in (4, 60))])
 )
 def test_what_is_booked_of_a_hole_is_its_holders(tmp_path, broken):
     lives = Lives(tmp_path, each(TWO) + broken, gpus=3).live(300)
@@ -246,6 +250,7 @@ def test_what_is_booked_of_a_hole_is_its_holders(tmp_path, broken):
     lives.replays()
 
 
+@deep
 def test_a_restart_while_the_driver_is_away_leaves_the_hole_to_its_holder(tmp_path):
     key, text = ALONE["docker"]
     lives = Lives(tmp_path, job(text) + fault("driver-reload", 100.3, 60)).live(120, killed=True).sleep(3).live(300)
@@ -253,8 +258,8 @@ def test_a_restart_while_the_driver_is_away_leaves_the_hole_to_its_holder(tmp_pa
     lives.replays()
 
 
-@pytest.mark.parametrize(("dies_s", "down_s"), [(95, 20), (150, 5), (150, 200), (299, 5), (330, 3)])
-@pytest.mark.parametrize("killed", [True, False], ids=["killed", "told to end"])
+@pytest.mark.parametrize(("dies_s", "down_s"), few([(150, 200), (95, 20), (150, 5), (299, 5), (330, 3)]))
+@pytest.mark.parametrize("killed", few([True, False]), ids=["killed", "told to end"])
 def test_a_restart_in_or_beside_an_outage_changes_nothing(tmp_path, dies_s, down_s, killed):
     lives = Lives(tmp_path, each(TWO) + on_each("error", 100.3, 200, TWO, value=10), gpus=3)
     lives.live(dies_s, killed=killed).sleep(down_s).live(400)
@@ -262,7 +267,7 @@ def test_a_restart_in_or_beside_an_outage_changes_nothing(tmp_path, dies_s, down
     lives.replays()
 
 
-@pytest.mark.parametrize("killed_s", [None, 95, 125, 160, 210])
+@pytest.mark.parametrize("killed_s", few([125, None, 95, 160, 210]))
 def test_of_an_outage_in_which_one_ends_and_another_begins_only_what_is_known_is_billed(tmp_path, killed_s):
     """Slurm tells when each of its jobs began and ended. When a container went nobody saw: nobody is guessed."""
     known = job('name = "7"', load=LIGHT, start_s=10, end_s=150) + job('name = "8"', load=LIGHT, start_s=170, end_s=400)
@@ -286,7 +291,7 @@ def test_of_an_outage_in_which_one_ends_and_another_begins_only_what_is_known_is
     lives.replays()
 
 
-@pytest.mark.parametrize("killed_s", [None, 150])
+@pytest.mark.parametrize("killed_s", few([150, None]))
 def test_those_who_shared_a_gpu_share_its_outage(tmp_path, killed_s):
     """Two of Slurm, two containers, a user and a container: each two on a GPU of their own."""
     other = ("container:" + "cd" * 6, f'name = "{"cd" * 6}"\nmanager = "docker"')
@@ -312,7 +317,8 @@ def test_those_who_shared_a_gpu_share_its_outage(tmp_path, killed_s):
 
 
 @pytest.mark.parametrize(
-    ("born_s", "dies_s", "down_s"), [(110, 100, 20), (110, 100, 200), (170, 120, 5), (122, 120, 5), (237, 120, 120)]
+    ("born_s", "dies_s", "down_s"),
+    few([(110, 100, 20), (110, 100, 200), (170, 120, 5), (122, 120, 5), (237, 120, 120)]),
 )
 def test_who_came_while_no_agent_could_look_has_the_gpu_since_its_process_began(tmp_path, born_s, dies_s, down_s):
     """The driver does not answer from second 100 to 230 either, where the agent is up again by then."""
@@ -324,7 +330,7 @@ def test_who_came_while_no_agent_could_look_has_the_gpu_since_its_process_began(
     lives.replays()
 
 
-@pytest.mark.parametrize("owner", ["docker", "user"])
+@pytest.mark.parametrize("owner", few(["docker", "user"]))
 def test_a_process_that_is_older_than_the_hole_in_which_it_came_is_billed_for_none_of_it(tmp_path, owner):
     """It was on the other GPU, as far as anybody saw; the owner of the first one is another."""
     (key, text), other = ALONE[owner], job(f'name = "{"ef" * 6}"\nmanager = "docker"', end_s=103, start_s=5)
@@ -387,12 +393,14 @@ def test_of_a_pause_one_window_is_made_that_claims_nobody(paused):
     lives.replays()
 
 
+@deep
 def test_who_held_a_gpu_throughout_a_pause_is_billed_for_it(paused):
     lives = paused(each(), gpus=5)
     lives.bills_each(0.005)
     lives.replays()
 
 
+@deep
 def test_the_holder_answers_in_sigma_for_a_guest_whom_nobody_could_see(tmp_path):
     """The guest came and went while no call was answered, and no scheduler tells of it; its holder's twin has none."""
     steady, text = "load = [[1.0, 200.0, 40]]", ""

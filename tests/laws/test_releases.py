@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.depth import few
 from tests.laws.test_outages import ALONE, Lives, each
 from wattshed.agent.simulation.others import OtherProgram
 
@@ -36,7 +37,7 @@ class ReleasedLife:
         return self.lives.billed(gpu)[key] - self.lives.truth(gpu)[key], self.lives.sigma(key)
 
 
-@pytest.mark.parametrize("for_s", [60, 300])
+@pytest.mark.parametrize("for_s", few([60, 300]))
 def test_the_holder_pays_for_a_release_by_the_counter(tmp_path, for_s):
     life = ReleasedLife(tmp_path, for_s)
     for gpu in range(len(OWNERS)):

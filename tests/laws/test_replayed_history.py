@@ -7,6 +7,7 @@ from itertools import zip_longest
 
 import pytest
 
+from tests.depth import deep
 from tests.laws.test_laws_of_a_life import CHURN
 from tests.virtual import agent, simulated
 from wattshed.agent.__main__ import main
@@ -85,6 +86,7 @@ def test_a_replay_writes_what_the_agent_wrote_row_by_row(recorded, capsys):
     assert sum(part.energy_hnj for part in live) < sum(part.energy_hnj for part in again)
 
 
+@deep
 def test_a_history_that_is_there_is_never_touched(recorded, capsys):
     path = recorded / "live.db"
     before = path.read_bytes()

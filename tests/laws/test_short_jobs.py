@@ -1,5 +1,6 @@
 """A thousand short jobs a minute, and a day of the soak at a tenth of its length: bounded series, exact books."""
 
+from tests.depth import deep
 from tests.laws.soak import Soak
 from tests.virtual import agent, simulated, sums
 from wattshed.agent.accounts.state import LONGEST_JOURNAL
@@ -42,6 +43,7 @@ def test_a_thousand_short_jobs_a_minute(tmp_path):
     assert not one.faults.counts
 
 
+@deep
 def test_soak_in_small(tmp_path):
     """Three hours with a restart each hour and faults: the same checks as in the month (docs/reliability.md)."""
     soak = Soak(tmp_path, days=0.125, window_s=30.0, restart_h=1.0)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
+from tests.depth import examples, few
 from tests.laws.two_faults import BLIND, SECOND, drawn, live
 from tests.laws.two_faults_found import FOUND
 from tests.virtual import bills, sums
@@ -150,7 +151,7 @@ def every_law_holds(about):
 
 
 @settings(
-    max_examples=EXAMPLES or 16,
+    max_examples=EXAMPLES or min(examples(16), 4),
     derandomize=not EXAMPLES,
     phases=list(Phase) if EXAMPLES else [Phase.generate],  # making an example small takes minutes
     deadline=None,
@@ -162,6 +163,6 @@ def test_every_law_holds_whatever_two_things_go_wrong(about):
     every_law_holds(about)
 
 
-@pytest.mark.parametrize("found", FOUND)
+@pytest.mark.parametrize("found", few(list(FOUND), plain=2))
 def test_what_random_faults_once_found_is_right(found):
     every_law_holds(FOUND[found])

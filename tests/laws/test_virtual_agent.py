@@ -5,6 +5,7 @@ from collections import defaultdict
 
 import pytest
 
+from tests.depth import examples, few
 from tests.virtual import agent, bills, simulated, sums
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.traces.native.recorder import Recorder
@@ -35,6 +36,8 @@ start_s = 30.7
 end_s = 38.7
 load = [[1.0, 200.0, 40]]
 """
+
+KILLS = examples(100)
 
 
 def truth_by_job(node, windows):
@@ -111,11 +114,11 @@ def test_a_recording_replays_to_the_same_integers(tmp_path):
     assert bills(again) == bills(one.accounts)
 
 
-def test_a_hundred_kills_lose_nothing_and_count_nothing_twice(tmp_path):
+def test_kills_lose_nothing_and_count_nothing_twice(tmp_path):
     node, clock = simulated(tmp_path)
     chance = random.Random(7)
     shown, first_us, last = {}, None, None
-    for _ in range(100):
+    for _ in range(KILLS):
         one = agent(node, clock, state=tmp_path / "state", keep_us=10**12)
         one.daemon.restore()
         first_us = first_us or clock.now_us()
@@ -137,7 +140,7 @@ def test_a_hundred_kills_lose_nothing_and_count_nothing_twice(tmp_path):
         assert account.energy_hnj / 2e9 == pytest.approx(real, rel=0.02)
 
 
-@pytest.mark.parametrize("later_s", [0.0, 0.35, 0.8])
+@pytest.mark.parametrize("later_s", few([0.35, 0.0, 0.8]))
 def test_short_jobs_are_billed_from_their_real_start_to_their_real_end(tmp_path, later_s):
     script = tmp_path / "short.toml"
     script.write_text(SHORT.replace("11.3", f"{11.3 + later_s}").replace("19.3", f"{19.3 + later_s}"))

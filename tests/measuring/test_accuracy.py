@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.measuring.windows import fault, measured, scene
 from wattshed.agent.measuring.curve import CounterLine
 from wattshed.agent.simulation.scenario import Gpu, NodeScenario
@@ -97,7 +98,7 @@ def test_all_gpus_count_and_the_gain_is_common_to_them():
     assert found.sigmas < 1.1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     steps=st.lists(st.tuples(st.integers(1, 200_000_000), st.integers(0, 90_000)), min_size=4, max_size=40),
     moments=st.lists(st.floats(0, 1), min_size=2, max_size=8),

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.depth import deep
+
 ROOT = Path(__file__).parents[2]
 SOURCE = Path(__file__).parent / "stub/first_abi.c"
 COMPILER = shutil.which("gcc") or shutil.which("cc")
@@ -97,6 +99,7 @@ def test_it_is_read_like_any_other(library):
     assert loaded == str(path)
 
 
+@deep
 def test_the_daemon_meters_through_it(library, tmp_path):
     path, energy = library
     with socket.socket() as probe:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, reject, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.rig import Rigs
 from wattshed.agent.meters.errors import NoMeter, RestartNeeded
 from wattshed.agent.meters.schedule import Rates
@@ -72,7 +73,7 @@ def lived(script, seconds=60):
     return node
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=examples(15))
 @example([(("wedged", 0), 0, 1, 5)])
 @given(st.lists(faults, max_size=4))
 def test_windows_follow_each_other_and_hold_what_happened_in_them(script):
@@ -106,7 +107,7 @@ def test_windows_follow_each_other_and_hold_what_happened_in_them(script):
             assert MISSING <= one.sm_us <= max(one.to_us - one.from_us, 0)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=examples(15))
 @given(st.lists(faults, max_size=3))
 def test_who_is_down_and_who_is_back_takes_turns_and_one_that_is_down_shows_nothing(script):
     node = lived(script)
@@ -127,7 +128,7 @@ def test_who_is_down_and_who_is_back_takes_turns_and_one_that_is_down_shows_noth
                     assert shown <= {"xid"}, "an event stays the last one"
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=examples(15))
 @given(st.lists(faults.filter(lambda fault: fault[0][0] not in {"wedged", "slow-gpu", "latency", "xid"}), max_size=3))
 def test_one_gpu_that_fails_takes_no_reading_of_another(script):
     """Neither one that is lost, nor one that refuses; only slow calls are in the way of the others."""

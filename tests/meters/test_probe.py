@@ -114,7 +114,7 @@ def test_scopes_are_read_side_by_side_and_never_added_up(rig):
     node.run(3)
     gauges = {name: column[0] for name, column in node.windows[-1].gauges.items()}
     assert gauges["power_memory_w"] == 30.0
-    assert gauges["power_module_w"] == pytest.approx(gauges["power_instant_w"] + 180, abs=0.1)
+    assert gauges["power_module_w"] == pytest.approx(gauges["power_average_w"] + 180, abs=0.1)
     power = max(p for p in node.column("power_mw") if p != MISSING)
     assert power / 1000 < gauges["power_module_w"] - 100
 

@@ -4,6 +4,7 @@ from itertools import count
 
 import pytest
 
+from tests.depth import few
 from tests.virtual import agent, bills, simulated
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.meters.meter import NvmlMeter
@@ -84,7 +85,7 @@ def drawn(node, windows):
 
 
 @pytest.mark.parametrize("ends_s", [(320,), (250, 320)])
-@pytest.mark.parametrize("used", [True, False])
+@pytest.mark.parametrize("used", few([True, False]))
 @pytest.mark.parametrize(
     ("plan", "text", "jobs"),
     [

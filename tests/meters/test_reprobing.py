@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.clock import VirtualClock
 from wattshed.agent.meters.errors import MeterError, TooSlow
 from wattshed.agent.meters.reprobing import Reprobing
@@ -71,7 +72,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(st.lists(STEPS, min_size=5, max_size=40))
 def test_sick_gpus_are_asked_when_they_are_due_one_at_a_time_and_ever_more_seldom(steps):
     """The rule: after 60 s, then twice as long each time, 600 s at most; 600 s without a fall begin anew."""

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples, few
 from tests.meters.driver_rows import BASE_US, Driver, TickDriver
 from tests.virtual import agent, simulated
 from wattshed.agent.accounts.uncertainty import job_sigma_j
@@ -124,7 +125,7 @@ def test_a_driver_that_is_asked_too_rarely_is_known_to_be(reading):
 patterns = st.lists(st.integers(0, 50), min_size=1, max_size=9).map(tuple)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     st.dictionaries(st.integers(1, 5), patterns, min_size=1, max_size=2),
     st.sampled_from(READINGS),
@@ -144,7 +145,7 @@ def test_activities_add_up_to_what_the_gpu_did(activities, reading, period_us):
     assert sum(mean(totals, pid) for pid in activities) <= used * 1.03 + 0.03
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(st.sampled_from(READINGS), st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(reading, chance):
     def shuffled(rows):
@@ -166,6 +167,25 @@ def test_garbage_is_dropped():
     clean, dirty = Shares(), Shares()
     driver = Driver(INTERVAL, BURSTY)
     assert asked(driver, clean, 12) == asked(driver, dirty, 12, order=lambda rows: [*garbage, *rows, *empty])
+
+
+def told_of_memory(rows):
+    """Pid 7 keeps memory busy as long as the SMs, pid 8 longer; of 9 the driver does not say."""
+    return [row._replace(memory_percent={7: row.percent, 8: 100, 9: 2**31 - 16}[row.pid]) for row in rows]
+
+
+@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("every_us", [None, 500_000])
+def test_memory_is_told_beside_activity_whatever_rows_mean(reading, every_us):
+    shares = Shares()
+    driver = Driver(reading, BURSTY | {9: (4,)})
+    totals = asked(driver, shares, 40, every_us=every_us, order=told_of_memory)
+    assert totals[-1].keys() >= {8, 9}
+    assert shares.memory.keys() <= totals[-1].keys() - {9}
+    assert shares.memory[8] == pytest.approx(100 / 15)
+    assert shares.memory.get(7, 1.0) == pytest.approx(1.0)
+    shares.rest()
+    assert not shares.memory
 
 
 def test_what_was_sampled_while_one_was_alone_does_not_count():
@@ -229,7 +249,7 @@ PATTERNS = {
 
 
 @pytest.mark.parametrize("rows", READINGS)
-@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("pattern", few(list(PATTERNS)))
 def test_jobs_that_share_pay_what_they_drew_whatever_rows_mean(tmp_path, rows, pattern):
     """They draw 5 W per percent, so that activity tells the truth about power."""
     jobs = "".join(job(i + 1, *load) for i, load in enumerate(PATTERNS[pattern]))
@@ -260,7 +280,7 @@ TURNS = {
 each burst that costs some 0.1 s, which whoever is next has."""
 
 
-@pytest.mark.parametrize("pattern", TURNS)
+@pytest.mark.parametrize("pattern", few(list(TURNS)))
 def test_jobs_whose_driver_names_one_process_a_sample_pay_nearly_what_they_drew(tmp_path, pattern):
     """As rows of a real driver are; 5 W per percent, as above."""
     within, *loads = TURNS[pattern]
@@ -295,6 +315,7 @@ def test_a_row_that_comes_just_before_it_is_asked_for_loses_nothing(tmp_path):
         clock.sleep_until(begun_us + second * 1_000_000 - 300)
         found = watch.busy_shares(clock.now_us(), clock.now_us() - 1_000_000)
         assert sorted(found.values()) == pytest.approx([0.1, 0.8], rel=0.001)
+        assert [*watch.shares.memory.values()] == pytest.approx([0.3, 0.3], abs=0.001)
 
 
 def test_what_rows_mean_holds_for_every_gpu_of_the_driver_and_after_a_new_session(tmp_path):
@@ -334,7 +355,7 @@ WITHIN = {ACTIVE: {"three": 0.35}}
 
 
 @pytest.mark.parametrize("rows", READINGS)
-@pytest.mark.parametrize("pattern", SLOW)
+@pytest.mark.parametrize("pattern", few(list(SLOW)))
 def test_a_driver_too_slow_to_be_asked_for_each_sample(tmp_path, rows, pattern):
     """Rows of bursts cannot be told from each other then: the bill is within a fifth, and sigma says so."""
     jobs = "".join(job(i + 1, *load) for i, load in enumerate(SLOW[pattern]))

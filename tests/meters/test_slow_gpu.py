@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.depth import deep, few
 from tests.virtual import agent, simulated
 from wattshed.agent.clock import RealClock, VirtualClock
 from wattshed.agent.commands import check
@@ -47,7 +48,7 @@ def read_seconds(node, gpu, since_us=None):
     return {(t - (since_us or node.windows[0].start_us)) // 1_000_000 for t in node.column("time_us", gpu)}
 
 
-@pytest.mark.parametrize(("seconds", "code"), [(7, 10), (45, 10), (45, 0), (7, 0), (2, 0)])
+@pytest.mark.parametrize(("seconds", "code"), few([(7, 10), (45, 10), (45, 0), (7, 0), (2, 0)], plain=2))
 def test_the_others_start_after_one_slow_call_at_most(rig, seconds, code):
     clock = VirtualClock()
     begun_us = clock.now_us()
@@ -91,7 +92,7 @@ def test_one_that_is_well_again_is_metered_like_any_other(rig):
     assert len([c for c in node.column("counter_mj", 1) if c != MISSING]) >= 36
 
 
-@pytest.mark.parametrize(("seconds", "code"), [(45, 10), (7, 0), (1.5, 0)])
+@pytest.mark.parametrize(("seconds", "code"), few([(45, 10), (7, 0), (1.5, 0)]))
 def test_readings_that_become_slow_hold_up_the_others_once(rig, seconds, code, caplog):
     node = rig(EIGHT + slow(seconds, code, at_s=20, for_s=60), plain=False)
     node.run(300)
@@ -105,6 +106,7 @@ def test_readings_that_become_slow_hold_up_the_others_once(rig, seconds, code, c
     assert set(range(250, 300)) <= read_seconds(node, 1)
 
 
+@deep
 def test_one_that_falls_sick_again_and_again_is_not_believed_at_once(rig):
     text = "".join(slow(3, at_s=at_s, for_s=20) for at_s in (20, 120, 220, 320))
     node = rig(EIGHT + text, plain=False)
@@ -138,6 +140,7 @@ def test_the_bill_while_a_gpu_is_sick_and_after(tmp_path):
 QUICK = Rates(window_us=100_000, sample_us=50_000, instant_us=50_000, burst_us=0, learn_us=0, stale_us=60_000_000)
 
 
+@deep
 def test_in_real_time_a_sick_gpu_is_asked_in_a_thread_of_its_own(rig):
     begun = time.monotonic()
     node = rig(EIGHT.replace("8", "3", 1).replace(", 3, 4, 5, 6, 7", "") + slow(2.5, for_s=2.0), plain=False,

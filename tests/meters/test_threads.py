@@ -1,5 +1,6 @@
 """The sampler in real time: its threads, its watchdog, its end."""
 
+import itertools
 import threading
 import time
 
@@ -45,18 +46,24 @@ def test_who_is_new_is_met_in_the_thread_that_takes_windows_before_the_window_en
 
 
 def test_windows_go_on_while_a_call_hangs(rig):
-    text = '\n[[fault]]\nkind = "wedged"\ngpu = 0\nat_s = 0.35\nfor_s = 1.3\n'
+    """However late a busy machine is: windows touch, and those of the hang have no readings."""
+    text = '\n[[fault]]\nkind = "wedged"\ngpu = 0\nat_s = 0.35\nfor_s = 1.0\n'
     node = rig(text, gpus=2, rates=QUICK, clock=RealClock())
-    node.run(4.5)
-    assert [(w.start_us - node.windows[0].start_us) // 100_000 for w in node.windows] == list(range(45))
-    assert [w.seq for w in node.windows] == list(range(45))
-    assert sorted({e.gpu for e in node.events("lost")}) == [0, 1]  # the reason of one that stays away may change
-    assert sorted(e.gpu for e in node.events("back")) == [0, 1]
-    silent = [w.seq for w in node.windows if not len(w.readings.time_us)]
-    assert len(silent) >= 5
-    assert len(node.windows[-1].readings.time_us) >= 2
+    deadline = time.monotonic() + 60
+    while {e.gpu for e in node.events("back")} != {0, 1}:
+        assert time.monotonic() < deadline
+        node.run(0.5)
+    lost, back = (next(i for i, w in enumerate(node.windows) if kind in {e.kind for e in w.events})
+                  for kind in ("lost", "back"))  # fmt: skip
+    assert lost < back
+    assert any(not len(window.readings.time_us) for window in node.windows[lost:back])
+    assert {e.gpu for e in node.events("lost")} == {0, 1}
+    after = node.run(0.5)
     for gpu in (0, 1):
+        assert node.column("time_us", gpu, after)
         assert node.column("time_us", gpu) == sorted(node.column("time_us", gpu))
+    assert [w.seq for w in node.windows] == list(range(len(node.windows)))
+    assert all(before.end_us == later.start_us for before, later in itertools.pairwise(node.windows))
     for window in node.windows:
         assert all(window.start_us <= t < window.end_us for t in window.readings.time_us)
 

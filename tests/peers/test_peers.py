@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.depth import deep
 from tests.peers.renew import NUMBERS, PAGE, ROOT
 from wattshed.agent.bench.accuracy import measuring, peers, running, table, tools
 from wattshed.agent.bench.accuracy.scenarios import SCENARIOS
@@ -63,6 +64,7 @@ def test_the_versions_are_those_that_are_locked():
         assert re.search(rf"^{kind.package}=={number} ", lock, re.MULTILINE), "run: make peers"
 
 
+@deep
 def test_the_peers_say_what_the_table_says(monkeypatch):
     if not all((FOLDER / kind.package).is_dir() for kind in peers.PEERS):
         lacking = f"the peers are not all in {FOLDER}; `make test` puts them there"

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.ports import free_port
 from tests.traces.windows_made_up import plain_window
 from wattshed.agent.__main__ import main
@@ -127,7 +128,7 @@ def test_the_laws_of_the_counters_hold_in_a_backfill(replayed):
     st.integers(0, 14),
     st.sampled_from([1, 4, 40]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_the_laws_hold_whenever_jobs_come_and_go(jobs, offset, every_s):
     """In the file, and in what remote write sends, which are the same points."""
     begin = 1_700_000_000 + offset
@@ -174,7 +175,7 @@ def test_points_come_in_the_order_of_time_however_many(monkeypatch):
 
 
 @given(st.lists(st.integers(1, 90_000), min_size=2, max_size=30), st.integers(1, 40), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_cutting_a_window_changes_no_joule(steps, slices, counter):
     times = np.cumsum(np.array(steps, np.int64) * 1000)
     power = np.array([100_000 + 7 * s for s in steps], np.int32)

@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.replay.books import Part, Settings, book, pieces_of
 from wattshed.agent.replay.gathering import gathered
@@ -65,7 +66,7 @@ def books(accounts):
     }, sorted(accounts.ledger.shares()), {key: job.lines for key, job in accounts.ledger.jobs.items()}  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(streams(), st.sampled_from([1, 4, 10, 10**6]))
 def test_runs_are_the_sum_of_their_windows(stream, rows):
     one_by_one, in_runs = Accounts(), Accounts()
@@ -100,7 +101,7 @@ def test_the_first_reading_of_a_gpu_that_had_a_counter_is_all_there():
     assert books(in_runs) == books(one_by_one)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(streams())
 def test_a_recording_is_booked_as_it_was_live(tmp_path_factory, stream):
     """Batches of a file hold many windows: of GPUs that are silent at first, and beside windows with owners."""

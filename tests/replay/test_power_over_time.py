@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.commands import replay as command
 from wattshed.agent.errors import InputError
 from wattshed.agent.printing.pictures import check_target
@@ -64,7 +65,7 @@ def test_a_steady_load_is_level_whatever_the_steps(tmp_path_factory, most, lengt
     assert power.step_us % 1_000_000 == 0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     most=st.integers(2, 60),
     hosts=st.lists(
@@ -130,7 +131,7 @@ def test_who_looks_in_between_moves_no_joule():
     assert all(one[1] == booked[0][1].expected for one in booked)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     times=st.lists(st.lists(st.integers(0, 99), max_size=12, unique=True), min_size=1, max_size=3),
     step=st.integers(1, 40),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import wattshed
 from tests.accounts.made import S, device, window
+from tests.depth import examples
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.replay.scraped_work import read_series
@@ -94,7 +95,7 @@ def as_promtool(found):
     return "\n".join(lines) + "\n"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     pages=lives(),
     names=st.sampled_from([NAMES, ENDS]),

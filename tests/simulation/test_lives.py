@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.accounts.made import S
+from tests.depth import examples
 from wattshed.agent.clock import VirtualClock
 from wattshed.agent.simulation.lives import NAME, begin_life
 from wattshed.agent.simulation.node import SimulatedNode
@@ -17,7 +18,7 @@ def ids_of(node, clock, seconds, step_s=60):
     return {key for key, _ in node.truth.jobs_nj(begun_us, clock.now_us()) if key.startswith("slurm:")}
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(lives=st.lists(st.tuples(st.integers(60, 3600), st.integers(0, 4000)), min_size=2, max_size=4))
 def test_no_two_lives_have_an_id_in_common(lives, tmp_path_factory):
     folder = tmp_path_factory.mktemp("node")

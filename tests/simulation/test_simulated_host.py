@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.clock import VirtualClock
 from wattshed.agent.inputs.toml import InputError
 from wattshed.agent.simulation.node import SimulatedNode
@@ -47,7 +48,7 @@ def move(clock, seconds):
     clock.sleep_until(clock.now_us() + round(seconds * S))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(start_s=st.integers(0, 900), us=st.integers(0, 700 * S), kind=st.sampled_from(["hopper", "gh200", "gb200"]))
 def test_the_parts_sum_to_the_node_and_no_energy_falls(tmp_path_factory, start_s, us, kind):
     node, clock = node_of(tmp_path_factory.mktemp("n"), HGX + f'[[gpu]]\narchitecture = "{kind}"\n')

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.meters.schedule import Rates
 from wattshed.agent.simulation.node import _timelines
 from wattshed.agent.simulation.scenario import default_scenario
@@ -99,7 +100,7 @@ def test_truth_of_jobs_and_gpus_is_the_same_joules():
     assert jobs["slurm:4004", 6][1] == 0 < jobs["slurm:4004", 6][0]  # held, never used
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     steps=st.lists(
         st.tuples(st.integers(1, 900_000), st.integers(0, 600_000), st.integers(0, 100)), min_size=1, max_size=6

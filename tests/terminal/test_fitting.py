@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from tests.depth import examples
 from tests.terminal.made import answer, any_snapshots, node
 from wattshed.agent.terminal.arrangement import arrange
 from wattshed.agent.terminal.choices import GPUS, JOBS, Choices
@@ -45,7 +46,7 @@ def of_cells(line, start, width):
     return found
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(any_snapshots(), WIDTHS)
 def test_every_number_of_a_table_is_whole(snapshot, width):
     for table in tables(watching(snapshot), width):
@@ -58,7 +59,7 @@ def test_every_number_of_a_table_is_whole(snapshot, width):
         assert table.titles("power", "▼").width <= width
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(any_snapshots(), WIDTHS)
 def test_the_first_lines_hold_whole_numbers(snapshot, width):
     known = watching(snapshot).known
@@ -72,7 +73,7 @@ def test_the_first_lines_hold_whole_numbers(snapshot, width):
     assert {number for line in lines for number in NUMBER.findall(line.text)} == there
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(any_snapshots(), WIDTHS, st.integers(10, 70), st.sampled_from([None, JOBS, GPUS, "help"]), st.booleans())
 def test_no_screen_is_wider_or_higher_than_the_terminal(snapshot, width, height, page, silent):
     watch = watching(snapshot)
@@ -90,7 +91,7 @@ def test_no_screen_is_wider_or_higher_than_the_terminal(snapshot, width, height,
         assert standing + made.jobs.height + 1 <= height
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(any_snapshots(), st.one_of(st.none(), WIDTHS))
 def test_one_view_as_text(snapshot, width):
     lines = lines_once(answer(snapshot), width)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.terminal.made import answer, node
 from wattshed.agent.terminal.arrangement import arrange
 from wattshed.agent.terminal.choices import GPUS, HELP, JOBS, Choices
@@ -106,7 +107,7 @@ def steered(document):
     return f"{document}\x1b[2J" if isinstance(document, str) else document
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(page=st.sampled_from([None, (HELP, ""), (JOBS, "slurm:1000?[2J"), (GPUS, "")]), fleet=st.booleans())
 def test_no_text_of_an_answer_steers_the_terminal(page, fleet):
     document = steered(after(600))

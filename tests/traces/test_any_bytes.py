@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.traces import test_other_formats as formats
 from tests.traces.test_smi_dialects import PLAIN
 from tests.traces.windows_made_up import plain_window
@@ -104,7 +105,7 @@ def test_damaged_native(tmp_path):
 
 
 @given(st.one_of(st.binary(max_size=300), st.text(string.printable, max_size=300).map(str.encode)))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_anything(data):
     import tempfile
     from pathlib import Path

@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.traces.jobs.assignment import Assignment
 from wattshed.agent.traces.jobs.jobs_file import JobRow
 from wattshed.agent.window import Device, JobKey, Owner, Readings, Usage, Window
@@ -85,7 +86,7 @@ def moments(window):
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(tables(), USED, TIME)
 def test_what_a_window_knows_stands_and_the_table_fills_the_rest(rows, used, cut):
     used = [(gpu, owner, min(a, b), max(a, b), activity) for gpu, owner, a, b, activity in used]

@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.traces import windows_made_up
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.traces.jobs.by_host import JobsByHost
@@ -68,7 +69,7 @@ def read(chunks, *, batched):
     return [facts(w) for w in windows], together, (report.rows, report.notes, dict(report.rejected))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.lists(st.one_of(power_only(), power_only(), power_only(), windows_made_up.windows()), min_size=1, max_size=8),
     st.lists(st.integers(1, 3), min_size=8, max_size=8),
@@ -129,7 +130,7 @@ def test_an_ordinary_recording_comes_together(tmp_path):
 NAME = st.sampled_from(["n1", "N1", "n1.site", "n1.other", "n2", ""])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(NAME, max_size=5), NAME)
 def test_a_host_is_found_by_its_short_name_and_never_by_anothers(hosts, asked):
     rows = [JobRow(str(i), host, ("*",), 0, 1) for i, host in enumerate(hosts)]
@@ -161,7 +162,7 @@ ROWS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(ROWS)
 def test_a_job_wants_at_each_moment_the_most_that_a_row_says(rows):
     """Whole GPUs, parts and shards apart; a share of counted GPUs is so many parts."""

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs import delimited, timestamps
 from wattshed.agent.inputs.dialect import sniff
@@ -124,7 +125,7 @@ def read(path, layout, *, typed, zone="UTC", unit="", block_bytes=1 << 20, threa
 
 
 @given(tables(), st.sampled_from(["UTC", "Europe/Berlin"]), st.sampled_from([700, 4_000, 1 << 20]), st.integers(1, 2))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_bytes_say_what_text_says_whatever_is_in_the_file(tmp_path, text, zone, block_bytes, threads):
     path = tmp_path / "log.csv"
     path.write_text(text, newline="", encoding="utf-8")
@@ -151,7 +152,7 @@ def test_a_gpu_of_two_indices_has_that_of_its_first_row(tmp_path, typed):
     ),
     st.sampled_from(["W", "mW", "kW", "uW"]),
 )
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_bare_numbers_are_read_to_the_last_digit(tmp_path, rows, unit):
     def number(value, places):
         digits = f"{value:0{places + 1}d}"

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs import chosen_lines
 from wattshed.agent.inputs.report import SourceReport
@@ -153,7 +154,7 @@ def read(path, kind, form):
 
 
 @given(reports(), st.sampled_from([64, 700, 1 << 20]))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_left_out_says_nothing(tmp_path, report, block_bytes):
     text, kind = report
     path = tmp_path / "log"

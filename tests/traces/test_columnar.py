@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import feather
 
+from tests.depth import examples
 from wattshed.agent.__main__ import main
 from wattshed.agent.inputs import columnar
 from wattshed.agent.inputs.columnar import Stretch, blocks_of, head_of_columns, open_columns, side_by_side
@@ -136,7 +137,7 @@ def test_time_never_goes_back_within_a_run(found):
 SAMPLES = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30), st.integers(-1, 3)), min_size=1, max_size=60)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(SAMPLES, st.integers(1, 8), st.integers(5, 30), st.booleans(), st.integers(1, 20))
 def test_windows_that_come_together_are_the_same(samples, window_rows, held_rows, tidy, cut):
     """Law: windows of mere power are those that would come one by one."""

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.traces.foreign.assembler import Assembler
 from wattshed.agent.traces.foreign.energy_kinds import COUNTER, INTERVAL, Steps, judge
 from wattshed.agent.traces.foreign.gpus import Gpus
 from wattshed.agent.traces.foreign.rows import Rows
 
-LAW = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+LAW = settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 STEADY = [100, 105, 102, 99, 104, 100, 103, 101, 105, 98]
 TIMES = [1_700_000_000 + t for t in range(len(STEADY))]
 

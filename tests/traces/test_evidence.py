@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.traces.jobs.demands import name_gpus
 from wattshed.agent.traces.jobs.evidence import Evidence
 from wattshed.agent.traces.jobs.jobs_file import JobRow
@@ -49,7 +50,7 @@ def stretches(rows):
     return [[row for row in rows if a < row[0] <= b] for a, b in itertools.pairwise(bounds)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(readings(), min_size=1, max_size=3), st.data())
 def test_a_stretch_is_what_was_read_in_it(gpus, data):
     busy_s = data.draw(st.lists(st.sampled_from([-1, 0, 30, 60, 90]), min_size=len(gpus), max_size=len(gpus)))
@@ -105,7 +106,7 @@ def nodes(draw):
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(nodes(), st.sampled_from([-1, 65_000]))
 def test_what_is_well_above_idle_is_busy(node, idle_mw):
     """1.3 times a card's own idle power and 15 W more; where nothing idle was seen, power tells nothing."""
@@ -147,7 +148,7 @@ def test_what_is_owned_or_was_hardly_read_is_not_busy():
     assert Evidence([owned, once, twice], -1).busy.tolist() == [[False, False], [False, False], [False, True]]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(nodes(), st.data())
 def test_how_well_a_gpu_fits_is_the_part_of_the_time_that_it_was_busy(node, data):
     found = Evidence([seen_of(*one) for one in node], 65_000)
@@ -166,7 +167,7 @@ def test_how_well_a_gpu_fits_is_the_part_of_the_time_that_it_was_busy(node, data
     assert found.spread_mw(range(len(node)), first, last) == pytest.approx(spread, abs=1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(nodes(), st.data())
 def test_use_by_strangers_reaches_as_far_as_the_gpu_stays_busy(node, data):
     """From every stretch of half a minute without a job in which a GPU is busy, both ways, until it is idle."""
@@ -211,7 +212,7 @@ def lived(power):
     return survey
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.data())
 def test_a_gpu_that_works_with_one_job_alone_is_that_jobs_whoever_else_is_there(data):
     """Strangers, too many to be accounted for, work over the jobs' edges, but begin and end with none."""

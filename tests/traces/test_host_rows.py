@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.traces.windows_made_up import plain_window
 from wattshed.agent.cutting import cut
 from wattshed.agent.inputs.report import SourceReport
@@ -65,7 +66,7 @@ WINDOW = plain_window(0)
 
 
 @given(beside(WINDOW.start_us))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_readings_come_back(said):
     meters = meters_from_text(text_of_meters(said.meters))
     text = text_of_readings(replace(WINDOW, beside=said), 7)
@@ -106,7 +107,7 @@ def test_a_recording_keeps_them_and_never_batches_them_away(tmp_path, form):
 
 
 @given(beside(WINDOW.start_us), st.lists(st.integers(1, 399_999), max_size=3, unique=True))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_cut_windows_hold_together_what_the_window_held(said, places):
     parts = list(cut(replace(WINDOW, beside=said), [WINDOW.start_us + place for place in sorted(places)]))
     rows = [

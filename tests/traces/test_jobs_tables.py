@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.traces.jobs.jobs_file import (
@@ -73,7 +74,7 @@ def written(cells, order, delimiter):
     return out.getvalue()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(jobs(), min_size=1, max_size=4),
     st.sampled_from(",;\t|"),
@@ -97,7 +98,7 @@ def test_a_table_of_jobs_is_read_back(tmp_path, found, delimiter, order):
     assert gpu_share_seconds(rows) == pytest.approx(total / 1e12)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(jobs(), min_size=1, max_size=4))
 def test_in_a_table_of_another_tool_a_row_without_a_start_or_a_gpu_never_ran(tmp_path, found):
     names = {"job": "name", "start": "begin", "share": "milli", "gpus": "num"}
@@ -185,7 +186,7 @@ def test_up_to_four_cells_may_be_left_out_at_the_end(tmp_path, width):
 SPANS = st.tuples(st.integers(0, 30), st.integers(0, 4), st.sampled_from(["", "0", "00"]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["n", "gpu-", "r"]), st.lists(SPANS, max_size=3)), min_size=1, max_size=3))
 def test_a_list_of_nodes_is_all_of_them(parts):
     texts, wanted = [], []
@@ -207,7 +208,7 @@ def test_what_is_no_list_of_nodes(text):
         nodes_of(text)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.integers(0, 20), st.lists(st.integers(1, 10**6), max_size=9), st.integers(0, 20), st.integers(1, 6))
 def test_what_is_spread_over_nodes_adds_up(count, parts, shards, nodes):
     """To no more than there was, and to less by roundings only; shards are of one GPU, so each node has its part up."""
@@ -236,7 +237,7 @@ def test_instances_go_round_the_nodes_and_what_is_left_over_is_of_each_in_part(n
     assert spread(AllocatedGpus(0, parts), nodes).parts == wanted
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 250), st.integers(0, 9), st.integers(1, 4))
 def test_what_accounting_names_twice_counts_once(h100, instances, mps, shards, nodes):
     """The plain entry repeats those with a type; whole GPUs, instances of MIG, MPS and shards stand beside."""
@@ -306,7 +307,7 @@ RECORDS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(RECORDS, st.sampled_from(["|", "|#"]))
 def test_records_that_span_lines_are_put_together_among_others_that_do_not(found, delimiter):
     header = delimiter.join(("JobID", "JobName", "Start"))

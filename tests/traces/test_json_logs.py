@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.traces.foreign.json_log import FORMAT
 from wattshed.agent.traces.foreign.records import rows_of
 
@@ -225,7 +226,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(JSON, min_size=1, max_size=4), st.integers(0, 400))
 def test_any_json_ends_in_an_answer_or_one_line(replayed, values, cut):
     text = "".join(json.dumps(value) + "\n" for value in values)

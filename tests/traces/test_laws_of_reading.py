@@ -8,10 +8,11 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.traces.writers import WAYS
 
 FEW = settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-MANY = settings(FEW, max_examples=15)
+MANY = settings(FEW, max_examples=examples(15))
 NAMES = sorted(WAYS)
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs import timestamps
 from wattshed.agent.inputs.line_blocks import whole_lines
@@ -126,7 +127,7 @@ def read(path, *, by_bytes, zone="UTC", block_bytes=1 << 20, period_us=0):
 
 
 @given(logs(), st.sampled_from(["UTC", "Europe/Berlin"]), st.sampled_from([100, 700, 1 << 20]))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_bytes_say_what_lines_say_whatever_is_in_the_log(tmp_path, text, zone, block_bytes):
     path = tmp_path / "log"
     path.write_text(text, newline="", encoding="utf-8")

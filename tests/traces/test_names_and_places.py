@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.traces.test_native_format import encode
 from tests.traces.windows_made_up import plain_window
 from wattshed.agent.errors import InputError
@@ -44,7 +45,7 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
     assert hosts(tmp_path, names) == {name: str(tmp_path / name) for name in names}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sets(st.text("ab12_-.", min_size=1, max_size=6), min_size=2, max_size=5))
 def test_no_two_files_of_the_same_gpus_become_one_host(tmp_path, stems):
     names = [f"f{stem}.csv" for stem in sorted(stems)]

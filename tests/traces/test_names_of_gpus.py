@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.traces.foreign.gpus import Gpus, gpu_name
 from wattshed.agent.traces.foreign.rows import Rows
 from wattshed.agent.traces.foreign.series import MEANINGS, gpu_of, meaning_of
@@ -80,7 +81,7 @@ def test_how_a_cell_names_a_gpu(cell, wanted):
     assert gpu_name(cell) == wanted
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 2), st.integers(0, 40), st.sampled_from([-1, 0, 5]), st.sampled_from([-1, 0, 9]))

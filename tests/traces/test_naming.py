@@ -7,6 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
+
 SMI = ("timestamp", "power.draw [W]")
 PLAIN = ("time", "power_w")
 ROUNDS = 12
@@ -67,7 +69,7 @@ def replayed(wattshed, path, *more):
     return json.loads(out), err
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_columns_that_say_nothing_change_nothing(wattshed, tmp_path, data):
     naming = data.draw(st.lists(st.sampled_from(sorted(NAMING)), max_size=2, unique=True))

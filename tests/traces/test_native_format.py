@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 
+from tests.depth import examples
 from tests.traces.windows_made_up import plain_window, same, windows
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.report import SourceReport
@@ -34,14 +35,14 @@ def decode(data):
 
 
 @given(windows())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_a_window_comes_back_bit_for_bit(window):
     (back,) = decode(SCHEMA_MESSAGE + encode(window))
     same(window, back)
 
 
 @given(windows())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_parquet_keeps_every_bit_too(window):
     import tempfile
     from pathlib import Path

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.traces.jobs.assignment import Assignment
 from wattshed.agent.traces.jobs.demands import name_gpus
 from wattshed.agent.traces.jobs.jobs_file import FOREVER, JobRow
@@ -77,7 +78,7 @@ def truly(power, truth):
     return {job: int(power[gpu, at * 4 : end * 4].sum()) / 4 for job, gpu, at, end, named in truth if named}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(nodes())
 def test_never_more_than_its_part_unless_it_is_known(node):
     power, truth = node
@@ -94,7 +95,7 @@ def test_never_more_than_its_part_unless_it_is_known(node):
             assert bill.get(row.job, 0) <= node_mw / len(power) * (1 + 1e-4) + 1
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(nodes())
 def test_no_gpu_is_given_to_more_than_one(node):
     power, truth = node
@@ -125,7 +126,7 @@ def test_of_gpus_that_fit_alike_their_numbers_do_not_decide(order):
     assert found["slurm:12"] == 22 * 300_000
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(nodes(), st.randoms(use_true_random=False))
 def test_neither_the_order_of_rows_nor_the_numbers_of_gpus_matter(node, rng):
     power, truth = node
@@ -147,7 +148,7 @@ def test_a_gpu_that_fits_no_better_than_another_is_not_chosen_by_its_number():
         assert bill["slurm:13"] == 24 * 300_000
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(nodes(), st.data())
 def test_a_row_in_two_is_the_same_job(node, data):
     _, truth = node
@@ -162,7 +163,7 @@ def test_a_row_in_two_is_the_same_job(node, data):
     assert wants_of(twice) == wants_of(rows)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(nodes())
 def test_what_is_told_for_known_is_right_where_the_table_is_whole(node):
     """Jobs that are all in the table, each busy for all of its time at a power of its own."""
@@ -179,7 +180,7 @@ def test_what_is_told_for_known_is_right_where_the_table_is_whole(node):
             assert bill[row.job] == pytest.approx(right[row.job], rel=1e-5)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(nodes(), st.integers(1, LENGTH * 4 - 1))
 def test_surveys_of_parts_add_up(node, cut):
     power, truth = node

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.depth import examples
 from tests.traces.windows_made_up import plain_window, same
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.report import SourceReport
@@ -19,8 +20,8 @@ from wattshed.agent.traces.native.segment import END_OF_STREAM, layout_of, spans
 from wattshed.agent.traces.options import Options
 from wattshed.agent.traces.sources import find
 
-KILLS = int(os.environ.get("WATTSHED_TEST_KILLS", "200"))
-FLIPS = int(os.environ.get("WATTSHED_TEST_FLIPS", "2000"))
+KILLS = int(os.environ.get("WATTSHED_TEST_KILLS", examples(200)))
+FLIPS = int(os.environ.get("WATTSHED_TEST_FLIPS", examples(2000)))
 
 
 def read_all(folder):

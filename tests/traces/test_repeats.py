@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.traces.foreign.assembler import Assembler
 from wattshed.agent.traces.foreign.gpus import Gpus
@@ -35,7 +36,7 @@ def assembled(samples, window_rows):
     return out, report.notes
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(SAMPLES, st.integers(1, 8), st.randoms(use_true_random=False))
 def test_one_power_a_gpu_and_stamp_whatever_the_order(samples, window_rows, random):
     """Powers that are none (0, above the ceiling of 4 mW) stay as they are, to be counted as such."""

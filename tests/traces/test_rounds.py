@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.traces.foreign.gpus import Gpus
@@ -73,7 +74,7 @@ def through_lanes(time_us, power_mw, blocks=(), held_rows=2_000_000, tick_us=100
     return sums, report
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(rounds(), st.data())
 def test_each_gpu_gets_its_own_rows_however_they_come(log, data):
     time_us, power_mw, missing = log
@@ -83,14 +84,16 @@ def test_each_gpu_gets_its_own_rows_however_they_come(log, data):
     cuts = data.draw(st.lists(st.integers(0, flat_t.size), max_size=6))
     # Judged by half of the rows at least: the rest is read as it comes.
     held = data.draw(st.sampled_from([2_000_000, flat_t.size // 2]))
+    short = missing.any(axis=1)
+    in_a_row = max((len(list(run)) for is_short, run in itertools.groupby(short) if is_short), default=0)
+    assume(in_a_row < 3)  # they may be rounds of fewer GPUs: such a log may be refused
     sums, report = through_lanes(flat_t, flat_p, cuts, held)
     assert sums == by_hand(time_us, power_mw, missing)
-    short = missing.any(axis=1)
     assert report.rejected["incomplete_round"] == int((~missing[short]).sum())
     assert any("rounds of" in note for note in report.notes)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     st.integers(20, 400),
     st.sampled_from([5, 10, 100, 1000, 30_000]),
@@ -244,7 +247,7 @@ def test_blocks_gzip_and_bounds_of_files_change_nothing(wattshed, tmp_path):
         assert joules(wattshed, tmp_path / "a.csv", tmp_path / "b.csv")["gpus"] == whole["gpus"]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(12), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 2**20))
 def test_how_a_file_is_blocked_changes_nothing(tmp_path, block):
     lines, _ = written(3, 40)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.traces.smi_tables_made_up import LAYOUTS, MIG, PROCESSES, Row, table
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.ledger import Ledger
@@ -136,7 +137,7 @@ def test_a_screen_of_watch_is_refused(replayed):
     assert "what watch drew on a screen" in err
 
 
-@settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=40)
+@settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=examples(40))
 @given(
     st.sampled_from(sorted(LAYOUTS)),
     st.lists(st.lists(st.integers(1, 900), min_size=2, max_size=2), min_size=2, max_size=6),

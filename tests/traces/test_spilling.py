@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.traces.foreign.rows import Rows
 from wattshed.agent.traces.foreign.spilling import in_order
 
@@ -15,7 +16,7 @@ def rows_of(rng, size, latest):
     return Rows.of(rng.integers(0, 5, size), rng.integers(0, latest, size), **some)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.lists(st.integers(1, 60), min_size=1, max_size=12), st.integers(2, 200), st.sampled_from([2, 50, 10**9]),
     st.integers(0, 2**32),

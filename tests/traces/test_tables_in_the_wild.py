@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.traces.one_reader import holds, replayed
 from wattshed.agent.errors import InputError
 from wattshed.agent.inputs.dialect import sniff
@@ -102,7 +103,7 @@ WRITINGS = [str.encode, lambda t: t.replace("\n", "\r\n").encode(), lambda t: ("
 @given(
     st.sampled_from(BEFORE), st.sampled_from(WRITINGS), st.integers(1, 11), st.sampled_from(["", "x", "3.5", "[N/A]"])
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_what_does_not_matter_changes_nothing(tmp_path_factory, before, writing, cut, cell):
     """Lines before the header, encodings, a header again, a column more: the energy is the same."""
     folder = tmp_path_factory.mktemp("log")

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.traces.foreign.registry import runs_of
 from wattshed.agent.traces.foreign.runs import RunTable, TabledRun
@@ -238,7 +239,7 @@ RUNS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(RUNS)
 def test_any_table_sums_to_its_column(tmp_path_factory, rows):
     """Law: jobs, GPUs and the column have the same sum, each to the last microjoule, whatever overlaps."""

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from wattshed.agent.traces.foreign.gpus import Gpus
 from wattshed.agent.traces.options import Options
 from wattshed.agent.traces.sources import find
@@ -226,7 +227,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(node=nodes())
 def test_what_a_tool_wrote_is_read(name, tmp_path, node):
     write, told, columns = FORMATS[name]
@@ -285,7 +286,7 @@ def test_what_a_tool_wrote_is_read(name, tmp_path, node):
         assert window.busy_us[place] == (busy if "util" in told else -1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -308,7 +309,7 @@ def test_a_gpu_is_one_by_uuid_else_address_else_index_on_its_host(names):
     assert len(gpus) == len(seen)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([-1, 0, 300_000, 700_000, 2**31 - 1]), st.booleans()), min_size=1, max_size=5)
 )
@@ -329,7 +330,7 @@ SEEN = st.dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(1, 9), SEEN), min_size=1, max_size=6))
 def test_a_process_is_there_from_the_round_before_it_is_first_seen(tmp_path, rounds):
     """To the last round that shows it, or to the end if that is its GPU's last; busy as each round says since the one

@@ -16,6 +16,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import RequestReceived, StreamEnded
 
+from tests.depth import examples
 from wattshed.agent.wire.grpc_call import CallFailed, call
 
 
@@ -134,7 +135,7 @@ def test_nobody_there(tmp_path):
         call(tmp_path / "none", "/a.B/C", b"", 1.0, 100)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.binary(max_size=80))
 @example(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00" + b"\x00\x00\x02\x01\x05\x00\x00\x00\x01\xff\xff")
 @example(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00" + b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + b"\x00" * 8)

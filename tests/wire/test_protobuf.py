@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.depth import examples
 from tests.wire.decoding import decode, fields, unpacked, varint
 from wattshed.agent.fleet.live.simulate import remote_write
 from wattshed.agent.wire import protobuf
@@ -17,7 +18,7 @@ samples = st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), st.floats(allow_n
 
 
 @given(st.lists(st.tuples(st.dictionaries(text, text, max_size=5), samples), max_size=5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_what_is_encoded_is_read_back(series):
     named = [(Series("wattshed_x", tuple(labels.items())), own) for labels, own in series if "__name__" not in labels]
     read = decode(encode((encode_labels(one), own) for one, own in named))

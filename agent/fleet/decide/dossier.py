@@ -202,7 +202,7 @@ def _decision(
     if not applies:
         warnings.append(f"the limits apply from {shown(limits.site_w_at_least, 'W')} on ({limits.applies_source})")
     if together is None:
-        warnings.append("one host does not show whether hosts move together")
+        warnings.append("one series does not show whether hosts move together")
     elif args.hosts:
         warnings.append(f"the changes of recorded hosts have a correlation of {together:.2f}; lockstep assumes 1")
     assumed = (

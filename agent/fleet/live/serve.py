@@ -22,7 +22,7 @@ from wattshed.agent.fleet.live.rules import fits_of, survey
 from wattshed.agent.fleet.live.site import FleetEstimate, extrapolate
 from wattshed.agent.printing.logs import set_up_log
 from wattshed.agent.wire.query import Prometheus
-from wattshed.exporters.snapshot import FleetFacts, Snapshot
+from wattshed.exporters.snapshot import FleetFacts, NodeModelFacts, Snapshot
 from wattshed.exporters.web.http import Server, WebConfigError
 from wattshed.exporters.web.listen import ListenError
 
@@ -153,6 +153,10 @@ def fleet_facts(
         warnings=fleet.warnings,
         supply_w=supply,
         states=fleet.states,
+        node_models={
+            stratum: NodeModelFacts(source, model.fixed_w, model.slope.value)
+            for stratum, (source, model) in fleet.node_models.items()
+        },
     )
 
 

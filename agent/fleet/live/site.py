@@ -11,6 +11,7 @@ from wattshed.agent.fleet.boundary.hourly import Bill, Hours, bill
 from wattshed.agent.fleet.boundary.ranges import Range
 from wattshed.agent.fleet.boundary.units import shown
 from wattshed.agent.fleet.estimate.estimators import Estimate, StratumEstimate
+from wattshed.agent.fleet.estimate.node_model import assumed
 from wattshed.agent.fleet.live.draws import draws_of
 from wattshed.agent.fleet.live.ladder import Power, climb
 from wattshed.agent.fleet.live.responses import ALL, FEWEST, sort_hosts
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.fleet.estimate.node_model import NodeModel
     from wattshed.agent.fleet.live.draws import Drawn
-    from wattshed.agent.fleet.live.inventory import Inventory, Site
+    from wattshed.agent.fleet.live.inventory import Inventory, Site, Stratum
     from wattshed.agent.fleet.live.responses import Responses, StateGroup
     from wattshed.agent.fleet.live.rules import Measured
 
@@ -43,6 +44,8 @@ class FleetEstimate:
         Empty where nothing is known of them.
     contradicted : tuple of str
         Hosts that draw more than their state allows.
+    node_models : mapping of stratum -> (str, NodeModel)
+        What it was computed with, and where it is from: "live", "inventory" or "assumed".
     """
 
     estimate: Estimate
@@ -56,6 +59,7 @@ class FleetEstimate:
     sites: Mapping[str, tuple[Power, ...]] = field(default_factory=dict)
     states: Mapping[str, int] = field(default_factory=dict)
     contradicted: tuple[str, ...] = ()
+    node_models: Mapping[str, tuple[str, NodeModel]] = field(default_factory=dict)
 
 
 def extrapolate(inventory: Inventory, measured: Measured, *, confidence: float = 0.95) -> FleetEstimate:
@@ -106,7 +110,14 @@ def extrapolate(inventory: Inventory, measured: Measured, *, confidence: float =
         sites,
         responses.counts,
         tuple(host for host, _, _ in responses.contradicted),
+        {s.name: (_model_source(s, measured.nodes.models), s.node) for s in inventory.strata},
     )
+
+
+def _model_source(stratum: Stratum, fitted: Mapping[str, NodeModel]) -> str:
+    if stratum.name in fitted:
+        return "live"
+    return "assumed" if stratum.node == assumed(stratum.gpus_per_host) else "inventory"
 
 
 def _with_models(inventory: Inventory, models: Mapping[str, NodeModel]) -> Inventory:
