@@ -9,8 +9,8 @@ from wattshed.kernels import load
 
 MODULES = (
     "billing.reconcile", "billing.split", "billing.histogram", "billing.power_only", "billing.block_sums",
-    "billing.whole_windows", "billing.slots", "billing.watts", "billing.learned_doubt", "arrow_messages", "checksums",
-    "columns", "dealing", "arrays.trapezoid", "arrays.segments",
+    "billing.whole_windows", "billing.learning", "billing.watts", "billing.learned_doubt", "arrow_messages",
+    "checksums", "columns", "dealing", "arrays.trapezoid", "arrays.segments",
     "arrays.sweep", "arrays.bins", "arrays.bands", "arrays.squeeze", "arrays.draws", "jobs", "cells", "lines",
     "word_rows", "kept_lines", "bandwidth",
 )  # fmt: skip

@@ -101,7 +101,7 @@ class Accounts:
         # What was, or still is, said of a job under its former name; what is booked stays.
         found = self._names.learn(window, self.ledger.jobs.values())
         host.waiting = host.waiting.renamed(found)
-        if host.watts is not None:
+        if host.watts is not None and found:
             host.watts.renamed(found)
         host.holding.renamed(found, self._names.now)
         window = self._names.applied(window)
@@ -117,7 +117,7 @@ class Accounts:
         rows = waiting.followed_by(new)
         if host.watts is not None:
             host.watts.see(window, new)
-            rows = host.watts.cut(rows) if host.watts.rule.learned else rows
+            rows = host.watts.cut(rows) if host.watts.rule.learned and host.watts.is_due(window) else rows
         before = silence.untold(host.state)
         readings = self._without_modules(window.readings.with_room(len(host.keys)), host, rows)
         if (
@@ -140,14 +140,14 @@ class Accounts:
         if self.live:
             follow_moving(window.readings, self._here(host), host.limits)
         host.wait(rows, window.end_us)
-        if host.watts is not None:
-            host.watts.close(host.known_us(window.end_us))
+        if host.watts is not None and host.watts.is_due(window):
+            host.watts.close(host.known_us(window.end_us), window.end_us)
         if self.ledger.work:
             self.ledger.work.settle(self.ledger.jobs, self.known_us(window.end_us), window.end_us)
         self._follow_silence(host, before, window.end_us)
         if window.beside.meters or window.host in self.beside:
             beside = self.beside.setdefault(window.host, BesideBooks())
-            beside.take(window, (self.gpus[key] for key in host.keys))
+            beside.take(window, (self.gpus[key] for key in host.keys), self.ledger.jobs)
         if any(event.kind == "shutdown" for event in window.events):
             self.finish(window.host)
 
@@ -363,6 +363,8 @@ class Accounts:
         self.ledger.resume(window.start_us)
         beside, same_boot = self.beside.get(window.host), event.detail != "new-boot"
         events.resume(host, self.gpus, beside, window.start_us, same_boot=same_boot)
+        if beside is not None:
+            beside.share_anew(window, [self.gpus[key] for key in host.keys], self.ledger.jobs)
 
 
 _ZERO = np.zeros(1, np.int64)

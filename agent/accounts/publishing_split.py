@@ -28,7 +28,7 @@ def split_facts(accounts: Accounts, window: Window) -> SplitFacts:
             seconds = tuple((use, count * _SLOT_S) for use, count in zip(USES, slots, strict=True))
             gpus.append(SplitOfGpu(device.uuid, watts.common_w(place), seconds))
     keys = accounts.keys_of(window.host)
-    for one in watts.jobs():
+    for one in watts.believed():
         job = accounts.ledger.jobs.get(one.job)
         if job is None or job.folded or keys[one.gpu] not in job.lines or not one.alone_us + one.shared_us:
             continue

@@ -64,7 +64,7 @@ def enter_split(
         watts=None if told is None else told.cut,
     )  # fmt: skip
     if host.watts is not None:
-        host.watts.book(rows, parts, intervals, told)
+        host.watts.book(rows, parts, None if hole is None else intervals, told)
     energy = _sums(intervals, intervals.energy_hnj)
     covered = _sums(intervals, intervals.t1_us - intervals.t0_us - np.maximum(-intervals.hole, 0))
     idle, nobodys = parts.idle_hnj.tolist(), parts.unattributed_hnj.tolist()

@@ -104,14 +104,13 @@ def run(args: argparse.Namespace) -> int:
         from wattshed.agent.replay.running import refuse, refuse_for_runs, replay_on_cluster  # noqa: PLC0415
         from wattshed.agent.traces.sources import find  # noqa: PLC0415
 
-    compare = args.compare_watts
-    if compare:
+    if args.compare_watts:
         if args.watts is not None and not args.watts.startswith("learned"):
             raise InputError("--compare-watts compares learned watts with common ones; leave --watts out")
         if args.workers or args.scheduler:
             raise InputError("--compare-watts reads in one process; leave --workers and --scheduler out")
         args.watts = args.watts or "learned"
-    settings = settings_of(args)
+    settings = dataclasses.replace(settings_of(args), compare=args.compare_watts)
     if not args.trace:
         return _jobs_alone(args, settings)
     if args.emissions is not None:
@@ -139,17 +138,11 @@ def _replay(
     """Replay in this process."""
     from wattshed.agent.replay.outlets import open_outlets  # noqa: PLC0415
     from wattshed.agent.replay.running import replay  # noqa: PLC0415
-    from wattshed.agent.traces.sources import find  # noqa: PLC0415
 
-    common = None
-    if args.compare_watts:
-        again = find(args.trace, settings.options)
-        common = replay(again, dataclasses.replace(settings, split=None), device=args.device)
     outlets = open_outlets(args.openmetrics, args.remote_write, _say)
     history = None if amounts.history is None else Path(amounts.history)
     with _interruptible() as stopped, closing(_points()) if outlets else nullcontext() as points:
         done = replay(chains, settings, device=args.device, points=points, history=history, power=picture, stop=stopped)
-        done = dataclasses.replace(done, common=common)
         try:
             if points is not None:
                 # What was read before an interruption is still written out; an interruption from here on ends that.

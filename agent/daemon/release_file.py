@@ -7,11 +7,13 @@ import logging
 import os
 from pathlib import Path
 
+from wattshed.agent.accounts.content import plain_device
 from wattshed.agent.meters.release import LONGEST_US, Release
+from wattshed.agent.window import Device
 
 LOG = logging.getLogger("wattshed")
 SCHEMA = "wattshed.released/1"
-LONGEST_BYTES = 4096
+LONGEST_BYTES = 1 << 20
 
 
 class ReleaseFile:
@@ -34,7 +36,10 @@ class ReleaseFile:
                 self._path.unlink(missing_ok=True)
                 return
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            about = {"schema": SCHEMA, "boot_id": self._boot_id, "until_us": release.until_us, "why": release.why}
+            about = {
+                "schema": SCHEMA, "boot_id": self._boot_id, "until_us": release.until_us, "why": release.why,
+                "gpus": sorted(release.gpus), "devices": [plain_device(one) for one in release.devices],
+            }  # fmt: skip
             draft = self._path.with_suffix(".new")
             draft.write_text(json.dumps(about), encoding="utf-8")
             os.replace(draft, self._path)  # noqa: PTH105 - in a signal handler, too
@@ -42,18 +47,22 @@ class ReleaseFile:
             LOG.warning("a restart would end the release: %s", error)
 
     def load(self, now_us: int) -> Release | None:
-        """Return what is kept and is not over: of all GPUs, for a new process holds none of them yet."""
+        """Return what is kept and is not over: of all GPUs, unless it is known how not to touch those that it is of."""
         try:
             about = json.loads(self._path.read_bytes()[:LONGEST_BYTES])
             until_us, why, boot_id = int(about["until_us"]), str(about["why"]), about["boot_id"]
+            devices = tuple(Device(**one | {"flags": tuple(one["flags"])}) for one in about.get("devices", ()))
+            gpus = frozenset(map(str, about.get("gpus", ())))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             LOG.warning("%s cannot be used, so nothing is released: %s", self._path, error)
             return None
         if boot_id != self._boot_id or not now_us < until_us:
             return None
-        return Release(min(until_us, now_us + LONGEST_US), why=why)
+        if gpus != {one.uuid for one in devices}:
+            gpus, devices = frozenset(), ()
+        return Release(min(until_us, now_us + LONGEST_US), gpus, why, devices)
 
 
 def release_file(state_dir: str, proc_root: Path, *, simulated: bool) -> ReleaseFile:

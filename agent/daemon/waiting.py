@@ -80,7 +80,7 @@ class Wait:
         """
         began_s, was_loaded, shut_out = time.monotonic(), self._loaded.exists(), 0
         while True:
-            if (release := self._desk.wanted()) is not None:
+            if (release := self._desk.wanted()) is not None and release.whole:
                 self._sit_out(release, began_s)
                 continue
             self._desk.obeyed = None

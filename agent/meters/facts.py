@@ -13,11 +13,21 @@ if TYPE_CHECKING:
     from wattshed.agent.meters.nvml import Nvml
 
 MIB = 1 << 20
+SWITCH = {0, 1}  # what else a field for a switch shows is something else
+POWER_PROFILE = "power_profile_"  # and its number: a gauge that is 1 while the profile is in force
 GONE = {Fault.LOST, Fault.DRIVER, Fault.RESTART}
 
 
-def gauges(nvml: Nvml, handle: object, able: Mapping[str, str]) -> dict[str, float]:
+def gauges(nvml: Nvml, handle: object, able: Mapping[str, str], shaping: Mapping[str, int]) -> dict[str, float]:
     """Return limits (W), temperatures (degrees Celsius), clocks (MHz), and what the driver advises to do about it.
+
+    Parameters
+    ----------
+    nvml : Nvml
+    handle : object
+    able : mapping of str -> str
+    shaping : mapping of str -> int
+        The driver's means to shape power -> field that says whether it is on.
 
     Raises
     ------
@@ -25,13 +35,14 @@ def gauges(nvml: Nvml, handle: object, able: Mapping[str, str]) -> dict[str, flo
         The GPU or the driver is gone.
     """
     found: dict[str, float] = {}
-    beside = {"recovery_action": probe.RECOVERY_ACTION, **probe.POWER_SHAPING}
-    slow = [*probe.LIMITS.values(), probe.MEMORY_TEMPERATURE, *beside.values()] if not able["fields"] else []
-    if slow:
+    slow = [*probe.LIMITS.values(), probe.MEMORY_TEMPERATURE, probe.RECOVERY_ACTION, *shaping.values()]
+    if not able["fields"]:
         answers = nvml.fields(handle, [(n, probe.GPU_SCOPE) for n in slow])
         raise_if_down(answers)
         told = {n: v for n, (code, v) in zip(slow, answers, strict=True) if code == SUCCESS}
-        found |= {name: told[n] for name, n in beside.items() if n in told}
+        found |= {name: told[n] for name, n in shaping.items() if told.get(n) in SWITCH}
+        if probe.RECOVERY_ACTION in told:
+            found["recovery_action"] = told[probe.RECOVERY_ACTION]
         got = {n: v for n, v in told.items() if v > 0}
         found |= {f"limit_{name}_w": got[n] / 1e3 for name, n in probe.LIMITS.items() if n in got}
         if probe.MEMORY_TEMPERATURE in got:
@@ -44,6 +55,22 @@ def gauges(nvml: Nvml, handle: object, able: Mapping[str, str]) -> dict[str, flo
         if (megahertz := or_none(nvml, "nvmlDeviceGetClockInfo", handle, domain)) is not None:
             found[name] = megahertz
     return found
+
+
+def power_profiles(nvml: Nvml, handle: object) -> dict[str, float] | None:
+    """Return the workload power profiles in force, each as a gauge; None if there are none to be had.
+
+    Raises
+    ------
+    MeterError
+        The GPU or the driver is gone.
+    """
+    try:
+        return {f"{POWER_PROFILE}{number}": 1.0 for number in nvml.power_profiles(handle)}
+    except MeterError as error:
+        if error.fault in GONE:
+            raise
+        return None if error.fault is Fault.OFF else {}
 
 
 def memory(nvml: Nvml, handle: object) -> dict[str, float]:

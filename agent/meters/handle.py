@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from wattshed.agent.meters import facts, probe
 from wattshed.agent.meters.errors import SUCCESS, Fault, MeterError
 from wattshed.agent.meters.facts import or_none, raise_if_down
+from wattshed.agent.meters.field_numbers import numbers_of
 from wattshed.agent.meters.gauges import MODULE_W
 from wattshed.agent.meters.identity import handle_of
 from wattshed.agent.meters.plan import NO_PLAN, OFFERED, ReadingPlan, counter_of, limit_of, milli, plan_of
@@ -77,10 +78,10 @@ class GpuHandle:
         known: Callable[[Device], Device] = lambda device: device,
     ) -> None:
         self._nvml, self._clock, self._known = nvml, clock, known
-        self.handle, self._identity = handle, identity
+        self.handle, self._identity, self._numbers = handle, identity, numbers_of(identity.driver)
         self._modes: dict[str, int] = {}
         self._scope = ScopeWatch()
-        self.probed = False
+        self.probed = self._profiled = False
         self.give_up("not asked yet")
 
     def give_up(self, reason: str) -> None:
@@ -130,7 +131,7 @@ class GpuHandle:
             self.modes_changed()
         publication_us, index, uuid = self.device.publication_us, self.device.index, self.device.uuid
         self.device = self._known(replace(device, publication_us=publication_us, index=index, uuid=uuid))
-        self.sick, self.probed = "", True
+        self.sick, self.probed, self._profiled = "", True, True
         self._take(plan)
 
     def ask_again(self, *, refused_only: bool) -> bool:
@@ -314,7 +315,7 @@ class GpuHandle:
             return MISSING
 
     def _extras(self, answers: Sequence[tuple[int, float]], gauges: dict[str, float]) -> None:
-        for name, number in probe.THROTTLE.items():
+        for name, number in self._numbers.throttle.items():
             if (throttled := self._told(answers, number)) != MISSING:
                 gauges[f"throttle_{name}_s"] = throttled / 1e9
         for name, asked in probe.BESIDE.items():
@@ -322,8 +323,11 @@ class GpuHandle:
                 gauges[f"power_{name}_w"] = power / 1e3
 
     def gauges(self) -> dict[str, float]:
-        """Limits, temperatures and clocks; raises `MeterError` if the GPU or the driver is gone, as the next two do."""
-        return facts.gauges(self._nvml, self.handle, self.device.capabilities)
+        """Limits, temperatures, clocks, means to shape power; raises `MeterError` if it is gone, as the next two do."""
+        found = facts.gauges(self._nvml, self.handle, self.device.capabilities, self._numbers.shaping)
+        profiles = facts.power_profiles(self._nvml, self.handle) if self._profiled else None
+        self._profiled = profiles is not None
+        return {**found, **(profiles or {})}
 
     def memory(self) -> dict[str, float]:
         """Framebuffer in MiB; a change of it shows that a process came or went."""

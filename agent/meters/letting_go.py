@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.meters.errors import RestartNeeded
 from wattshed.agent.meters.schedule import SECOND_US
+from wattshed.agent.meters.system_events import UNKNOWN_SLOT, slot_of
 from wattshed.agent.window import MISSING
+from wattshed.agent.window.recovery_actions import action_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.meters.release import Release, ReleaseDesk
@@ -100,15 +102,18 @@ class LettingGo:
             if not action:
                 self._pending_us.pop(gpu, None)
             elif now_us - self._pending_us.setdefault(gpu, now_us) >= PENDING_US:
-                self.free(gpu, FREED_US, f"the driver asks for recovery action {action:.0f}")
+                self.free(gpu, FREED_US, f"the driver advises {action_named(action)}")
 
     def free(self, gpu: int, for_us: int, why: str) -> None:
         """Leave a GPU to whoever shall mend it."""
         self._desk.ask(for_us, frozenset({self._meter.devices[gpu].uuid}), why)
 
-    def unbound(self) -> None:
-        """Let go of all: one of them is being unbound, and the driver does not say which in a way that others know."""
-        self._desk.ask(UNBOUND_US, why="a GPU is being unbound from the driver")
+    def unbound(self, slots: Iterable[int]) -> None:
+        """Let go of the GPUs that are being unbound, by their slots; of all where one of those is not known."""
+        here = {slot_of(device.pci_bus_id): device for device in self._meter.devices}
+        found = [here.get(slot) if slot != UNKNOWN_SLOT else None for slot in slots]
+        gpus = frozenset(device.uuid for device in found if device is not None) if all(found) else frozenset()
+        self._desk.ask(UNBOUND_US, gpus, why="unbound from the driver")
 
     def _let_go(self, wanted: Release) -> None:
         if self._is_delayed():
@@ -117,7 +122,8 @@ class LettingGo:
         if all(wanted.covers(one.uuid) for one, here in zip(devices, present, strict=True) if here):
             self._desk.widen()
             wanted = self._desk.wanted() or wanted
-        before, self._meter.let_alone = self._now, wanted.gpus
+        before, already = self._now, not wanted.whole and self._meter.let_alone == wanted.gpus
+        self._meter.let_alone = wanted.gpus
         for gpu, schedule in enumerate(self._schedules):
             covered = wanted.covers(devices[gpu].uuid)
             if covered and schedule.up:
@@ -128,10 +134,12 @@ class LettingGo:
             if nodes := self._meter.let_go():
                 raise RestartNeeded(f"{', '.join(nodes)} still open after the end of the driver session")
         else:
-            self._renew(before is not None and before.whole)
+            if not already:
+                self._renew(before is not None and before.whole)
             if nodes := self._meter.still_open():
                 self._widen(nodes)
                 return
+            self._desk.note(devices)
         self._desk.obeyed = wanted
         until = time.strftime("%H:%M:%S", time.localtime(wanted.until_us / 1e6))
         names = "the driver" if wanted.whole else ", ".join(f"GPU {d.index}" for d in devices if wanted.covers(d.uuid))

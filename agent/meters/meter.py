@@ -119,6 +119,22 @@ class NvmlMeter:
             if one.uuid
         }
 
+    def leave(self, devices: Iterable[Device]) -> None:
+        """Know GPUs that were let go of before this process began, and have its sessions not touch them."""
+        for device in devices:
+            gpu_handle = GpuHandle(self._nvml, self._clock, None, device, known=self._known)
+            gpu_handle.give_up("let go of since before the agent was started")
+            gpu_handle.sick = ""  # it is not there at all
+            self.gpu_handles.append(gpu_handle)
+            self.watches.append(ProcessWatch(self._nvml, gpu_handle))
+            self.present.append(False)
+        self.let_alone = frozenset(gpu_handle.device.uuid for gpu_handle in self.gpu_handles)
+
+    def _is_left(self, device: Device) -> bool:
+        """Whether a GPU is to be let alone and, as far as the kernel says, still bound: then its index is its own."""
+        there, address = self._listed(), device.pci_bus_id.lower()
+        return device.uuid in self.let_alone and (not there or any(address.endswith(one) for one in there))
+
     def open(self, spared: Mapping[str, str] = MappingProxyType({})) -> None:
         """Start a driver session and find the GPUs; fresh handles go to those that are known by UUID.
 
@@ -155,7 +171,7 @@ class NvmlMeter:
         """
         found: dict[str, GpuHandle] = {}
         silent, self.unseen, self.asked = [], 0, []
-        untouched = {one.session_index for one in self.gpu_handles if one.device.uuid in self.let_alone}
+        untouched = {one.session_index for one in self.gpu_handles if self._is_left(one.device)}
         for index in (one for one in range(count) if one not in untouched):
             asking = self._ask(index, spared=spared)
             asking.wait()
@@ -175,7 +191,7 @@ class NvmlMeter:
                 if asking.error.fault in {Fault.DRIVER, Fault.RESTART}:
                     raise asking.error
                 self.unseen += asking.error.fault is not Fault.OFF  # one that we may not touch will not come back
-        if not found and not self.gpu_handles:
+        if not found and all(one.device.uuid in self.let_alone for one in self.gpu_handles):
             why = f" ({'; '.join(silent)})" if silent else ""
             raise NoMeter(f"no GPU responds to the NVIDIA driver{why}; check `nvidia-smi -L`")
         for asking in self.asked:
@@ -252,6 +268,7 @@ class NvmlMeter:
 
     def _put(self, found: dict[str, GpuHandle], *, counted_anew: bool) -> None:
         places = {gpu_handle.device.uuid: i for i, gpu_handle in enumerate(self.gpu_handles)}
+        begun = any(uuid not in self.let_alone for uuid in places)
         for uuid, gpu_handle in found.items():
             if uuid in places:
                 gpu_handle.inherit(self.gpu_handles[places[uuid]], keep_index=not counted_anew)
@@ -261,13 +278,18 @@ class NvmlMeter:
                 self.gpu_handles.append(gpu_handle)
                 self.watches.append(ProcessWatch(self._nvml, gpu_handle))
                 self.present.append(True)
-                if places:
+                if begun:
                     LOG.info(
                         "GPU %d appeared: %s %s",
                         gpu_handle.device.index,
                         gpu_handle.device.model,
                         gpu_handle.device.uuid,
                     )
+        if not begun:  # among them those that are left alone, which were known first
+            order = sorted(range(len(self.present)), key=lambda place: self.gpu_handles[place].device.index)
+            self.gpu_handles[:] = [self.gpu_handles[place] for place in order]
+            self.watches[:] = [self.watches[place] for place in order]
+            self.present[:] = [self.present[place] for place in order]
 
     def reopen(self, alive: Iterable[int]) -> None:
         """End the session and start a new one, which knows the GPUs that came meanwhile; raises as :meth:`open`.
@@ -317,6 +339,10 @@ class NvmlMeter:
     def wait_event(self, timeout_ms: int) -> News | None:
         """Wait for an event; None if there was none. May be called from a thread of its own."""
         return self._events.wait(self.gpu_handles, timeout_ms)
+
+    def listen(self, gpus: Iterable[int]) -> None:
+        """Hear these GPUs, and no others any more."""
+        self._events.open([self.gpu_handles[gpu] for gpu in gpus])
 
     def let_go(self) -> list[str]:
         """End the session and all that the library holds; returns the device nodes that this process has open still."""

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import copy
 import ctypes
-import functools
 import math
-import operator
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,7 +16,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pynvml
 
 from wattshed.agent.meters.costs import CallCosts
-from wattshed.agent.meters.errors import FUNCTION_NOT_FOUND, INSUFFICIENT_SIZE, UNKNOWN, Fault, MeterError, NoMeter
+from wattshed.agent.meters.errors import (
+    FUNCTION_NOT_FOUND,
+    INSUFFICIENT_SIZE,
+    TIMEOUT,
+    UNKNOWN,
+    Fault,
+    MeterError,
+    NoMeter,
+)
 from wattshed.agent.meters.filling import Rooms
 from wattshed.agent.missing import MISSING
 
@@ -52,17 +58,21 @@ _UTILISATION = struct.Struct("<I4xQIIII")  # nvmlProcessUtilizationSample_t: pid
 _SAMPLE = struct.Struct("<QQ")  # nvmlSample_t: stamp, value
 _PID = struct.Struct("<I")
 _LAST_KIND = 6  # nvmlValueType_t ends with the unsigned short
-_NO_ID = 0xFFFFFFFF
+NO_INSTANCE = 0xFFFFFFFF
 _SYSTEM_WAIT, _SYSTEM_EVENTS, _ANY = 0x1000020, 8, 0x3  # version of the request, room for events, all types of them
 _NOT_AVAILABLE = 0xFFFFFFFFFFFFFFFF
 
 
 class DriverEvent(NamedTuple):
-    """What nvmlEventSetWait returns: the handle's address, the event type's bit, and its datum (an XID number)."""
+    """What nvmlEventSetWait returns: the handle's address, the event type's bit, and its datum (an XID number).
+
+    ``instance`` is the (GPU instance, compute instance) that it is about under MIG, each `NO_INSTANCE` without.
+    """
 
     device: int
     event_type: int
     data: int
+    instance: tuple[int, int]
 
 
 class _Batch(NamedTuple):
@@ -225,15 +235,15 @@ class Nvml:
             if error.code != FUNCTION_NOT_FOUND:
                 raise
             # The first version of the call, whose entries end after the memory.
-            found = [(*entry, _NO_ID, _NO_ID) for entry in self._filled(name, _FIRST_PROCESS, handle)]
+            found = [(*entry, NO_INSTANCE, NO_INSTANCE) for entry in self._filled(name, _FIRST_PROCESS, handle)]
         return [(pid, MISSING if used >= _NOT_AVAILABLE >> 1 else used, gi, ci) for pid, used, gi, ci in found]
 
-    def process_utilisation(self, handle: object, since_us: int) -> list[tuple[int, int, int]]:
+    def process_utilisation(self, handle: object, since_us: int) -> list[tuple[int, int, int, int]]:
         """Read the utilisation of processes after a time stamp of the driver's; 0 for all that it keeps.
 
         Returns
         -------
-        list of (pid, time stamp us, SM percent)
+        list of (pid, time stamp us, SM percent, memory percent)
             As the driver says it, which may be nonsense; empty if it has nothing new.
         """
         since = ctypes.c_ulonglong(since_us)
@@ -246,7 +256,7 @@ class Nvml:
             if error.fault is not Fault.NOTHING:
                 raise
             return []
-        return [(pid, stamp_us, sm) for pid, stamp_us, sm, _, _, _ in found]
+        return [(pid, stamp_us, sm, memory) for pid, stamp_us, sm, memory, _, _ in found]
 
     def power_samples(self, handle: object, since_us: int) -> list[tuple[int, int]]:
         """Read the driver's own ring of power samples after a time stamp of its own: (time stamp us, mW)."""
@@ -269,27 +279,53 @@ class Nvml:
         return self._rooms.fill(name, entry, lambda count, at: self._call(name, handle, ctypes.byref(count), at))
 
     def wait_event(self, events: object, timeout_ms: int) -> DriverEvent | None:
-        """Wait for an event; None if none came. Not timed: waiting is its work, and another thread's."""
+        """Wait for an event; None if none came. Not timed: waiting is its work, and another thread's.
+
+        Raises
+        ------
+        MeterError
+            There is nothing to wait for: at once, and every time while a GPU of the set is lost.
+        """
         try:
             data = self._binding.nvmlEventSetWait_v2(events, timeout_ms)
-        except self._binding.NVMLError:
-            return None
-        return DriverEvent(self.address(data.device), data.eventType, data.eventData)
+        except self._binding.NVMLError as error:
+            if error.value == TIMEOUT:
+                return None
+            raise MeterError("nvmlEventSetWait_v2", error.value) from None
+        instance = (data.gpuInstanceId, data.computeInstanceId)
+        return DriverEvent(self.address(data.device), data.eventType, data.eventData, instance)
 
-    def wait_system_event(self, events: object, timeout_ms: int) -> int:
-        """Wait for the driver's own events; returns the bits of those that came, 0 for none. Not timed, as above."""
+    def wait_system_event(self, events: object, timeout_ms: int) -> list[tuple[int, int]]:
+        """Wait for the driver's own events; returns (type, GPU's id) of those that came. Not timed, as above."""
         data = (self._binding.c_nvmlSystemEventData_v1_t * _SYSTEM_EVENTS)()
         try:
             found = self._binding.nvmlSystemEventSetWait(_SYSTEM_WAIT, events, timeout_ms, data, _SYSTEM_EVENTS)
         except self._binding.NVMLError as error:
             # More than there is room for: what they are does not matter, that there are any does.
-            return _ANY if error.value == INSUFFICIENT_SIZE else 0
-        return functools.reduce(operator.or_, (one["eventType"] for one in found), 0)
+            return [(_ANY, MISSING)] if error.value == INSUFFICIENT_SIZE else []
+        return [(one["eventType"], one["gpuId"]) for one in found]
 
     @staticmethod
     def address(handle: Any) -> int:
         """Return the number behind a handle, to compare handles by."""
         return ctypes.cast(handle, ctypes.c_void_p).value or 0
+
+    def power_profiles(self, handle: object) -> list[int]:
+        """List the numbers of the workload power profiles in force: those requested that no other one rules out.
+
+        Raises
+        ------
+        MeterError
+            The driver, or the lack of a symbol in it or in the binding, says no.
+        """
+        name = "nvmlDeviceWorkloadPowerProfileGetCurrentProfiles"
+        kind = getattr(self._binding, "c_nvmlWorkloadPowerProfileCurrentProfiles_v1_t", None)
+        if kind is None:
+            raise MeterError(name, FUNCTION_NOT_FOUND)
+        told = kind()
+        self.ask(name, handle, ctypes.byref(told))
+        words = told.enforcedProfilesMask.mask
+        return [32 * i + bit for i, word in enumerate(words) for bit in range(32) if word >> bit & 1]
 
     def gpm_sample(self, handle: object, instance: int = MISSING) -> Any:
         """Allocate a GPM sample of the GPU, or of one of its instances, and fill it."""

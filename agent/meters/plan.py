@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wattshed.agent.meters import probe
 from wattshed.agent.meters.errors import Fault, MeterError
+from wattshed.agent.meters.field_numbers import numbers_of
 from wattshed.agent.window import MISSING
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def plan_of(nvml: Nvml, handle: object, device: Device) -> ReadingPlan:
     works = [
         n for n, name in OFFERED.items() if batched and not able[name] and _in_batch(nvml, handle, device, n, name)
     ]
-    extras = [n for n in probe.THROTTLE.values() if batched and not able["throttle"]]
+    extras = [n for n in numbers_of(device.driver).throttle.values() if batched and not able["throttle"]]
     full = [(n, probe.GPU_SCOPE) for n in [*works, *extras]]
     full += [_beside(nvml, handle, asked) for name, asked in probe.BESIDE.items() if not able[name]]
     own = frozenset(name for n, name in OFFERED.items() if n not in works and not able[name])

@@ -169,6 +169,7 @@ class Poller:
         if late_us > ON_TIME_US and not self._learning.on:
             self.late_us += late_us
         if self.recovery.may_read(gpu) and self._asleep(self._meter.gpu_handles[gpu].device):
+            schedule.gauges.clear()  # it does not draw any more what it did
             schedule.gauges.renew("asleep", {"asleep": 1.0}, begun_us, 0)
         elif self.recovery.may_read(gpu):
             self.recovery.guard(gpu, partial(self._read, gpu, schedule, self._meter.gpu_handles[gpu], due_us))
@@ -183,6 +184,7 @@ class Poller:
     def _read(self, gpu: int, schedule: GpuSchedule, gpu_handle: GpuHandle, due_us: int) -> None:
         full = due_us >= schedule.full_due_us
         begun_us = self._clock.now_us()
+        schedule.gauges.forget("asleep")
         beside: dict[str, float] = {}
         with schedule.gauges.asking(*(("power", "instant") if full else ("instant",))):
             sample = gpu_handle.read(beside) if full else gpu_handle.read_instant()

@@ -31,8 +31,7 @@ ENERGY, AVERAGE, INSTANT = 83, 185, 186
 MEMORY_TEMPERATURE = 82
 LIMITS = {"min": 187, "max": 188, "default": 189, "enforced": 190, "requested": 192}
 RECOVERY_ACTION = 230
-POWER_SHAPING = {"power_smoothing": 251, "soc_power_smoothing": 300}
-THROTTLE = {"power_cap": 74, "sync_boost": 76, "sw_thermal": 269, "hw_thermal": 270, "power_brake": 271}
+POWER_CAPPED = 74  # ns
 GPU_SCOPE, MODULE_SCOPE, MEMORY_SCOPE = 0, 1, 2
 BESIDE = {
     "module": ((AVERAGE, MODULE_SCOPE), (INSTANT, MODULE_SCOPE)),
@@ -135,6 +134,10 @@ def field(nvml: Nvml, handle: object, number: int, scope: int = GPU_SCOPE) -> fl
         The call or the field itself failed.
     """
     ((code, value),) = nvml.fields(handle, [(number, scope)])
+    return _value(number, code, value)
+
+
+def _value(number: int, code: int, value: float) -> float:
     if code == SUCCESS and value == 0 and number in {AVERAGE, INSTANT}:
         code = NOT_SUPPORTED  # a board that is powered draws something: the library just did not refuse
     if code != SUCCESS:
@@ -143,23 +146,24 @@ def field(nvml: Nvml, handle: object, number: int, scope: int = GPU_SCOPE) -> fl
 
 
 def first_power(nvml: Nvml, handle: object, asked: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Return the first of some powers (field, scope) that is not refused.
+    """Return the first of some powers (field, scope) that is not refused, all asked for in one call.
 
     Raises
     ------
     MeterError
         The GPU or the driver is gone, or has none of them, at least not now.
     """
-    for number, scope in asked[:-1]:
+    refused: MeterError | None = None
+    for one, (code, value) in zip(asked, nvml.fields(handle, list(asked)), strict=True):
         try:
-            field(nvml, handle, number, scope)
+            _value(one[0], code, value)
         except MeterError as error:
             if error.fault is not Fault.OFF:
                 raise
+            refused = error
         else:
-            return number, scope
-    field(nvml, handle, *asked[-1])
-    return asked[-1]
+            return one
+    raise refused or MeterError("no power", NOT_SUPPORTED)
 
 
 def capabilities(  # noqa: PLR0917 - who is asked, and what is known of it
@@ -230,7 +234,7 @@ def capabilities(  # noqa: PLR0917 - who is asked, and what is known of it
         "module": beside,
         "memory": beside,
         "limits": lambda name: either(name, LIMITS["max"], "nvmlDeviceGetPowerManagementLimitConstraints"),
-        "throttle": lambda name: one(name, THROTTLE["power_cap"]),
+        "throttle": lambda name: one(name, POWER_CAPPED),
         "samples": lambda name: attempt(clock, lambda: nvml.power_samples(handle, 0), tries(name)),
         "utilisation": lambda name: call(name, "nvmlDeviceGetUtilizationRates"),
         "processes": lambda name: attempt(clock, lambda: nvml.processes(handle, "Compute"), tries(name)),

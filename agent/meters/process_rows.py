@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+NOT_SAID = 101
+
 
 class ProcessRow(NamedTuple):
-    """What the driver says of one process."""
+    """What the driver says of one process: how busy it kept the SMs, and the memory (above 100: it does not say)."""
 
     pid: int
     stamp_us: int
     percent: int
+    memory_percent: int = NOT_SAID
 
 
 def credible(rows: list[ProcessRow], since_us: int) -> list[ProcessRow]:

@@ -326,5 +326,7 @@ class ProcessWatch:
                     one = replace(one, tensor_us=tensor, dram_us=dram)
             elif shares is not None:
                 ratio = min(1.0, shares.get(pid, 0.0))
+                if (memory := self.shares.memory.get(pid, -1.0 if ratio else 0.0)) >= 0:
+                    one = replace(one, dram_us=int(min(1.0, ratio * memory) * length))
             result.append(one if ratio < 0 else replace(one, sm_us=int(ratio * length)))
         return result

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from wattshed.agent.window import Device
 
 LONGEST_US = 86_400_000_000
 """A release is never for longer than a day, so that a forgotten one costs no more."""
@@ -25,11 +27,14 @@ class Release:
         Their UUIDs; empty: all of them, and the driver.
     why : str
         In a few words.
+    devices : tuple of Device
+        Those GPUs, once they were let go of: another process need not open them to know them.
     """
 
     until_us: int
     gpus: frozenset[str] = frozenset()
     why: str = ""
+    devices: tuple[Device, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -43,7 +48,8 @@ class Release:
     def joined(self, other: Release) -> Release:
         """Return both in one: the GPUs of either, until the later end."""
         gpus = frozenset() if self.whole or other.whole else self.gpus | other.gpus
-        return Release(max(self.until_us, other.until_us), gpus, other.why)
+        devices = tuple({one.uuid: one for one in (*self.devices, *other.devices) if one.uuid in gpus}.values())
+        return Release(max(self.until_us, other.until_us), gpus, other.why, devices)
 
 
 class Keeper(Protocol):
@@ -95,7 +101,13 @@ class ReleaseDesk:
         """Have what is to be let go of be all of it: a part of it cannot be."""
         with self._lock:
             if (wanted := self.wanted()) is not None:
-                self._set(replace(wanted, gpus=frozenset()))
+                self._set(replace(wanted, gpus=frozenset(), devices=()))
+
+    def note(self, devices: Iterable[Device]) -> None:
+        """Keep what is known of the GPUs of a part that was let go of."""
+        with self._lock:
+            if (wanted := self.wanted()) is not None:
+                self._set(replace(wanted, devices=tuple(one for one in devices if one.uuid in wanted.gpus)))
 
     def resume(self) -> None:
         """Have everything taken back."""

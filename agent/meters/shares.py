@@ -23,12 +23,13 @@ rows are not means of the whole time, and `agent.meters.lately` makes the best o
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from itertools import pairwise
 from typing import NamedTuple
 
 from wattshed.agent.meters.lately import Lately
-from wattshed.agent.meters.process_rows import ProcessRow, credible
+from wattshed.agent.meters.process_rows import NOT_SAID, ProcessRow, credible
 
 SAMPLE_US = 1_000_000 // 6
 """Between two samples until it is learned; nvml.h: between 1 s and 1/6 s, depending on the product."""
@@ -66,6 +67,9 @@ class Shares:
         What rows mean; empty as long as it is not known, ``samples`` if a process has a row for every sample.
     asked_us : int, us
         When the driver was asked last, on our clock; 0: not since it began to rest.
+    memory : dict of pid -> ratio
+        How long each of the processes that `take` named last kept the memory busy, per time that it kept the SMs busy;
+        those of whom the driver does not say are left out.
     """
 
     def __init__(self) -> None:
@@ -80,7 +84,9 @@ class Shares:
         self._single = 1.0  # part of the answers since which there was one sample
         self._read_us = 0  # the last sample that the driver returned, by its clock
         self._lately = Lately()
+        self.memory: dict[int, float] = {}
         self._busy_us: dict[int, float] = {}
+        self._memory_us: dict[int, float] = {}  # not a number: the driver did not say
         self._covered_us = 0
         self._samples: deque[_Sample] = deque(maxlen=QUESTION)
         self._twice = 0  # answers with several rows of one process
@@ -141,7 +147,7 @@ class Shares:
     def rest(self) -> None:
         """Nobody asks for a while: what the driver samples meanwhile must not be counted later."""
         self._newest_us = self.asked_us = self._covered_us = self._read_us = 0
-        self._busy_us = {}
+        self._busy_us, self._memory_us, self.memory = {}, {}, {}
         self._samples.clear()
         self._lately.rest()
 
@@ -214,6 +220,8 @@ class Shares:
                 often = sum(seen) / len(seen) if seen else 1.0
                 weight_us = min(period_us, span_us) + max(0, row.stamp_us - self._newest_us - period_us) * often
             self._busy_us[row.pid] = self._busy_us.get(row.pid, 0.0) + row.percent / 100 * weight_us
+            memory = row.memory_percent / 100 if 0 <= row.memory_percent < NOT_SAID else math.nan
+            self._memory_us[row.pid] = self._memory_us.get(row.pid, 0.0) + memory * weight_us
         older = min(row.stamp_us for row in rows) < newest_us - period_us // 2
         past = {row.pid for row in rows if row.stamp_us < until_us - period_us // 2}
         self._lately.add(
@@ -294,16 +302,20 @@ class Shares:
         did : float, optional
             What the GPU did in all meanwhile (0-1).
         """
-        busy_us, covered_us = self._busy_us, self._covered_us
         if self.sparse and did is not None:
             self._lately.compare(did)
+        found: dict[int, float] | None = None
         if self.sparse and self.spotty and (lately := self._lately.mean()):
-            self._busy_us, self._covered_us = {}, 0
-            return lately
-        self._busy_us, self._covered_us = {}, 0
-        if not covered_us:
-            return self._lately.newest() if self.sparse else None
-        return {pid: min(1.0, max(0.0, busy / covered_us)) for pid, busy in busy_us.items()}
+            found = lately
+        elif self._covered_us:
+            found = {pid: min(1.0, max(0.0, busy / self._covered_us)) for pid, busy in self._busy_us.items()}
+        elif self.sparse:
+            found = self._lately.newest()
+        fresh = {pid: self._memory_us[pid] / busy for pid, busy in self._busy_us.items() if busy > 0}
+        told = {pid: ratio for pid, ratio in (self.memory | fresh).items() if not math.isnan(ratio)}
+        self.memory = {pid: ratio for pid, ratio in told.items() if pid in (found or {})}
+        self._busy_us, self._memory_us, self._covered_us = {}, {}, 0
+        return found
 
     def question_us(self) -> int:
         """Return the time stamp to ask again with, so that the answer shows what rows mean; 0: it would not."""

@@ -22,7 +22,7 @@ from wattshed.agent.window import MISSING, Window, WindowBatch
 from wattshed.kernels.billing.power_runs import book_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from wattshed.agent.accounts.split_rule import SplitRule
     from wattshed.agent.inputs.report import SourceReport
@@ -62,6 +62,8 @@ class Settings:
         What the jobs did, where a table says it, in the order of time.
     split : SplitRule, optional
         None: all jobs draw the same per activity, and nothing is learned.
+    compare : bool
+        Whether the same is also split by the common line.
     """
 
     options: Options
@@ -71,6 +73,7 @@ class Settings:
     notes: tuple[str, ...] = ()
     work: tuple[WorkRow, ...] = ()
     split: SplitRule | None = None
+    compare: bool = False
 
     def accounts(self, book_powers: BookPowers = book_runs) -> Accounts:
         """Open empty accounts."""
@@ -81,9 +84,10 @@ class Settings:
 
 @dataclass(slots=True)
 class Part:
-    """Accounts of some chains, and what was read for them."""
+    """Accounts of some chains, and what was read for them; ``common`` are the same by the common line, if wanted."""
 
     accounts: Accounts = field(default_factory=Accounts)
+    common: Accounts | None = None
     reports: list[SourceReport] = field(default_factory=list)
     extremes: dict[GpuKey, Extremes] = field(default_factory=dict)
     devices: dict[str, tuple[Device, ...]] = field(default_factory=dict)
@@ -140,7 +144,8 @@ def settled(settings: Settings, surveys: Iterable[Survey]) -> Settings:
 
 def new_part(settings: Settings, book_powers: BookPowers = book_runs) -> Part:
     """Open empty accounts."""
-    return Part(settings.accounts(book_powers))
+    common = replace(settings, split=None).accounts(book_powers) if settings.compare else None
+    return Part(settings.accounts(book_powers), common)
 
 
 def book(
@@ -197,6 +202,7 @@ def book(
         return part
     assignment = _assignment(settings)
     whose = _Whose(assignment, part.times) if assignment is not None else None
+    beside = _Beside(part.common, settings)
     whole = cut is not None or see is not None or feed is not None
     together = _TOGETHER if chain.native else _WINDOWS_TOGETHER
     stream = chain.windows(settings.options, stop) if whole else chain.batches(settings.options, stop)
@@ -209,6 +215,7 @@ def book(
             if not isinstance(item, Window):
                 run = _told_run([item] if isinstance(item, WindowBatch) else item, settings)
                 part.accounts.add_run(run, whose)
+                beside.add_run(run)
                 for batch in run:
                     _note(part, batch, tell)
                 continue
@@ -219,6 +226,7 @@ def book(
                     see(fed)
                 for piece in [fed] if cut is None else cut(fed):
                     part.accounts.add(piece)
+                    beside.add(piece)
                     _note(part, piece, tell)
         _count_rejected(part, chain.report_of(day), before)
     if assignment is not None:
@@ -250,6 +258,28 @@ class _Whose:
         window = self._assignment.apply(window)
         self._times.add(window)
         return window
+
+
+class _Beside:
+    """Other accounts of what is read, or none.
+
+    What a table of jobs says is asked for them once more: whoever asks notes what it takes from each job.
+    """
+
+    def __init__(self, accounts: Accounts | None, settings: Settings) -> None:
+        self._accounts = accounts
+        assignment = _assignment(settings) if accounts is not None else None
+        self._whose = _Whose(assignment, JobTimes()) if assignment is not None else None
+
+    def add(self, window: Window) -> None:
+        """Book a window that has its owners."""
+        if self._accounts is not None:
+            self._accounts.add(window)
+
+    def add_run(self, run: Sequence[WindowBatch]) -> None:
+        """Book windows of power readings."""
+        if self._accounts is not None:
+            self._accounts.add_run(run, self._whose)
 
 
 def _note(part: Part, booked: Window | WindowBatch, tell: Tell | None) -> None:
@@ -303,6 +333,8 @@ def _count_rejected(part: Part, report: SourceReport, before: dict[GpuKey, dict[
 def finish(part: Part) -> Part:
     """Close the accounts: nothing follows."""
     part.accounts.finish()
+    if part.common is not None:
+        part.common.finish()
     for host, devices in part.devices.items():
         state = part.accounts.state_of(host)
         for device, row in zip(devices, state, strict=True):
@@ -316,6 +348,9 @@ def merge(parts: list[Part]) -> Part:
     whole = Part()
     for part in parts:
         whole.accounts.merge(part.accounts)
+        if part.common is not None:
+            whole.common = whole.common or Accounts()
+            whole.common.merge(part.common)
         whole.reports += part.reports
         whole.times.merge(part.times)
         whole.less_time.update(part.less_time)

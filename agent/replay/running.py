@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from wattshed.agent.traces.sources import Chain
     from wattshed.agent.window import Window
 
-_OF_POWER = ("jobs", "plot", "openmetrics", "remote_write", "history")
+_OF_POWER = ("compare_watts", "jobs", "plot", "openmetrics", "remote_write", "history")
 _OF_ONE_PROCESS = ("openmetrics", "remote_write", "history", "plot")
 _OF_A_REPORT = ("by", "price", "carbon", "pue", "html")
 _NAMED = 5
@@ -47,15 +47,12 @@ class Replayed:
     where : WhereSummed
     interrupted : bool
         Whether only a part was read.
-    common : Replayed, optional
-        The same traces split by the common line, to be compared with.
     """
 
     part: Part
     settings: Settings
     where: WhereSummed
     interrupted: bool = False
-    common: Replayed | None = None
 
     def notes(self) -> list[str]:
         """Say in one line each what the user should know about the traces and the jobs.
@@ -88,10 +85,11 @@ class Replayed:
             If no energy at all is known, though all was read.
         """
         found = document(self.part, self.where.told(), partial=self.interrupted, notes=self.notes())
-        if self.common is not None:
+        if self.part.common is not None:
             from wattshed.agent.replay.compare_watts import comparison  # noqa: PLC0415 - for those who ask for it
 
-            found["compare_watts"] = comparison(self.common.document(), found, self.part.accounts)
+            common = document(replace(self.part, accounts=self.part.common, common=None))
+            found["compare_watts"] = comparison(common, found, self.part.accounts)
         return found
 
 
@@ -161,7 +159,7 @@ def refuse_for_runs(asked: Mapping[str, object], chains: list[Chain]) -> None:
     """
     if any(chain.holds_runs for chain in chains):
         for name in _OF_POWER:
-            if asked.get(name) is not None:
+            if asked.get(name) not in (None, False):
                 flag = name.replace("_", "-")
                 raise InputError(f"--{flag} needs power over time, and a table of runs has none; leave it out")
 

@@ -57,7 +57,7 @@ class Binding:
 
     def _tell(self, kind: int, card: Card) -> None:
         if self._heard & kind:
-            self._events.append((kind, card.slot))
+            self._events.append((kind, card.bus << 8))
 
     def let_leave(self) -> None:
         """Let those go that somebody unbinds, and nobody has open any more."""

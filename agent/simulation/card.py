@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from wattshed.agent.simulation.binding import Binding
-from wattshed.agent.simulation.device_nodes import CONTROL, node_of
+from wattshed.agent.simulation.device_nodes import CONTROL, is_free, is_open_here, node_of
 from wattshed.agent.simulation.faults import COUNTER, POWER, FaultPlan
 from wattshed.agent.simulation.usage import BoardUsage
 
@@ -27,6 +27,8 @@ LIMITS = {187: "min", 188: "max", 189: "default", 190: "enforced", 192: "request
 GARBAGE_MW = 0xFFFFFFFF
 RING = 119  # power samples that the driver keeps
 LONG_US, LONG = 10_000, 5  # within so much of its publication, reading a slow counter takes so many times as long
+SMOOTHING = 251  # NVML_FI_PWR_SMOOTHING_ENABLED
+THROTTLE = frozenset({74, 76, 269, 270, 271})  # NVML_FI_DEV_CLOCKS_EVENT_REASON_...
 RECOVERY = 230  # NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
 XID, MIG_CHANGED, RECOVERY_CHANGED = 0x8, 0x100, 0x8000  # nvmlEventType of nvml.h
 NO_ATTACH = 2  # nvmlInitWithFlags: a GPU is opened only when its handle is asked for
@@ -119,7 +121,11 @@ class SimulatedHost:
 
     def attach(self, place: int) -> int:
         """Open the GPU at a place in the session, as the library does for its handle."""
-        return OK if self.nodes.hold(node_of(self.session[place].minor)) else IN_USE
+        card = self.session[place]
+        if not self.nodes.hold(node_of(card.minor)):
+            return IN_USE
+        card.met()
+        return OK
 
     def shutdown(self) -> int:
         """Count one client less; the last one closes the session, and the nodes, if the library does not keep some."""
@@ -130,6 +136,9 @@ class SimulatedHost:
             self._session_us = None
             now_us, plan = self.now_us(), self.plan
             self.nodes.let_go([node_of(c.minor) for c in self.session if plan.active("held", now_us, c.index)])
+            for card in self.session:
+                if is_free(path := self.nodes.folder / node_of(card.minor)) and not is_open_here(path):
+                    card.left_us = now_us
             self.binding.let_leave()
         return OK
 
@@ -179,11 +188,12 @@ class SimulatedHost:
         for fault in plan.active("error", now_us, gpu):
             if fault.call in {"", name}:
                 return int(fault.value)
-        for fault in plan.began("gpu-lost", now_us, gpu) if gpu >= 0 else ():
-            # Until the fault is over, and then until somebody opens a new session.
-            if now_us < fault.end_us or (self._session_us or 0) < fault.end_us:
-                return LOST
-        return OK
+        return LOST if gpu >= 0 and self._is_lost(gpu) else OK
+
+    def _is_lost(self, gpu: int) -> bool:
+        """Whether a GPU is lost: until the fault is over, and then until somebody opens a new session."""
+        now_us, since_us = self.now_us(), self._session_us or 0
+        return any(now_us < f.end_us or since_us < f.end_us for f in self.plan.began("gpu-lost", now_us, gpu))
 
     def _delayed(self, name: str, gpu: int) -> int:
         """Let a call take its time; all that slows it down adds up. Returns what a slow GPU answers then."""
@@ -213,14 +223,23 @@ class SimulatedHost:
         self.show()
 
     def next_event(self, timeout_ms: int) -> SimulatedEvent | None:
-        """Wait for an event that somebody registered for; without one, for as long as asked."""
+        """Wait for an event that somebody registered for; without one, for as long as asked.
+
+        Not at all while one of the GPUs is lost: `deaf` says so.
+        """
         self.obey()
         for event in [e for e in self._events if e.time_us <= self.now_us()]:
             self._events.remove(event)
             if self.heard.get(event.gpu, 0) & event.kind:
                 return event
-        self.nothing(timeout_ms)
+        if not self.deaf:
+            self.nothing(timeout_ms)
         return None
+
+    @property
+    def deaf(self) -> bool:
+        """Whether a GPU that somebody listens to is lost: then no wait for events succeeds."""
+        return any(self._is_lost(gpu) for gpu in self.heard)
 
     def nothing(self, timeout_ms: int) -> None:
         """Wait for as long as asked, in vain."""
@@ -239,13 +258,22 @@ class Card(BoardUsage):
     persistence: bool = True
     module: Sensor | None = None  # that of the superchip it sits on
     scopes: tuple[int, ...] = ()  # of powers: 0 GPU, 1 module, 2 memory
+    throttled_ns: dict[int, int] = field(default_factory=dict)  # by field
     recovery: int = 0  # the driver's advice: nvmlDeviceGpuRecoveryAction_t
     reset_us: int = 0  # the last reset that the sensor knows of
+    left_us: int = -1  # since when no session and no other program has it open; -1: one has
+    power_smoothing: bool = False
+    power_profiles: tuple[int, ...] = ()  # workload power profiles in force
+
+    @property
+    def bus(self) -> int:
+        """Number of its PCI bus."""
+        return 0x17 + self.slot
 
     @property
     def pci_bus_id(self) -> str:
         """Domain, bus, device and function."""
-        return f"00000000:{0x17 + self.slot:02X}:00.0"
+        return f"00000000:{self.bus:02X}:00.0"
 
     @property
     def cores(self) -> int:
@@ -266,6 +294,14 @@ class Card(BoardUsage):
         """Let the counter begin at zero now: the board was reset, or is new to the driver."""
         self.counted.reset(self.host.now_us())
 
+    def met(self) -> None:
+        """Be opened: without persistence mode the counter began when the first one came after the last one had gone."""
+        left_us, self.left_us = self.left_us, -1
+        if left_us >= 0 and not self.persistence:
+            since_us = self.timeline.used_since_us(left_us, self.host.now_us())
+            if since_us > left_us:
+                self.counted.reset(since_us)
+
     def field(self, number: int, scope: int, now_us: int) -> tuple[int, int, int]:
         """Answer a field query: (code, value type, value)."""
         about = self.architecture
@@ -281,8 +317,10 @@ class Card(BoardUsage):
             return OK, UINT, self.celsius() + 6
         if number == RECOVERY and about.number >= 8:
             return OK, UINT, self.recovery
-        if number in {74, 76, 269, 270, 271} and about.number >= 7:
-            return OK, ULONGLONG, 0
+        if number in THROTTLE and about.number >= 7:
+            return OK, ULONGLONG, self.throttled_ns.get(number, 0)
+        if number == SMOOTHING and about.number >= 10:
+            return OK, UINT, int(self.power_smoothing)
         return UNSUPPORTED, UINT, 0
 
     def counter(self, now_us: int) -> Answer:

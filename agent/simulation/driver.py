@@ -21,6 +21,7 @@ from wattshed.agent.simulation.abi import (
     MIG_HANDLE,
     NOT_FOUND,
     OK,
+    OTHER_VERSION,
     PROCESS,
     SAMPLE,
     TIMEOUT,
@@ -34,15 +35,19 @@ from wattshed.agent.simulation.abi import (
     set_text,
     set_uint,
 )
-from wattshed.agent.simulation.card import MIG_CHANGED, RECOVERY_CHANGED, XID, Answer
+from wattshed.agent.simulation.card import LOST, MIG_CHANGED, RECOVERY_CHANGED, XID, Answer
 from wattshed.agent.simulation.gpm import Gpm
+from wattshed.agent.simulation.scenario import DRIVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from wattshed.agent.simulation.card import Card, SimulatedHost
-
-DRIVER_VERSION = "999.99.99"
+BLACKWELL = 10  # nvmlDeviceArchitecture_t
+PROFILES_VERSION = 100 | 1 << 24  # of nvmlWorkloadPowerProfileCurrentProfiles_v1_t
+MOVED_FROM, MOVED_UNTIL = (575, 0), (580, 82)
+MOVED_FIELDS = {251: 269, 252: 270, 253: 271, 256: 251, 269: 264, 270: 265, 271: 266, 300: 0}
+"""What the field numbers of these drivers were before and after them: nvml.h of CUDA 12.9 beside that of 13.3."""
 
 
 class SimulatedLibrary:
@@ -53,12 +58,15 @@ class SimulatedLibrary:
     host : SimulatedHost
     missing : collection of str
         Symbols that this library does not have.
+    version : str
+        Of the driver.
     """
 
     path = "simulated"
 
-    def __init__(self, host: SimulatedHost, missing: Collection[str] = ()) -> None:
-        self._host = host
+    def __init__(self, host: SimulatedHost, missing: Collection[str] = (), version: str = DRIVER) -> None:
+        self._host, self._version = host, version
+        self._fields_moved = MOVED_FROM <= tuple(map(int, version.split(".")[:2])) < MOVED_UNTIL
         self._alive: list[object] = []  # ctypes does not keep callbacks alive
         self._texts: dict[int, ctypes.Array[ctypes.c_char]] = {}
         for name, (types, function) in {**self._symbols(), **Gpm(host).symbols(), **host.binding.symbols()}.items():
@@ -93,7 +101,7 @@ class SimulatedLibrary:
             "nvmlInitWithFlags": ((u,), self._host.init),
             "nvmlInit_v2": ((), self._host.init),
             "nvmlShutdown": ((), self._host.shutdown),
-            "nvmlSystemGetDriverVersion": ((p, u), lambda at, size: set_text(at, size, DRIVER_VERSION)),
+            "nvmlSystemGetDriverVersion": ((p, u), lambda at, size: set_text(at, size, self._version)),
             "nvmlDeviceGetCount_v2": ((p,), self._count),
             "nvmlDeviceGetHandleByIndex_v2": ((u, p), self._by_index),
             "nvmlDeviceGetHandleByUUID": ((c_char_p, p), self._by_uuid),
@@ -136,6 +144,7 @@ class SimulatedLibrary:
             "nvmlEventSetFree": ((p,), self._event_free),
             "nvmlDeviceRegisterEvents": ((p, q, p), self._register),
             "nvmlEventSetWait_v2": ((p, p, u), self._event_wait),
+            "nvmlDeviceWorkloadPowerProfileGetCurrentProfiles": ((p, p), self._power_profiles),
         }
 
     @staticmethod
@@ -177,6 +186,7 @@ class SimulatedLibrary:
         now_us = self._host.now_us()
         for offset in range(0, 40 * count, 40):
             number, scope = FIELD_ASKED.unpack_from(values, offset)
+            number = MOVED_FIELDS.get(number, number) if self._fields_moved else number
             code, kind, value = card.field(number, scope, now_us)
             FIELD_TOLD.pack_into(values, offset + 8, now_us, 0, kind, code, value)
         return OK
@@ -243,8 +253,8 @@ class SimulatedLibrary:
         if at is None or room < len(samples):
             return TOO_SMALL
         rows = buffer(at, 32 * len(samples))
-        for i, (pid, stamp_us, sm) in enumerate(samples):
-            UTILISATION.pack_into(rows, 32 * i, pid, stamp_us, sm, sm // 2, 0, 0)
+        for i, (pid, stamp_us, sm, memory) in enumerate(samples):
+            UTILISATION.pack_into(rows, 32 * i, pid, stamp_us, sm, memory, 0, 0)
         return OK
 
     def _accounting_pids(self, handle: int, count: int, at: int) -> int:
@@ -296,6 +306,17 @@ class SimulatedLibrary:
         struct.pack_into("<8IQ", buffer(at, 40), 0, sms, 1, 0, 0, 0, 0, 1, 1, 10_240)
         return OK
 
+    def _power_profiles(self, handle: int, at: int) -> int:
+        card = self._card(handle)
+        if card.architecture.number < BLACKWELL:
+            return UNSUPPORTED
+        if c_uint.from_address(at).value != PROFILES_VERSION:
+            return OTHER_VERSION
+        mask = sum(1 << number for number in card.power_profiles).to_bytes(32, "little")
+        # Those that exist, are requested, and are in force.
+        struct.pack_into("<32s32s32s", buffer(at, 100), 4, b"\xff" * 31 + b"\x7f", mask, mask)
+        return OK
+
     def _event_types(self, handle: int, at: int) -> int:
         card = self._card(handle)
         advises = RECOVERY_CHANGED if card.architecture.number >= 9 else 0
@@ -320,7 +341,7 @@ class SimulatedLibrary:
     def _event_wait(self, _: int, at: int, timeout_ms: int) -> int:
         event = self._host.next_event(timeout_ms)
         if event is None:
-            return TIMEOUT
+            return LOST if self._host.deaf else TIMEOUT
         place = next((i for i, card in enumerate(self._host.session) if card.index == event.gpu), 0)
         handle, nowhere = HANDLE + place, 0xFFFFFFFF
         struct.pack_into("<QQQII", buffer(at, 32), 0, handle, event.kind, event.data, nowhere, nowhere)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.clock import VirtualClock
 from wattshed.agent.simulation.beside import BesideTruth, DomainFlow
 from wattshed.agent.simulation.card import Card, SimulatedHost
+from wattshed.agent.simulation.cgroup_times import CgroupTimes
 from wattshed.agent.simulation.device_nodes import DeviceNodes
 from wattshed.agent.simulation.driver import SimulatedLibrary
 from wattshed.agent.simulation.dropped import DroppedReadings
@@ -64,6 +65,8 @@ class SimulatedNode:
         The joules that really flow beside the GPUs.
     sys : SimulatedSys
         What stands for /sys, as far as meters of the host are concerned.
+    cgroups : CgroupTimes or None
+        What stands for /sys as far as the CPU time of jobs is concerned; None where jobs are this machine's processes.
     sys_root : Path
         What stands for /sys, as far as the places of GPUs on the bus are concerned.
     drop_dir : Path
@@ -105,10 +108,11 @@ class SimulatedNode:
         self.truth = Truth(lines)
         self.proc_root = Path("/proc") if self.tree.of_this_machine else self.tree.proc
         self.mapping_dir = self.tree.mapping
-        self.library = SimulatedLibrary(host, script.missing)
+        self.library = SimulatedLibrary(host, script.missing, script.driver)
         sensors = [HostSensor(one, self.beside, clock, host.plan, self.begun_us) for one in script.meters]
         addresses = [(card.pci_bus_id, its) for card, its in zip(boards, self.beside.packages, strict=True)]
         self.sys = SimulatedSys(sensors, clock)
+        self.cgroups = None if self.tree.of_this_machine else CgroupTimes(self.beside, self.tree, clock)
         self.sys_root, self.drop_dir = root / "sys", root / "meters"
         place_on_bus(self.sys_root, addresses)
         boot_id = (self.proc_root / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -222,6 +226,8 @@ def _card(host: SimulatedHost, line: Timeline, gpu: Gpu) -> Card:
         scopes=gpu.scopes or ((0, 1, 2) if kind.grace else (0, 2)),
         named_after_us=round(gpu.named_after_s * 1e6),
         forgotten_before_us=round(gpu.forgotten_before_s * 1e6),
+        power_smoothing=gpu.power_smoothing,
+        power_profiles=gpu.power_profiles,
     )
 
 

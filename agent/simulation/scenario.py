@@ -32,6 +32,8 @@ ROWS = ("interval", "active", "latest", "tick")
 MANAGERS = ("slurm", "kubernetes", "docker", "systemd", "user")
 LAST_CODE = 999  # of nvmlReturn_t
 MOST_INSTANCES = 7  # of a GPU
+MOST_PROFILES = 255  # of a mask
+DRIVER = "999.99.99"
 DEFAULT_SOURCES = ("rapl", "ipmi")
 MOMENTS = ("late_s", "mig_at_s", "mig_off_at_s", "accounting_at_s")
 
@@ -58,7 +60,7 @@ class Gpu:
         more: a context opens and closes in between.
     counter_period_s : float
     accounting, persistence : bool
-        Whether these modes are on; persistence mode is only reported.
+        Whether these modes are on; without persistence mode a counter does not outlive the GPU's last client.
     mig : tuple of (GPU instance, compute instance, SMs)
     rows : str
         What a row of process utilisation means: the mean of its ``interval``, the mean of the ``active`` part of it,
@@ -73,6 +75,10 @@ class Gpu:
         Of powers that its driver reports; empty: those of its architecture.
     recovery : tuple of (int, int)
         When (us since the beginning) the driver advises which recovery action.
+    power_smoothing : bool
+        Whether the driver has it on, on architectures that can.
+    power_profiles : tuple of int
+        Workload power profiles in force, on architectures that have them.
     """
 
     architecture: str = "hopper"
@@ -97,6 +103,8 @@ class Gpu:
     module: int = -1
     scopes: tuple[int, ...] = ()
     recovery: tuple[tuple[int, int], ...] = ()
+    power_smoothing: bool = False
+    power_profiles: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,8 @@ class NodeScenario:
         Times from the beginning of the simulation.
     missing : tuple of str
         Symbols that the driver library does not export.
+    driver : str
+        The version that it says it has; what moved between versions is where it was in that one.
     watts : HostWatts, optional
         What the host draws beside its GPUs; None: what is plain with such GPUs.
     meters : tuple of HostMeterScript
@@ -127,6 +137,7 @@ class NodeScenario:
     begin_us: int = 0
     faults: tuple[ScriptedFault, ...] = ()
     missing: tuple[str, ...] = ()
+    driver: str = DRIVER
     watts: HostWatts | None = None
     meters: tuple[HostMeterScript, ...] = ()
 
@@ -186,7 +197,7 @@ def read_scenario(path: Path) -> NodeScenario:
         column.
     """
     root = Document(path).root.only(
-        ("gpus", "cycle_s", "begin_s", "missing", "gpu", "job", "fault", "host", "host_meter")
+        ("gpus", "cycle_s", "begin_s", "missing", "driver", "gpu", "job", "fault", "host", "host_meter")
     )
     default = default_scenario()
     own_jobs = "job" in root
@@ -213,9 +224,17 @@ def read_scenario(path: Path) -> NodeScenario:
         round(begin_s % cycle_s * SECOND_US),
         tuple(_fault(table, count, [meter.name for meter in meters]) for table in root.tables("fault")),
         tuple(root.each("missing", str, [])),
+        _driver(root),
         watts,
         meters,
     )
+
+
+def _driver(root: Table) -> str:
+    version = root.text("driver", DRIVER)
+    if not re.fullmatch(r"[0-9]+\.[0-9]+(\.[0-9]+)?", version):
+        root.fail(f"must be a version as {DRIVER!r}", "driver")
+    return version
 
 
 def _indices(table: Table, count: int) -> list[int]:
@@ -260,6 +279,8 @@ def _gpu(table: Table) -> Gpu:
         rows=table.text("rows", choices=ROWS) if "rows" in table else "",
         module=table.count("module", low=0, high=MOST_PACKAGES - 1) if "module" in table else -1,
         scopes=tuple(table.each("scopes", int, [], low=0, high=2)),
+        power_smoothing=table.flag("power_smoothing", default=False),
+        power_profiles=tuple(table.each("power_profiles", int, [], low=0, high=MOST_PROFILES - 1)),
         recovery=tuple((round(seconds * SECOND_US), action) for seconds, action in advice),
         **{f"{key.removesuffix('_s')}_us": moment for key, moment in moments_us.items()},
     )

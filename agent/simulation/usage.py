@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from wattshed.agent.simulation.proc import pid_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from wattshed.agent.simulation.faults import FaultPlan
     from wattshed.agent.simulation.proc import ProcessTree, Running
@@ -22,6 +22,13 @@ UTILISATION_US, UTILISATION_RING = 200_000, 71  # sampling period, and how many 
 JITTER_US = 1_500  # by so much a sample comes late
 GPM_TENSOR, GPM_DRAM = 5, 10  # metric ids of nvml.h
 GOLDEN = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio: products with it spread evenly
+
+
+class Percents(NamedTuple):
+    """For how much of the time SMs and memory were busy, percent."""
+
+    sm: float
+    memory: float
 
 
 class BoardHost(Protocol):
@@ -69,13 +76,17 @@ class BoardUsage:
 
     def _busy(self, from_us: int, to_us: int) -> dict[int, float]:
         """Mean SM percent of the whole board, by pid."""
+        return {pid: used.sm for pid, used in self._used(from_us, to_us).items()}
+
+    def _used(self, from_us: int, to_us: int) -> dict[int, Percents]:
+        """Return how busy each process kept the whole board, by pid."""
         sizes = {f"{gi}/{ci}": sms / self.architecture.sms for gi, ci, sms in self.instances}
-        busy = {}
+        used = {}
         for (nth, cycle), hundredths in self.timeline.busy(from_us, to_us).items():
             job = self.timeline.jobs[nth]
-            pid = pid_of(self.timeline, nth, cycle)
-            busy[pid] = hundredths / max(1, to_us - from_us) * sizes.get(job.instance, 1.0)
-        return busy
+            sm = hundredths / max(1, to_us - from_us) * sizes.get(job.instance, 1.0)
+            used[pid_of(self.timeline, nth, cycle)] = Percents(sm, sm * job.dram)
+        return used
 
     def utilisation(self) -> tuple[int, int] | None:
         """SM and memory utilisation over the last second, in percent; not under MIG."""
@@ -87,8 +98,8 @@ class BoardUsage:
             return 3_405_691, 582_047
         if plan.active("latched-utilisation", now_us, self.index):
             return 100, 0
-        busy = min(100.0, sum(self._busy(now_us - 1_000_000, now_us).values()))
-        return round(busy), round(busy / 2)
+        busy = _together(self._used(now_us - 1_000_000, now_us).values())
+        return round(busy.sm), round(busy.memory)
 
     def memory(self) -> tuple[int, int]:
         """Bytes in use, and in all."""
@@ -119,14 +130,14 @@ class BoardUsage:
                 found.append((one.pid + scrambled, one.job.memory_mib * MIB, gi, ci))
         return found
 
-    def process_utilisation(self, since_us: int) -> tuple[int, list[tuple[int, int, int]]]:
+    def process_utilisation(self, since_us: int) -> tuple[int, list[tuple[int, int, int, int]]]:
         """Return a row for each process that is named by a sample newer than a moment.
 
         Returns
         -------
         code : int
-        rows : list of (pid, time stamp of the last sample that names it, SM percent)
-            What the percentage is the mean of is what ``rows`` says.
+        rows : list of (pid, time stamp of the last sample that names it, SM percent, memory percent)
+            What the percentages are means of is what ``rows`` says.
         """
         if self.instances:
             return UNSUPPORTED, []
@@ -135,14 +146,15 @@ class BoardUsage:
             return OK, []
         factor = 100 if self.host.plan.active("garbage-utilisation", now_us, self.index) else 1
         stamps = self._stamps(now_us, since_us)
-        named: dict[int, list[tuple[int, float]]] = {}
+        named: dict[int, list[tuple[int, Percents]]] = {}
         for stamp_us in stamps:
-            for pid, sm in self._sample(stamp_us).items():
-                named.setdefault(pid, []).append((stamp_us, sm))
+            for pid, used in self._sample(stamp_us).items():
+                named.setdefault(pid, []).append((stamp_us, used))
         rows = []
         for pid, samples in sorted(named.items()):
             count = len(stamps) if self.rows in {"interval", "tick"} else len(samples)
-            rows.append((pid, samples[-1][0], round(sum(sm for _, sm in samples) / count) * factor))
+            sm, memory = (round(sum(column) / count) * factor for column in zip(*(s for _, s in samples), strict=True))
+            rows.append((pid, samples[-1][0], sm, memory))
         return (OK, rows) if rows else (NOT_FOUND, [])
 
     def _stamps(self, now_us: int, since_us: int) -> list[int]:
@@ -157,13 +169,15 @@ class BoardUsage:
         late_us = _spread(nth, 1) * JITTER_US >> 32 if self.rows == "tick" else 0
         return nth * UTILISATION_US + late_us
 
-    def _sample(self, stamp_us: int) -> dict[int, float]:
-        """Return SM percent by pid over one sample, as the driver notes it."""
+    def _sample(self, stamp_us: int) -> dict[int, Percents]:
+        """Return how busy a sample says that processes kept the board, by pid, as the driver notes it."""
         begin_us = stamp_us - UTILISATION_US
+        used = self._used(begin_us, stamp_us)
         if self.rows != "tick":
-            return {pid: sm for pid, sm in self._busy(begin_us, stamp_us).items() if sm > 0}
-        sm = min(100.0, sum(self._busy(begin_us, stamp_us).values()))
-        return dict.fromkeys(self._on_engine(begin_us, stamp_us) if sm else self._last_on_engine(stamp_us), sm)
+            return {pid: one for pid, one in used.items() if one.sm > 0}
+        whole = _together(used.values())
+        named = self._on_engine(begin_us, stamp_us) if whole.sm else self._last_on_engine(stamp_us)
+        return dict.fromkeys(named, whole)
 
     def _on_engine(self, begin_us: int, stamp_us: int) -> list[int]:
         """Name the process that was on the engine at a tick, else the last before it in the sample.
@@ -223,6 +237,11 @@ class BoardUsage:
             return cut * sum(v * parts.get(pid, 0.0) for pid, v in busy.items()) / whole
         scale = {1: 1.0, 2: 0.95 if instance < 0 else 1.0, 3: 0.5}.get(metric)
         return None if scale is None else cut * percent * scale
+
+
+def _together(used: Iterable[Percents]) -> Percents:
+    """Return how busy all of them kept the board, which is never more than all the time."""
+    return Percents(*(min(100.0, sum(column)) for column in zip((0.0, 0.0), *used, strict=True)))
 
 
 def _is_in(job: Job | None, instance: int) -> bool:

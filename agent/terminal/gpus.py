@@ -55,6 +55,10 @@ FLAGS = {
 """What is doubtful about a GPU's energy, in plain words."""
 
 
+SHAPING = {"power_smoothing", "soc_power_smoothing"}
+POWER_PROFILE = "power_profile_"
+"""Flags that say how the driver shapes a GPU's power: told, and nothing is wrong with its data."""
+
 OUT_OF_REACH = {"stale": "warn", "sick": "hot", "lost": "hot", "released": "warn", "asleep": "dim"}
 """States of a GPU that is not read now, and how they are shown."""
 
@@ -65,12 +69,12 @@ def data(gpu: ShownGpu, throttled: Sequence[str] = ()) -> Cell:
         return Cell(gpu.status, OUT_OF_REACH.get(gpu.status, "hot"))
     said = [] if gpu.metered else [gpu.status if gpu.status == "unmeterable" else "no energy reading"]
     said += [] if gpu.recovery_action in {None, "none"} else [f"wants {gpu.recovery_action.replace('_', ' ')}"]
-    said += [FLAGS.get(flag, flag.replace("_", " ")) for flag in gpu.flags]
+    shaped = [flag for flag in gpu.flags if flag in SHAPING or flag.startswith(POWER_PROFILE)]
+    said += [FLAGS.get(flag, flag.replace("_", " ")) for flag in gpu.flags if flag not in shaped]
     said += [f"XID {gpu.last_xid}"] if gpu.last_xid else []
     said += [f"throttled: {', '.join(throttled)}"] if throttled else []
-    if not said:
-        return Cell("ok", "good")
-    return Cell(", ".join(said), "warn" if gpu.metered else "hot")
+    role = "good" if not said else "warn" if gpu.metered else "hot"
+    return Cell(", ".join([*(said or ["ok"]), *(flag.replace("_", " ") for flag in shaped)]), role)
 
 
 def temperature(celsius: float | None, warm: float = WARM_C, hot: float = HOT_C) -> Cell:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wattshed.exporters.formats.exposition import Family, label_name
+from wattshed.exporters.formats.exposition import Family, job_since, label_name
 from wattshed.exporters.formats.host_metrics import HOST
 from wattshed.exporters.formats.readings import READINGS
 from wattshed.exporters.formats.self_metrics import SELF
@@ -17,7 +17,7 @@ from wattshed.exporters.formats.work_metrics import WORK
 from wattshed.exporters.units import HNJ_PER_JOULE, MICRO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from wattshed.exporters.formats.exposition import Pairs, Rows
     from wattshed.exporters.snapshot import FleetFacts, Snapshot
@@ -56,12 +56,6 @@ def _job_energy(snapshot: Snapshot) -> Pairs:
 
 def _job_seconds(snapshot: Snapshot) -> Pairs:
     return [((job.job,), job.active_us, job.held_us) for job in snapshot.jobs]
-
-
-def _job_since(snapshot: Snapshot) -> Mapping[str, float]:
-    # A job may be older than the agent; its counters are not.
-    first = snapshot.counters_since_us or snapshot.started_us
-    return {job.job: job.started_us / MICRO for job in snapshot.jobs if job.started_us > first}
 
 
 def _job_sigma(snapshot: Snapshot) -> Rows:
@@ -147,7 +141,8 @@ TABLE: tuple[Family, ...] = (
     Family(
         "wattshed_gpu_up",
         "gauge",
-        "1 if the GPU was read within the last two periods, else 0: wattshed_gpu_status says why.",
+        "1 if the GPU answers and its energy or power was read within the last 5 s (2.5 sampling periods if "
+        "that is longer), else 0: wattshed_gpu_status says why.",
         ("gpu_uuid",),
         lambda s: [((g.uuid,), int(g.answers)) for g in s.gpus],
     ),
@@ -211,7 +206,9 @@ TABLE: tuple[Family, ...] = (
     Family(
         "wattshed_gpu_flag",
         "gauge",
-        "1 while the data of a GPU carries a flag, such as frozen_sensor; absent otherwise.",
+        "1 while the data of a GPU carries a flag, such as frozen_sensor, or the driver shapes its power: "
+        "power_smoothing, soc_power_smoothing, power_profile_<name> for each workload power profile in force. Absent "
+        "otherwise.",
         ("gpu_uuid", "flag"),
         lambda s: [((g.uuid, flag), 1) for g in s.gpus for flag in dict.fromkeys(g.flags)],
     ),
@@ -256,7 +253,7 @@ TABLE: tuple[Family, ...] = (
         "wattshed_ended_jobs_energy_joules_total, it equals wattshed_gpu_energy_joules_total.",
         ("job", "gpu_uuid", "component"),
         per=HNJ_PER_JOULE,
-        since=_job_since,
+        since=job_since,
         pair=("static", "dynamic"),
         pairs=_job_energy,
     ),
@@ -285,7 +282,7 @@ TABLE: tuple[Family, ...] = (
         "for it.",
         ("job", "state"),
         per=MICRO,
-        since=_job_since,
+        since=job_since,
         pair=("active", "held"),
         pairs=_job_seconds,
     ),

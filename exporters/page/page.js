@@ -122,10 +122,12 @@ function qualityColumns() {
   const covered = gpu => gpu.covered_s + gpu.gap_s > 0 ? gpu.covered_s / (gpu.covered_s + gpu.gap_s) : null;
   const rejected = gpu => total(Object.values(gpu.rejected));
   const wants = gpu => (gpu.health.recovery_action ?? "none") === "none" ? [] : [`wants ${gpu.health.recovery_action}`];
-  const state = gpu => gpu.health.status !== "ok" ? gpu.health.status : gpu.energy_source === "none" ? "cannot be metered" : [...wants(gpu), ...gpu.flags].join(", ").replaceAll("_", " ") || "good";
+  const shapes = flag => flag.startsWith("power_profile_") || flag.endsWith("power_smoothing"), plain = texts => texts.join(", ").replaceAll("_", " ");
+  const doubts = gpu => [...wants(gpu), ...gpu.flags.filter(flag => !shapes(flag))];
+  const state = gpu => gpu.health.status !== "ok" ? gpu.health.status : gpu.energy_source === "none" ? "cannot be metered" : plain(doubts(gpu)) || "good";
   return [
     { title: "GPU", cell: gpu => `GPU ${gpu.gpu}`, value: gpu => gpu.gpu },
-    { title: "State", cell: gpu => make("span", {}, make("span", { class: state(gpu) === "good" ? "good" : "bad" }, state(gpu)), make("small", { class: "why" }, gpu.health.why)), value: state },
+    { title: "State", cell: gpu => make("span", {}, make("span", { class: state(gpu) === "good" ? "good" : "bad" }, state(gpu)), make("small", { class: "why" }, gpu.health.why || plain(gpu.flags.filter(shapes)))), value: state },
     { title: "Source", cell: gpu => gpu.energy_source.replaceAll("_", " "), value: gpu => gpu.energy_source },
     { title: "Covered", cell: gpu => percent(covered(gpu), 2), value: covered, kind: "n" },
     { title: "Gaps", cell: gpu => hours(gpu.gap_s), value: gpu => gpu.gap_s, kind: "n" },

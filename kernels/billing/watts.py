@@ -39,6 +39,8 @@ a row's own error."""
 FORGETS = 0.02
 MOST_INFLATION = 25.0
 MOST_BARE = 16.0
+NOT_ASKED, NO_ROOM = -1, -2
+"""Places of owners that have none: whether there is one was not asked yet; there is none."""
 LEAST_PART = 0.02
 """No watts below this part of the prior's: a common line of nothing would divide by nothing."""
 
@@ -99,14 +101,14 @@ def _power_of(base: float, count: int) -> float:
 def _fade(beliefs: Beliefs, gpu: int, kept: float, spread: float) -> None:
     """Let the deltas fade by a factor, and their variances grow back to those of strangers."""
     mean, covariance = beliefs.mean, beliefs.covariance
-    n, stranger = mean.shape[1], (spread * beliefs.prior_w[gpu]) ** 2
+    n, one_w = mean.shape[1], spread * beliefs.prior_w[gpu]
     for j in range(FEATURES, n):
         mean[gpu, j] *= kept
         for i in range(n):
             covariance[gpu, i, j] *= kept
         for i in range(n):
             covariance[gpu, j, i] *= kept
-        covariance[gpu, j, j] += (1.0 - kept * kept) * stranger
+        covariance[gpu, j, j] += (1.0 - kept * kept) * (one_w * one_w)
 
 
 @jit
@@ -114,7 +116,8 @@ def _learn(beliefs: Beliefs, gpu: int, power_w: float, h, gain) -> None:  # type
     """Take one slot: its power, and ``h`` (float64[n]), the sums of the features and each place's activity."""
     mean, covariance, before = beliefs.mean, beliefs.covariance, beliefs.before
     n = mean.shape[1]
-    noise = READING_W * READING_W + (MISFIT * power_w) ** 2
+    missed_w = MISFIT * power_w
+    noise = READING_W * READING_W + missed_w * missed_w
     for j in range(FEATURES, n):
         edge, watts = LATE * (h[j] - before[gpu, j]), mean[gpu, 0] + mean[gpu, j]
         if h[j] > 0.0 or edge != 0.0:
@@ -158,16 +161,26 @@ def _watts(mean, place: int, activity: int, tensor: int, memory: int) -> float: 
 
 
 @kernel(
-    i64[:], i64[:], i64[:], i64[:], i64[:], i64[:, :], f64[:, :, :], f64[:], f64, written(i64[:]), written(i64[:]),
+    i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64[:, :], i64[:, :], f64[:, :, :], f64[:], f64,
+    written(i64[:, :]), returns=i64,
 )  # fmt: skip
 def weigh(  # type: ignore[no-untyped-def]
-    gpu, place, which, slot, activity, feature, mean, prior_w, bound, cut, bare
-) -> None:
+    gpu, owner, start, activity, tensor, dram, place_of, slot_of, mean, prior_w, bound, told
+) -> int:
     """Give each row its weight per activity, in 1024ths of the common line: within the bound, and as estimated.
 
-    Rows lie GPU by GPU. The common line of a slot is what strangers as busy as its rows would draw. ``feature``
-    (int64[2, m], -1 unknown) are the rows' other features, in the unit of ``activity``.
+    Rows lie GPU by GPU. The common line of a slot is what strangers as busy as its rows would draw. ``place_of``
+    (int64[g, owners]) is each owner's place on each GPU, `NOT_ASKED` or `NO_ROOM`. ``told`` (int64[6, m]) is filled
+    with the rows' places (below 0: none), which of the two states counts for each, ``tensor``, ``dram``, and both
+    weights. Returns how many who are active were not asked whether there is a place.
     """
+    place, which, cut, bare = told[0], told[1], told[4], told[5]
+    asking = 0
+    for i in range(len(gpu)):
+        place[i] = place_of[gpu[i], owner[i]]
+        asking += place[i] == NOT_ASKED and activity[i] > 0
+        which[i] = slot_of[gpu[i], 1] == start[i] // SLOT_US - 2
+        told[2, i], told[3, i] = tensor[i], dram[i]
     first = 0
     while first < len(gpu):
         g, stop = gpu[first], first + 1
@@ -179,41 +192,31 @@ def weigh(  # type: ignore[no-untyped-def]
                 continue
             drawn, active = 0.0, 0.0
             for j in range(first, stop):
-                if slot[j] == slot[i] and activity[j] > 0:
-                    state = mean[g, which[j]]
-                    drawn += activity[j] * _watts(state, -1, activity[j], feature[0, j], feature[1, j])
+                if start[j] // SLOT_US == start[i] // SLOT_US and activity[j] > 0:
+                    drawn += activity[j] * _watts(mean[g, which[j]], -1, activity[j], tensor[j], dram[j])
                     active += activity[j]
             least = LEAST_PART * prior_w[g]
-            watts = _watts(mean[g, which[i]], place[i], activity[i], feature[0, i], feature[1, i])
+            watts = _watts(mean[g, which[i]], place[i], activity[i], tensor[i], dram[i])
             ratio = min(max(watts, least) / max(drawn / active, least), MOST_BARE)
             bare[i] = max(int(ratio * ONE + 0.5), 1)
             cut[i] = int(min(max(ratio, 1.0 / bound), bound) * ONE + 0.5)
         first = stop
+    return asking
 
 
-@kernel(
-    i64[:], f64, f64, i64[:, :], i64[:, :], i64[:, :], i64[:, :, :],
-    written(f64[:, :]), written(f64[:, :, :]), written(f64[:]), written(f64[:, :]), f64[:],
-    written(i64[:, :]), written(f64[:, :, :]), written(f64[:, :, :, :]), written(i64[:, :]), written(i64[:, :, :]),
-    written(f64[:, :]),
-)  # fmt: skip
+@jit
 def close(  # type: ignore[no-untyped-def]
-    known_us, kept, spread, number, flags, energy, active, mean, covariance, inflation, before, prior_w,
-    slot_of, mean_of, covariance_of, uses, spent, room,
-) -> None:  # fmt: skip
+    known_us, kept: float, spread: float, slots: Slots, beliefs: Beliefs, states: KeptStates, uses, spent, room
+) -> None:
     """Close every slot of each GPU that ends before its energy is known until then (``known_us``, int64[g]).
 
     ``kept`` is what a slot leaves of a delta; ``uses`` (int64[g, len(USES)]) counts slots, ``spent``
     (int64[g, n, 2]) those that each job was alone in, and shared; ``room`` is float64[2, n].
-    A GPU whose ``slot_of`` is -1 begins with the slot that its energy is known in: of that one only a part was seen.
     """
-    slots = Slots(number, flags, energy, active)
-    beliefs, states = Beliefs(mean, covariance, inflation, before, prior_w), KeptStates(slot_of, mean_of, covariance_of)
-    n = mean.shape[1]
+    covariance, before, n = beliefs.covariance, beliefs.before, beliefs.mean.shape[1]
     for gpu in range(len(known_us)):
-        last, newest = known_us[gpu] // SLOT_US - 1, slot_of[gpu, 0]
-        if newest < 0:
-            _tell(beliefs, states, gpu, last + 1)
+        last, newest = known_us[gpu] // SLOT_US - 1, states.slot[gpu, 0]
+        if newest < 0:  # nothing was seen of it
             continue
         if last - newest > RING:
             _fade(beliefs, gpu, _power_of(kept, last - newest - RING), spread)
@@ -228,7 +231,8 @@ def close(  # type: ignore[no-untyped-def]
                 users += i >= FEATURES and room[0, i] > 0.0
             before_it = (slot - 1) % RING
             if room[0, 1] + room[0, 2] > 0.0 and covariance[gpu, 1, 1] + covariance[gpu, 2, 2] == 0.0:
-                covariance[gpu, 1, 1] = covariance[gpu, 2, 2] = prior_w[gpu] ** 2  # features that are seen at first
+                first = beliefs.prior_w[gpu] * beliefs.prior_w[gpu]  # of features that were not seen before
+                covariance[gpu, 1, 1] = covariance[gpu, 2, 2] = first
             late = slots.number[gpu, before_it] == slot - 1 and slots.flags[gpu, before_it] & (CONCURRENT | LIMITED)
             if why == 0 and users > 0 and not late:
                 _learn(beliefs, gpu, slots.energy_hnj[gpu, at] / (2e3 * SLOT_US), room[0], room[1])

@@ -1,5 +1,7 @@
 """How a GPU is, and why: the same of a recording as live; what is counted stays over restarts."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.virtual import agent, simulated
@@ -7,6 +9,7 @@ from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.health import STATUSES, action_of, unmeterable
 from wattshed.agent.accounts.publishing import Publisher
 from wattshed.agent.meters.release import ReleaseDesk
+from wattshed.agent.meters.schedule import Rates
 from wattshed.agent.traces.native.recorder import Recorder
 from wattshed.agent.traces.options import Options
 from wattshed.agent.traces.sources import find
@@ -30,6 +33,15 @@ def life(tmp_path, text, seconds=30, **more):
     one.daemon.run()
     one.close()
     return one, node, clock
+
+
+def replayed(recording):
+    """What the end of a recording shows."""
+    (source,) = find([str(recording)], Options())
+    accounts, publisher = Accounts(live=True), Publisher("sim", "test", "trace", "", 0)
+    for window in source.windows(Options()):
+        accounts.add(window)
+    return publisher.publish(accounts, window, calls={}, late_s=0.0, duty=0.0, faults={})
 
 
 def page(snapshot):
@@ -68,6 +80,66 @@ def test_one_without_any_meter_has_no_energy_and_a_reason(tmp_path):
     assert not [share for share in one.board.current().energy if share.gpu_uuid == second.uuid]
 
 
+def test_one_that_is_read_seldom_is_not_stale_in_between(tmp_path):
+    (tmp_path / "s.toml").write_text(HEAD.format(gpu="") + FAULTS["stale"].replace("at_s = 5", "at_s = 45"))
+    node, clock = simulated(tmp_path, str(tmp_path / "s.toml"))
+    rates = Rates(sample_us=10 * S, instant_us=10 * S, burst_us=0, gauges_us=10 * S, learn_us=0)
+    one = agent(node, clock, rates=rates)
+    seen = []
+    for _ in range(75):
+        one.daemon.step()
+        seen.append([gpu.status for gpu in one.board.current().gpus])
+    one.daemon.close()
+    assert {first for first, _ in seen} == {"ok"}
+    assert {second for _, second in seen[:45]} == {"ok"}
+    assert seen[-1][1] == "stale"
+
+
+@pytest.mark.parametrize("wake", [False, True])
+def test_one_that_the_kernel_put_to_sleep_is_asleep_until_it_wakes(tmp_path, wake):
+    (tmp_path / "s.toml").write_text(HEAD.format(gpu=""))
+    node, clock = simulated(tmp_path, str(tmp_path / "s.toml"))
+    folder = node.sys_root / "bus/pci/devices" / node.cards[1].pci_bus_id.lower()[4:] / "power"
+    folder.mkdir(parents=True)
+    one = agent(node, clock, wake=wake)
+    for state, asleep in (("active", False), ("suspended", not wake), ("active", False)):
+        (folder / "runtime_status").write_text(f"{state}\n")
+        for _ in range(4):
+            one.daemon.step()
+        first, second = one.board.current().gpus
+        assert (first.status, second.status) == ("ok", "asleep" if asleep else "ok")
+        assert (first.answers, second.answers) == (True, not asleep)
+        assert bool(second.power_w) == (not asleep)
+        assert ("wake it" in second.why) == asleep
+    one.daemon.close()
+
+
+def test_what_shapes_power_is_told_as_flags(tmp_path):
+    about = 'architecture = "gb200"\npower_smoothing = true\npower_profiles = [1, 254]'
+    recorder = Recorder(tmp_path / "recording", "sim")
+    one, _, _ = life(tmp_path, HEAD.format(gpu=about), 10, recorder=recorder)
+    recorder.close()
+    first, second = one.board.current().gpus
+    assert first.flags == ()
+    assert second.flags == ("power_smoothing", "power_profile_max_q", "power_profile_254")
+    assert replayed(tmp_path / "recording").gpus[1].flags == second.flags
+
+
+def test_one_that_lost_its_meters_says_which_and_why(tmp_path):
+    (tmp_path / "s.toml").write_text(HEAD.format(gpu=""))
+    node, clock = simulated(tmp_path, str(tmp_path / "s.toml"))
+    for status in ("ok", "unmeterable"):
+        one = agent(node, clock, state=tmp_path / "state", seconds=10)
+        one.daemon.restore()
+        one.daemon.run()
+        one.close()
+        second = one.board.current().gpus[1]
+        assert (second.status, second.energy_hnj > 0) == (status, True)
+        card = node.cards[1]
+        card.architecture = replace(card.architecture, energy=False, average=False, instant=False)
+    assert second.why.startswith("energy: not supported (3); average: ")
+
+
 def test_the_drivers_advice_is_told_as_it_changes(tmp_path):
     one, _, _ = life(tmp_path, HEAD.format(gpu="recovery = [[8, 4]]"), 15)
     first, second = one.board.current().gpus
@@ -97,11 +169,7 @@ def test_a_recording_says_the_same(tmp_path):
     recorder = Recorder(tmp_path / "recording", "sim")
     one, _, _ = life(tmp_path, HEAD.format(gpu="recovery = [[8, 1]]") + FAULTS["sick"], recorder=recorder)
     recorder.close()
-    (source,) = find([str(tmp_path / "recording")], Options())
-    accounts, publisher = Accounts(live=True), Publisher("sim", "test", "trace", "", 0)
-    for window in source.windows(Options()):
-        accounts.add(window)
-    again = publisher.publish(accounts, window, calls={}, late_s=0.0, duty=0.0, faults={})
+    again = replayed(tmp_path / "recording")
     told = [[(gpu.status, gpu.why, gpu.recovery_action) for gpu in s.gpus] for s in (again, one.board.current())]
     assert told[0] == told[1]
     assert told[0][1][0] == "sick"

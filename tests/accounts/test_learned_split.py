@@ -12,11 +12,13 @@ from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.content import plain_gpu, plain_job, plain_rest, restore
 from wattshed.agent.accounts.split_rule import SplitRule
+from wattshed.agent.accounts.watts_places import MOST_JOBS
 from wattshed.agent.bench.split.patterns import PATTERNS, told
 from wattshed.agent.bench.split.running import BEGIN_US, windows
 from wattshed.agent.cutting import cut
-from wattshed.agent.window import Event, Usage
+from wattshed.agent.window import Event, Owner, Usage
 from wattshed.kernels.billing.shares import BY_ACTIVITY, LEARNED
+from wattshed.kernels.billing.watts import USES
 
 LEARNS, SHOWS = SplitRule(learned=True), SplitRule()
 SECONDS = 60
@@ -100,6 +102,16 @@ def vars_of(usage):
     return [getattr(usage, name) for name in ("gpu", "owner", "start_us", "end_us", "activity_us", "share_ppm", "live")]
 
 
+def test_memory_of_processes_that_take_turns_is_recorded_and_not_learned_from():
+    those = recorded("bursty")
+
+    def with_memory(window):
+        usage = window.usage
+        return replace(window, usage=replace(usage, dram_us=usage.activity_us * (usage.owner + 1) // 4))
+
+    assert lines(booked(map(with_memory, those))) == lines(booked(those))
+
+
 def test_the_order_of_rows_means_nothing():
     def turned(window):
         return replace(window, usage=Usage(*(column[::-1].copy() for column in vars_of(window.usage))))
@@ -142,13 +154,70 @@ def test_what_is_learned_outlives_a_restart(rule, after):
         second.add(window)
     second.finish()
     whole = booked(those, rule)
-    assert bill(second) == bill(whole)
+    assert lines(second) == lines(whole)
     assert second.watts.jobs() == whole.watts.jobs()
 
 
 def vars_of_device(books):
     device = books.account.device
     return {name: getattr(device, name) for name in device.__dataclass_fields__} | {"publication_us": {}}
+
+
+@pytest.mark.parametrize("rule", [LEARNS, SHOWS])
+@settings(max_examples=4, deadline=None)
+@given(asked=st.sets(st.integers(0, SECONDS - 1), max_size=8))
+def test_whoever_asks_changes_nothing(rule, asked):
+    """What was collected is entered when somebody asks."""
+    those, accounts = recorded("join"), Accounts(split=rule)
+    for second, window in enumerate(those):
+        accounts.add(window)
+        if second in asked:
+            accounts.watts.jobs()
+    accounts.finish()
+    whole = booked(those, rule)
+    assert lines(accounts) == lines(whole)
+    assert accounts.watts.jobs() == whole.watts.jobs()
+
+
+def test_beyond_the_places_of_a_gpu_the_common_line_is_used():
+    those, many = recorded("identical"), MOST_JOBS + 3
+
+    def crowded(window):
+        usage = window.usage
+        columns = [np.repeat(column[:1], many) for column in vars_of(usage)]
+        more = Usage(*columns)
+        more.owner[:], more.activity_us[:] = np.arange(many), np.arange(many) * 500
+        return replace(window, owners=tuple(Owner(f"slurm:{job}") for job in range(many)), usage=more)
+
+    accounts = booked(map(crowded, those))
+    assert len(accounts.watts.jobs()) == MOST_JOBS
+    assert total(accounts)[0] == total(accounts)[1]
+    assert len(bill(accounts)) == many
+
+
+def uses_of(those):
+    return dict(zip(USES, booked(those, SHOWS).watts.of("simulated").uses[0].tolist(), strict=True))
+
+
+def test_a_board_that_its_limit_held_back_teaches_nothing():
+    those = recorded("bursty")
+    free, held = ({"throttle_power_cap_s": np.array([one])} for one in (7.0, 7.1))
+    calm = uses_of([replace(window, gauges=free) for window in those])
+    later = uses_of([replace(window, gauges=held if second > 31 else free) for second, window in enumerate(those)])
+    assert calm["limited"] == 0
+    assert later["limited"] == 1
+    assert sum(calm.values()) == sum(later.values())
+
+
+def test_who_is_alone_and_not_asked_for_is_as_active_as_the_gpu():
+    def alone(window, busy_us):
+        usage = Usage(*(column[:1].copy() for column in vars_of(window.usage)))
+        usage.activity_us[:] = -1
+        return replace(window, usage=usage, busy_us=np.array([busy_us]))
+
+    those = recorded("bursty")
+    assert uses_of([alone(window, 400_000) for window in those])["alone"] > 8
+    assert uses_of([alone(window, -1) for window in those])["alone"] == 0
 
 
 def test_no_bill_leaves_its_bound():
@@ -204,8 +273,9 @@ def test_a_gpu_that_is_divided_anew_begins_anew():
 
 def test_a_job_whose_account_is_closed_leaves_nothing_behind():
     those = recorded(seconds=30)
-    later = [replace(w, start_us=w.start_us + 4 * HOUR, end_us=w.end_us + 4 * HOUR) for w in those[:1]]
-    usage = those[0].usage
+    # A window after which slots are closed: then those lose their places who were not seen for long.
+    later = [replace(w, start_us=w.start_us + 4 * HOUR, end_us=w.end_us + 4 * HOUR) for w in those[19:20]]
+    usage = those[19].usage
     moved = replace(usage, start_us=usage.start_us + 4 * HOUR, end_us=usage.end_us + 4 * HOUR)
     owners = tuple(replace(owner, key=f"{owner.key}0") for owner in those[0].owners)
     last = replace(later[0], usage=moved, owners=owners)

@@ -72,6 +72,24 @@ def test_a_second_program_resets_unbinds_and_repartitions_while_the_agent_runs(t
 
 
 @pytest.mark.real
+def test_the_next_process_leaves_alone_the_gpu_that_was_let_go_of(tmp_path, monkeypatch, run_command):
+    (tmp_path / "node.toml").write_text(NODE)
+    monkeypatch.setenv("WATTSHED_CONTROL_SOCKET", str(tmp_path / "control.sock"))
+    flags = ("--meter", f"simulated:{tmp_path / 'node.toml'}")
+    with Agent(tmp_path, *flags) as agent:
+        agent.ready()
+        assert run_command("release", "--gpu", "1") == 0
+        agent.process.kill()
+        agent.process.wait(30)
+    with Agent(tmp_path, *flags) as agent:
+        agent.ready()
+        OtherProgram(root_of(agent)).reset(1)
+        text = agent.get("/metrics")[1]
+        assert re.search(r'gpu_status{gpu_uuid="\S*1",status="released"} 1', text)
+        assert re.search(r'gpu_status{gpu_uuid="\S*0",status="ok"} 1', text)
+
+
+@pytest.mark.real
 def test_what_only_the_end_of_the_process_lets_go_of_goes_with_it_and_the_next_one_starts_released(
     tmp_path, monkeypatch, run_command, capsys
 ):
@@ -167,13 +185,22 @@ def test_whoever_is_not_let_in_learns_nothing(tmp_path):
     assert not (tmp_path / "c.sock").exists()
 
 
-def test_a_kept_release_is_one_of_all_and_of_this_boot(tmp_path, caplog):
+def test_a_kept_release_is_of_this_boot_and_of_what_is_known(tmp_path, caplog):
+    """Before its GPUs were let go of nothing is known of them, and it is of all."""
     path = tmp_path / "state/released.json"
     ReleaseFile(path, "one").save(Release(60 * S, frozenset({"GPU-a"}), "reset"))
     assert ReleaseFile(path, "one").load(5 * S) == Release(60 * S, why="reset")
+    desk = ReleaseDesk(lambda: 0, ReleaseFile(path, "one"))
+    desk.resume()
+    desk.ask(60 * S, frozenset({"GPU-a", "GPU-b"}), "reset")
+    here = tuple(Device("h", i, f"GPU-{name}", minor=i, flags=("odd",)) for i, name in enumerate("abc"))
+    desk.note(here)
+    assert ReleaseFile(path, "one").load(5 * S) == Release(60 * S, frozenset({"GPU-a", "GPU-b"}), "reset", here[:2])
+    desk.ask(60 * S, frozenset({"GPU-c"}), "also")
+    assert ReleaseFile(path, "one").load(5 * S).whole
     assert ReleaseFile(path, "one").load(60 * S) is None  # over
     assert ReleaseFile(path, "two").load(5 * S) is None
-    for text in ("", "[]", "{}", json.dumps({"until_us": "x"})):
+    for text in ("", "[]", "{}", '{"until_us": 9000000000, "why": "", "boot_id": "one", "devices": [7]}'):
         path.write_text(text)
         assert ReleaseFile(path, "one").load(5 * S) is None
     assert "cannot be used" in caplog.text

@@ -19,7 +19,7 @@ from wattshed.kernels import (
     windows,
     word_rows,
 )
-from wattshed.kernels.billing import learned_doubt, shares, slots, watts
+from wattshed.kernels.billing import late_rows, learned_doubt, learning, shares, slots, watts
 from wattshed.kernels.words import PAD
 
 GAP = 5_000_000
@@ -139,37 +139,60 @@ def turned():
 def learned():
     """Watts of three jobs on two GPUs, learned over some slots, and what rows weigh by them then."""
     n, rng = watts.FEATURES + 3, np.random.default_rng(8)
-    of_slots = slots.Slots(
-        np.full((2, slots.RING), -1), *np.zeros((2, 2, slots.RING), np.int64), np.zeros((2, slots.RING, n), np.int64)
+    of_slots = (
+        np.full((2, slots.RING), -1),
+        *np.zeros((2, 2, slots.RING), np.int64),
+        np.zeros((2, slots.RING, n), np.int64),
     )
     prior = np.array([315.0, 250.0])
     beliefs = watts.Beliefs(np.zeros((2, n)), np.zeros((2, n, n)), np.ones(2), np.zeros((2, n)), prior)
     beliefs.mean[:, 0], beliefs.covariance[:, 0, 0] = prior, prior**2
     states = watts.KeptStates(np.full((2, 2), -1), np.zeros((2, 2, n)), np.zeros((2, 2, n, n)))
     uses, spent = np.zeros((2, len(watts.USES)), np.int64), np.zeros((2, n, 2), np.int64)
-    gpu, place = np.array([0, 0, 0, 1, 1]), np.array([3, 4, -1, 3, 5])
-    sigma, told = np.zeros(5, np.int64), np.zeros((2, 5), np.int64)
+    cells = late_rows.CELLS
+    late = late_rows.LateRows(
+        np.full((2, cells), -1), *np.zeros((2, 2, cells, n), np.int64), np.zeros((2, n), np.int64)
+    )
+    gpu, places = np.array([0, 0, 0, 1, 1]), np.array([[3, 4, -2], [3, 5, -1]])
+    sigma, told = np.zeros(5, np.int64), np.zeros((6, 5), np.int64)
+    held, seen_us = np.full(2, np.nan), np.zeros((2, n), np.int64)
     for second in range(30):
         start, end = (np.full(5, us) for us in (second * 1_000_000, (second + 1) * 1_000_000))
         rate = rng.integers(0, 300_000, 5)
+        rate[3:] = [-1, 0] if second == 23 else rate[3:]
         feature = np.where(gpu == 1, rate // 2, -1) * np.ones((2, 1), np.int64)
-        limited = np.array([second == 20, False], np.int64)
+        live = np.array([1, 1, 1, 1, second != 23])
+        power = np.array([100_000, 690_000 if second == 20 else 200_000, 300_000, 300_000])
+        usage = [gpu, np.arange(5) % 3, start, end, rate, live, *feature, rate, rate]
+        seen = np.concatenate([*usage, [-1, 400_000], [0, 2, 4], power])
+        gauges = np.array([700.0, np.nan, 0.1 * (second > 26), np.nan])
+        window = np.array([[start[0], end[0], 5, 2, 4]])
         dynamic = rate * np.array([200, 700, 400, 300, 500]) * 2_000
+        booked = np.concatenate([*usage[:4], dynamic, [0, dynamic[3:].sum() * (second == 8)]])
         hole = np.array([[0], [start[0]], [end[0]]])[:, : second == 12]
-        for one in range(2):  # whichever is first with a new slot opens it
-            if one == (second > 10):
-                slots.see(gpu, place, start, end, rate, feature, limited, 1_000_000, *of_slots)
-            else:
-                slots.book(gpu, start, end, dynamic, *hole, np.zeros(2, np.int64), *of_slots)
-        which = (states.slot[gpu, 1] == start // slots.SLOT_US - 2).astype(np.int64)
-        watts.weigh(gpu, place, which, start // slots.SLOT_US, rate, feature, states.mean, prior, 2.0, *told)
+        one, other = (seen, gauges, window), (booked, np.array([[5, 2]]), hole)
+        calls = [(one, other, end[:2])]
+        if second > 10:  # the energy first: whichever is first with a new slot opens it
+            calls = [
+                ([each[:0] for each in one], other, end[:0]),
+                (one, (booked[:0], other[1][:0], hole[:, :0]), end[:2]),
+            ]
+        for one, other, known_us in calls:
+            learning.learn(
+                *one, places, np.array([0.0, 350.0]), *other, known_us, 0, 0.997, 0.6,
+                *of_slots, *beliefs, *states, held, seen_us, uses, spent, np.empty((2, n)),
+            )  # fmt: skip
+        watts.weigh(
+            gpu, usage[1], start, rate, *feature, places, states.slot, states.mean, prior, 2.0, told
+        )  # fmt: skip
         method = np.full(5, shares.BY_ACTIVITY)
         learned_doubt.doubt(
-            gpu, place, which, start, end, dynamic, method, rate, feature, *told, states.mean, states.covariance,
-            prior, 0.6, sigma, np.zeros(5),
+            gpu, *told[:2], start, end, dynamic, method, rate, told[2:4], *told[4:], states.mean, states.covariance,
+            prior, 0.6, *late, sigma, np.zeros(5),
         )  # fmt: skip
-        watts.close(end[:2], 0.997, 0.6, *of_slots, *beliefs, *states, uses, spent, np.empty((2, n)))
-    return [*of_slots, *beliefs, *states, uses, spent, told, sigma]
+    return [
+        *of_slots, *beliefs, *states, *late, uses, spent, seen_us, np.nan_to_num(held), told, sigma
+    ]  # fmt: skip
 
 
 def battery(*, device="cpu", rows=150):

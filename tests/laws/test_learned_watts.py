@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 
+import numpy as np
 import pytest
 
 from tests.virtual import agent, bills, simulated, sums
@@ -26,6 +27,7 @@ load = [[7.0, 70.0, 35], [4.0, 0.0, 0]]
 name = "200"
 gpus = [0]
 load = [[5.0, 280.0, 35], [6.0, 20.0, 3]]
+dram = 0.7
 [[job]]
 name = "300"
 gpus = [1]
@@ -111,6 +113,22 @@ def test_instances_say_what_else_they_kept_busy(lived):
         if tensor >= 0 and activity > 100_000
     ]  # fmt: skip
     assert len(known) > 50
+    assert {key for key, *_ in known} == {"slurm:300", "slurm:400"}
     for key, activity, tensor, dram in known:
         parts = {"slurm:300": (0.0, 0.8), "slurm:400": (0.9, 0.3)}[key]
         assert (tensor / activity, dram / activity) == pytest.approx(parts, abs=0.02)
+
+
+def test_processes_that_take_turns_say_how_long_memory_was_busy(lived):
+    """Of this kind of board a row says what the whole GPU did while the process was on it."""
+    _, _, windows, _ = lived
+    found = defaultdict(list)
+    for window in windows:
+        usage = window.usage
+        for row in np.flatnonzero(usage.gpu == 0).tolist():
+            assert not len(usage.tensor_us) or usage.tensor_us[row] < 0
+            if usage.activity_us[row] > 100_000:
+                found[window.owners[usage.owner[row]].key].append(usage.dram_us[row] / usage.activity_us[row])
+    # Both at once keep memory busy for half of the time; the second alone works too little to count here.
+    assert [max(parts) for parts in found.values()] == pytest.approx([0.5, 0.5], abs=0.02)
+    assert min(found["slurm:100"]) == pytest.approx(0.3, abs=0.05)

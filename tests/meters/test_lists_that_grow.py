@@ -35,7 +35,7 @@ CALLS = [
         (2, 1),
         lambda n: UTILISATION.pack(n, 10 + n, 40, 20, 0, 0),
         lambda nvml: nvml.process_utilisation(c_void_p(1), 0),
-        lambda n: (n, 10 + n, 40),
+        lambda n: (n, 10 + n, 40, 20),
     ),
     (
         "nvmlDeviceGetSamples",

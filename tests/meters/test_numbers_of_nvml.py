@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wattshed.agent.accounts.health import POWER_PROFILES
 from wattshed.agent.clock import VirtualClock
 from wattshed.agent.meters import errors, events, nvml, probe, profiling, sight
 from wattshed.agent.meters.errors import Fault, MeterError, fault_of
+from wattshed.agent.meters.field_numbers import MOVED, NOW, numbers_of
 
 NOT_OF_GPUS = {"UNKNOWN", "DLA", "DLA2", "NPU3"}
 
@@ -39,10 +41,14 @@ OTHER_LIMITS = sorted({*probe.LIMITS} - {"enforced"})
         (probe.MEMORY_TEMPERATURE, "NVML_FI_DEV_MEMORY_TEMP"),
         *((probe.LIMITS[name], f"NVML_FI_DEV_POWER_{name.upper()}_LIMIT") for name in OTHER_LIMITS),
         (probe.LIMITS["enforced"], "NVML_FI_DEV_POWER_CURRENT_LIMIT"),
-        (probe.THROTTLE["power_cap"], "NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP"),
-        (probe.THROTTLE["sw_thermal"], "NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN"),
-        (probe.THROTTLE["hw_thermal"], "NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN"),
-        (probe.THROTTLE["power_brake"], "NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN"),
+        (probe.POWER_CAPPED, "NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP"),
+        (NOW.throttle["power_cap"], "NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP"),
+        (NOW.throttle["sync_boost"], "NVML_FI_DEV_CLOCKS_EVENT_REASON_SYNC_BOOST"),
+        (NOW.throttle["sw_thermal"], "NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN"),
+        (NOW.throttle["hw_thermal"], "NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN"),
+        (NOW.throttle["power_brake"], "NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN"),
+        (NOW.shaping["power_smoothing"], "NVML_FI_PWR_SMOOTHING_ENABLED"),
+        (NOW.shaping["soc_power_smoothing"], "NVML_FI_PWR_SMOOTHING_SOC_POWER_SMOOTHING_ENABLED"),
         (probe.GPU_SCOPE, "NVML_POWER_SCOPE_GPU"),
         (probe.MODULE_SCOPE, "NVML_POWER_SCOPE_MODULE"),
         (probe.MEMORY_SCOPE, "NVML_POWER_SCOPE_MEMORY"),
@@ -58,6 +64,21 @@ OTHER_LIMITS = sorted({*probe.LIMITS} - {"enforced"})
 )  # fmt: skip
 def test_fields_scopes_events_and_codes(ours, theirs):
     assert ours == getattr(pynvml, theirs)
+
+
+def test_profiles_of_power_have_the_names_of_the_binding():
+    theirs = of_binding("NVML_POWER_PROFILE_")
+    theirs = {n: name for name, n in theirs.items() if name != "MAX" and not name.startswith("OPERATION_")}
+    assert dict(enumerate(name.upper() for name in POWER_PROFILES)) == theirs
+
+
+@pytest.mark.parametrize(
+    ("driver", "numbers"),
+    [("570.172.08", NOW), ("575.51.03", MOVED), ("575.64.05", MOVED), ("580.65.06", MOVED), ("580.82.07", NOW),
+     ("580.126.09", NOW), ("590.48.01", NOW), ("615.71", NOW), ("", NOW), ("unknown", NOW)],
+)  # fmt: skip
+def test_which_drivers_have_other_numbers(driver, numbers):
+    assert numbers_of(driver) is numbers
 
 
 def test_codes_that_have_a_name_are_codes():

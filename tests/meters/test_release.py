@@ -5,11 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.rig import Rigs
+from tests.rig import Rig, Rigs
 from wattshed.agent.clock import VirtualClock
+from wattshed.agent.daemon.release_file import ReleaseFile
 from wattshed.agent.meters.device_nodes import holders, of_gpu, open_nodes
 from wattshed.agent.meters.errors import RestartNeeded
+from wattshed.agent.meters.meter import NvmlMeter
+from wattshed.agent.meters.nvml import Nvml
 from wattshed.agent.meters.release import LONGEST_US, Release, ReleaseDesk
+from wattshed.agent.meters.sampler import Sampler
+from wattshed.agent.meters.schedule import Rates
+from wattshed.agent.meters.system_events import slot_of
 from wattshed.agent.simulation.others import InUseError, OtherProgram
 
 S = 1_000_000
@@ -125,10 +131,59 @@ def test_a_node_that_the_library_keeps_is_let_go_of_with_the_process(released):
 @pytest.mark.parametrize("for_s", [5, 40])
 def test_a_gpu_that_somebody_unbinds_is_let_go_of_and_metered_when_it_is_bound_again(released, for_s):
     one = released(f'[[fault]]\nkind = "unbind"\ngpu = 1\nat_s = 10.5\nfor_s = {for_s}')
-    one.run(80)
-    assert [kind for kind, gpu in one.kinds() if gpu == 0] == ["released", "back"]
-    assert one.kinds()[-1][0] == "back"
+    windows = one.run(80)
+    assert {gpu for _, gpu in one.kinds()} == {1}
+    assert [one.read(gpu, windows) for gpu in (0, 2)] == [80, 80]  # the driver says which one it is
+    assert one.kinds()[0] == ("released", 1)
+    assert one.kinds()[-1] == ("back", 1)
     assert one.read(1, one.run(2)) == 2
+
+
+def test_of_a_gpu_in_a_slot_that_nobody_knows_all_are_let_go_of(released, monkeypatch):
+    monkeypatch.setattr("wattshed.agent.meters.letting_go.slot_of", lambda _: -1)
+    one = released('[[fault]]\nkind = "unbind"\ngpu = 1\nat_s = 10.5\nfor_s = 40')
+    one.run(20)
+    assert [kind for kind, gpu in one.kinds() if gpu == 0] == ["released"]
+    assert one.desk.obeyed.whole
+
+
+@pytest.mark.parametrize(
+    ("address", "slot"),
+    [("00000000:1B:00.0", 0x1B00), ("0009:01:00.0", 0x90100), ("00010001:C1:1F.0", 0x1C11F), ("", -1), ("1B:00.0", -1)],
+)
+def test_the_drivers_id_of_a_gpu_is_its_address(address, slot):
+    assert slot_of(address) == slot
+
+
+def test_a_new_process_leaves_alone_what_an_earlier_one_let_go_of(released, tmp_path):
+    """It knows the GPUs by what was kept, and meters the others from its first window on."""
+    one = released()
+    one.desk.ask(60 * S, frozenset({one.uuids[1]}), "reset")
+    one.run(2)
+    keeper = ReleaseFile(tmp_path / "released.json", "boot")
+    keeper.save(one.desk.wanted())
+    one.rig.sampler.close()
+    again = after(one, ReleaseDesk(one.clock.now_us, keeper))
+    windows = again.run(5)
+    assert one.open() == ALL - {"nvidia1"}
+    assert [[device.uuid for device in window.devices] for window in windows] == [one.uuids] * 5
+    one.other.reset(1)
+    assert [sum(c >= 0 for c in again.column("counter_mj", gpu, windows)) for gpu in range(3)] == [5, 0, 5]
+    again.run(60)
+    assert one.open() == ALL
+    assert [(event.kind, event.gpu) for event in again.events()] == [("released", 1), ("back", 1)]
+    again.sampler.close()
+
+
+def after(one, desk):
+    """The reading part of the next process of an agent, on the same node."""
+    node, clock = one.node, one.clock
+    roots = {"proc_root": node.proc_root, "dev_root": node.dev_root}
+    meter = NvmlMeter(Nvml(clock, node.library), clock, "host", simulated=True, **roots)
+    meter.leave(desk.wanted().devices)
+    meter.open()
+    sampler = Sampler(meter, clock, "host", Rates(learn_us=0), alive=lambda _: True, desk=desk)
+    return Rig(clock, node, meter, sampler)
 
 
 def test_a_library_without_events_of_its_own_is_read_all_the_same(released):
@@ -210,7 +265,7 @@ def test_a_gpu_for_which_the_driver_wants_a_reset_is_left_to_whoever_does_it(rel
     assert one.desk.obeyed is None
     one.run(80)
     assert one.open() == ALL - {"nvidia0"}
-    assert "recovery action 1" in one.desk.obeyed.why
+    assert one.desk.obeyed.why == "the driver advises gpu_reset"
     one.other.reset(0)
     one.run(600)
     assert one.open() == ALL

@@ -169,6 +169,25 @@ def test_garbage_is_dropped():
     assert asked(driver, clean, 12) == asked(driver, dirty, 12, order=lambda rows: [*garbage, *rows, *empty])
 
 
+def told_of_memory(rows):
+    """Pid 7 keeps memory busy as long as the SMs, pid 8 longer; of 9 the driver does not say."""
+    return [row._replace(memory_percent={7: row.percent, 8: 100, 9: 2**31 - 16}[row.pid]) for row in rows]
+
+
+@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("every_us", [None, 500_000])
+def test_memory_is_told_beside_activity_whatever_rows_mean(reading, every_us):
+    shares = Shares()
+    driver = Driver(reading, BURSTY | {9: (4,)})
+    totals = asked(driver, shares, 40, every_us=every_us, order=told_of_memory)
+    assert totals[-1].keys() >= {8, 9}
+    assert shares.memory.keys() <= totals[-1].keys() - {9}
+    assert shares.memory[8] == pytest.approx(100 / 15)
+    assert shares.memory.get(7, 1.0) == pytest.approx(1.0)
+    shares.rest()
+    assert not shares.memory
+
+
 def test_what_was_sampled_while_one_was_alone_does_not_count():
     driver, shares = Driver(INTERVAL, {7: (80,), 8: (10,)}), Shares()
     asked(driver, shares, 5)
@@ -296,6 +315,7 @@ def test_a_row_that_comes_just_before_it_is_asked_for_loses_nothing(tmp_path):
         clock.sleep_until(begun_us + second * 1_000_000 - 300)
         found = watch.busy_shares(clock.now_us(), clock.now_us() - 1_000_000)
         assert sorted(found.values()) == pytest.approx([0.1, 0.8], rel=0.001)
+        assert [*watch.shares.memory.values()] == pytest.approx([0.3, 0.3], abs=0.001)
 
 
 def test_what_rows_mean_holds_for_every_gpu_of_the_driver_and_after_a_new_session(tmp_path):

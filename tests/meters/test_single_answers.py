@@ -104,15 +104,20 @@ def test_gauges_have_the_unit_of_their_name():
         nvmlDeviceGetClockInfo=lambda handle, domain: {1: 1_980, 2: 2_619}[domain],
         nvmlDeviceGetEnforcedPowerLimit=123_000,
     )
-    found = facts.gauges(driver, None, {"fields": ""})
+    found = facts.gauges(driver, None, {"fields": ""}, {})
     assert found == {
         "limit_enforced_w": 400.0, "limit_max_w": 700.0, "memory_temperature_c": 77, "temperature_c": 61,
         "sm_clock_mhz": 1_980, "mem_clock_mhz": 2_619,
     }  # fmt: skip
     assert ("nvmlDeviceGetTemperature", None, 0) in driver.asked
-    old = facts.gauges(driver, None, {"fields": "no"})
+    old = facts.gauges(driver, None, {"fields": "no"}, {})
     assert (old["limit_enforced_w"], "memory_temperature_c" in old) == (123.0, False)
-    assert facts.gauges(Driver(), None, {"fields": ""}) == {}
+    assert facts.gauges(Driver(), None, {"fields": ""}, {}) == {}
+
+
+@pytest.mark.parametrize(("value", "told"), [(0, {"a": 0}), (1, {"a": 1}), (2, {}), (2_500_000_000, {}), (-1, {})])
+def test_a_switch_is_on_or_off_and_else_not_a_switch(value, told):
+    assert facts.gauges(Driver({251: (0, value)}), None, {"fields": ""}, {"a": 251, "b": 300}) == told
 
 
 def test_memory_is_in_mib():
@@ -184,7 +189,7 @@ def test_of_rows_of_one_sample_the_credible_ones_are_kept():
         (6, 100, -1),
     ]
     found = credible([ProcessRow(*row) for row in told], 99)
-    assert [tuple(row) for row in found] == [(7, 100, 60), (7, 101, 0), (8, 100, 100)]
+    assert [row[:3] for row in found] == [(7, 100, 60), (7, 101, 0), (8, 100, 100)]
 
 
 def test_accounting_tells_of_each_process_once_when_it_ended():

@@ -71,7 +71,10 @@ def test_what_changes_about_a_gpu_is_read(tmp_path):
         ("gpus = 'two'", "1:1: gpus: must be a whole number, not 'two'"),
         (
             "colour = 1",
-            "1:1: colour: unknown key; known here: gpus, cycle_s, begin_s, missing, gpu, job, fault, host, host_meter",
+            (
+                "1:1: colour: unknown key; known here: gpus, cycle_s, begin_s, missing, driver, gpu, job, fault, "
+                "host, host_meter"
+            ),
         ),
         (
             "[[gpu]]\narchitecture = 'kepler'",
@@ -128,6 +131,7 @@ def test_what_changes_about_a_gpu_is_read(tmp_path):
         ),
         ("[[job]]\nname = '1'\nload = [[inf, 2, 3]]", "3:9: job.load: seconds must be a finite number, not inf"),
         ("missing = [3]", "1:12: missing: must be a string, not 3"),
+        ("driver = '580'", "1:1: driver: must be a version as '999.99.99'"),
     ],
 )
 def test_a_wrong_scenario_is_one_line_with_its_place(tmp_path, text, said):

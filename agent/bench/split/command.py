@@ -38,6 +38,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--seconds", type=count, default=600, metavar="S", help="length of a recording (default 600)")
     parser.add_argument("--seeds", type=count, default=5, metavar="N", help="recordings of each pattern (default 5)")
     parser.add_argument("--only", metavar="WORD", default="", help="only patterns whose name contains this")
+    parser.add_argument(
+        "--cost",
+        action="store_true",
+        help="instead, what learning costs the accounts of eight GPUs with two jobs each",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=run)
 
@@ -47,6 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     from wattshed.agent.accounts.split_rule import SplitRule
     from wattshed.agent.bench.split.running import billed
 
+    if arguments.cost:
+        _tell_cost(as_json=arguments.json)
+        return 0
     kinds = _kinds(arguments.only, arguments.seeds, arguments.seconds)
     rows, done, whole = [], 0, 2 * sum(len(made) for those in kinds.values() for made in those.values())
     with in_sight("billing", 1.0) as line:
@@ -91,20 +99,51 @@ def _kinds(word: str, seeds: int, seconds: int) -> dict[str, dict[str, list[Call
 
 
 def summary(bills: dict[str, list[SplitBill]]) -> dict[str, Any]:
-    """Sum up the bills of each pattern: errors and sigma relative to what was drawn, intervals as parts that hold."""
+    """Sum up bills, all and by pattern: errors and sigma relative to what was drawn, intervals as parts that hold."""
+    found = _summed([bill for those in bills.values() for bill in those])
+    patterns = {name: _summed(those) for name, those in bills.items()}
+    return {**found, "held_worst": min(one["held"] for one in patterns.values()), "patterns": patterns}
+
+
+def _summed(bills: Sequence[SplitBill]) -> dict[str, Any]:
     import numpy as np
 
-    errors = np.array([abs(bill.error) for those in bills.values() for bill in those])
-    held = {name: float(np.mean([bill.held for bill in those])) for name, those in bills.items()}
+    errors = np.array([abs(bill.error) for bill in bills])
     return {
         "median": float(np.median(errors)),
         "mean": float(errors.mean()),
         "p95": float(np.quantile(errors, 0.95)),
-        "held": float(np.mean([bill.held for those in bills.values() for bill in those])),
-        "held_worst": min(held.values()),
-        "sigma": float(np.median([bill.sigma_j / bill.drawn_j for those in bills.values() for bill in those])),
-        "jobs": len(errors),
-    }  # fmt: skip
+        "held": float(np.mean([bill.held for bill in bills])),
+        "sigma": float(np.median([bill.sigma_j / bill.drawn_j for bill in bills])),
+        "jobs": len(bills),
+    }
+
+
+def _tell_cost(*, as_json: bool) -> None:
+    from wattshed.agent.bench.split.cost import measure
+    from wattshed.agent.printing.tables import Column, print_rows, printer_for
+
+    costs = measure()
+    if as_json:
+        document = {"schema": SCHEMA, "cost": [one._asdict() for one in costs]}
+        sys.stdout.write(json.dumps(plain(document), indent=1) + "\n")
+        return
+    columns = (
+        Column("accounts of which"),
+        Column("a window, us", right=True),
+        Column("a GPU and slot of 5 s, us", right=True),
+        Column("times", right=True),
+    )
+    rows = [
+        {
+            "accounts of which": one.what,
+            "a window, us": f"{one.window_us:.0f}",
+            "a GPU and slot of 5 s, us": f"{one.slot_us:.1f}",
+            "times": f"{one.times:.3f}",
+        }
+        for one in costs
+    ]
+    print_rows(printer_for(sys.stdout), columns, rows, gap=2)
 
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:
