@@ -125,6 +125,12 @@ def parsed(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _trees_are_let_go():
+    yield
+    parsed.cache_clear()
+
+
 def sources(*folders):
     """Path below the root, and tree, of each Python file in these folders."""
     for path in tracked():

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wattshed.kernels.billing.slots import BOOKED_COLUMNS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -47,10 +49,7 @@ class Collected:
         for window, rows in self.windows:
             readings, gpus = window.readings, len(window.busy_us)
             windows.append((window.start_us, window.end_us, len(rows.gpu), gpus, len(readings.power_mw)))
-            seen += (
-                rows.gpu, rows.owner, rows.start_us, rows.end_us, rows.activity_ppm, rows.live, rows.tensor_ppm,
-                rows.dram_ppm, window.busy_us, readings.offsets, readings.power_mw,
-            )  # fmt: skip
+            seen += rows.table.ravel(), window.busy_us, readings.offsets, readings.power_mw
             unknown = _unknown(gpus)
             gauges += window.gauges.get(LIMIT, unknown), window.gauges.get(HELD, unknown)
         return (
@@ -64,7 +63,7 @@ class Collected:
         booked, splits = [_NONE], []
         for rows, parts in self.splits:
             splits.append((len(rows.gpu), len(parts.unattributed_hnj)))
-            booked += rows.gpu, rows.start_us, rows.end_us, parts.dynamic_hnj, parts.unattributed_hnj
+            booked += rows.table[:BOOKED_COLUMNS].ravel(), parts.dynamic_hnj, parts.unattributed_hnj
         holes = np.concatenate(self._holes, axis=1) if self._holes else _NO_HOLES
         return np.concatenate(booked), np.array(splits, np.int64).reshape(-1, 2), holes
 

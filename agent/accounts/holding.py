@@ -250,7 +250,7 @@ def _reaching(new: PendingUsage, gpu: int, hole: Hole, start_us: int) -> Pending
         key = new.key(row)
         was_there = key in hole.before and key not in hole.gone
         since_us[row] = hole.since_us if was_there else start_us
-    new = replace(new, start_us=since_us)
+    new = new.but(start_us=since_us)
     return new.keep(new.start_us < new.end_us)
 
 
@@ -300,7 +300,7 @@ class _Edge(NamedTuple):
         if claimed:
             end_us = rows.end_us.copy()
             end_us[claimed] = since_us
-            rows = replace(rows, end_us=end_us)
+            rows = rows.but(end_us=end_us)
             rows = rows.keep(rows.start_us < rows.end_us)
         activity, live = rows.activity_ppm.copy(), rows.live.copy()
         long = self.end_us - since_us > self.max_gap_us
@@ -314,7 +314,7 @@ class _Edge(NamedTuple):
                 live[row], activity[row] = 1, -1
             if live[row] and activity[row] < 0:
                 activity[row] = _rate(*edges)
-        return replace(rows, activity_ppm=activity, live=live)
+        return rows.but(activity_ppm=activity, live=live)
 
     def unseen(self, went: Iterable[JobKey], came: Iterable[JobKey], rows: Sequence[PendingUsage]) -> list[Any]:
         """Make rows of the time in which these may have been there: who went unseen, and who came unseen."""

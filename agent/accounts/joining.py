@@ -44,7 +44,7 @@ def joined(rows: PendingUsage, now_us: int, since_us: NDArray[np.int64]) -> Pend
     names = {owner.key: owner for owner in rows.owners}  # the latest labels
     places = {key: place for place, key in enumerate(names)}
     who = np.array([places[owner.key] for owner in rows.owners], np.int64)[rows.owner]
-    rows = replace(rows, owners=tuple(names.values()), owner=who)
+    rows = replace(rows.but(owner=who), owners=tuple(names.values()))
     joins = (rows.start_us[1:] == rows.end_us[:-1]) & (rows.end_us[1:] <= now_us - APART_US)
     in_hole = rows.start_us >= since_us[rows.gpu]
     for column in (rows.gpu, rows.owner, rows.share_ppm, rows.live, rows.activity_ppm >= 0, in_hole):
@@ -65,8 +65,7 @@ def _merged(rows: PendingUsage, first: NDArray[np.int64]) -> PendingUsage:
         unknown = np.minimum.reduceat(ppm, first) < 0
         return np.where(unknown, -1, np.add.reduceat(ppm * length, first) // whole)
 
-    return replace(
-        rows.keep(first),
+    return rows.keep(first).but(
         end_us=np.maximum.reduceat(rows.end_us, first),
         activity_ppm=mean(rows.activity_ppm),
         busy_ppm=mean(rows.busy_ppm),

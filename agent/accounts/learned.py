@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from wattshed.agent.accounts.ledger import GpuKey, JobAccount
     from wattshed.agent.accounts.split_rule import SplitRule
-    from wattshed.agent.accounts.watts import JobWatts
+    from wattshed.agent.accounts.watts_places import JobWatts
     from wattshed.agent.window import JobKey
 
 

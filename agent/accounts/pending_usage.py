@@ -99,35 +99,52 @@ def _unseen(window: Window) -> NDArray[np.bool_]:
     return unseen
 
 
+COLUMNS = (
+    "gpu", "owner", "start_us", "end_us", "activity_ppm", "live", "tensor_ppm", "dram_ppm", "busy_ppm", "share_ppm",
+)  # fmt: skip
+
+
+class _Column:
+    """Shows one column of `PendingUsage.table`."""
+
+    def __init__(self, name: str) -> None:
+        self._place = COLUMNS.index(name)
+
+    def __get__(self, rows: PendingUsage, kind: type | None = None) -> NDArray[np.int64]:
+        column: NDArray[np.int64] = rows.table[self._place]
+        return column
+
+
 @dataclass(frozen=True, slots=True)
 class PendingUsage:
     """Usage rows of one host in the order the split wants: by GPU, then by the owner's key.
 
+    The columns are rows of one table, so that whatever is done to all of them is done at once.
+
     Attributes
     ----------
     owners : tuple of Owner
-    gpu, owner : int64[m]
-        Places in the devices and in ``owners``.
-    start_us, end_us : int64[m], us
-    activity_ppm, busy_ppm : int64[m], millionths of the GPU
-        Rates, so that a row may be cut anywhere; -1 unknown.
-    share_ppm : int64[m], millionths of the GPU
-    live : int8[m]
-    tensor_ppm, dram_ppm : int64[m], millionths of the GPU
-        Rates of its tensor cores and memory, of rows of which both are known (under MIG); -1 unknown.
+    table : int64[10, m]
+        The columns, in the order of `COLUMNS`:
+        ``gpu`` and ``owner`` are places in the devices and in ``owners``; ``start_us`` and ``end_us``, us;
+        ``activity_ppm``, millionths of the GPU, a rate, so that a row may be cut anywhere, -1 unknown; ``live``;
+        ``tensor_ppm`` and ``dram_ppm``, rates of its tensor cores and memory, of rows of which both are known (under
+        MIG), else -1; ``busy_ppm``, how busy the GPU was with anything, -1 unknown; ``share_ppm``.
     """
 
     owners: tuple[Owner, ...]
-    gpu: NDArray[np.int64]
-    owner: NDArray[np.int64]
-    start_us: NDArray[np.int64]
-    end_us: NDArray[np.int64]
-    activity_ppm: NDArray[np.int64]
-    busy_ppm: NDArray[np.int64]
-    share_ppm: NDArray[np.int64]
-    live: NDArray[np.int8]
-    tensor_ppm: NDArray[np.int64]
-    dram_ppm: NDArray[np.int64]
+    table: NDArray[np.int64]
+
+    gpu = _Column("gpu")
+    owner = _Column("owner")
+    start_us = _Column("start_us")
+    end_us = _Column("end_us")
+    activity_ppm = _Column("activity_ppm")
+    live = _Column("live")
+    tensor_ppm = _Column("tensor_ppm")
+    dram_ppm = _Column("dram_ppm")
+    busy_ppm = _Column("busy_ppm")
+    share_ppm = _Column("share_ppm")
 
     @classmethod
     def of(cls, window: Window, busy_us: NDArray[np.int64]) -> PendingUsage:
@@ -142,25 +159,19 @@ class PendingUsage:
         usage, unseen = window.usage, _unseen(window)
         span = np.maximum(usage.end_us - usage.start_us, 1)
         rate = np.where((usage.activity_us >= 0) & ~unseen, np.minimum(usage.activity_us, span) * PPM // span, -1)
-        gpu = usage.gpu.astype(np.int64)
-        busy = busy_us[gpu] if len(gpu) else np.empty(0, np.int64)
+        busy = busy_us[usage.gpu] if len(usage.gpu) else _NONE
         length = max(window.end_us - window.start_us, 1)
         tensor = _rates(usage.tensor_us, span)
+        # Of processes that take turns the driver tells for how long memory was busy, which is another thing than
+        # GPM's and is not learned from (docs/decisions/1098).
+        dram = np.where(tensor >= 0, _rates(usage.dram_us, span), -1)
         return cls(
             window.owners,
-            gpu,
-            usage.owner.astype(np.int64),
-            usage.start_us,
-            usage.end_us,
-            rate.astype(np.int64),
-            np.where(busy >= 0, busy * PPM // length, -1).astype(np.int64),
-            np.clip(usage.share_ppm, -1, PPM).astype(np.int64),
-            np.where(unseen, np.int8(1), usage.live),
-            tensor,
-            # Of processes that take turns the driver tells for how long memory was busy, which is another thing than
-            # GPM's and is not learned from (docs/decisions/1098).
-            np.where(tensor >= 0, _rates(usage.dram_us, span), -1),
-        )
+            _table(
+                usage.gpu, usage.owner, usage.start_us, usage.end_us, rate, np.where(unseen, np.int8(1), usage.live),
+                tensor, dram, np.where(busy >= 0, busy * PPM // length, -1), np.clip(usage.share_ppm, -1, PPM),
+            ),
+        )  # fmt: skip
 
     @classmethod
     def made(cls, rows: Sequence[tuple[int, Owner, int, int, int, int, int]]) -> PendingUsage:
@@ -168,12 +179,9 @@ class PendingUsage:
         if not rows:
             return NO_PENDING_USAGE
         gpu, owners, activity, share, live, start, end = zip(*rows, strict=True)
-        column = [np.array(values, np.int64) for values in (gpu, start, end, activity, share)]
-        return cls(
-            tuple(owners), column[0], np.arange(len(rows)), column[1], column[2], column[3],
-            np.full(len(rows), -1, np.int64), column[4], np.array(live, np.int8),
-            *(np.full(len(rows), -1, np.int64) for _ in _FEATURES),
-        )  # fmt: skip
+        unknown = np.full(len(rows), -1)
+        columns = (gpu, np.arange(len(rows)), start, end, activity, live, unknown, unknown, unknown, share)
+        return cls(tuple(owners), np.array(columns, np.int64))
 
     def plain(self) -> list[dict[str, Any]]:
         """Lay the rows out as plain values, by name; labels are the ledger's."""
@@ -186,13 +194,11 @@ class PendingUsage:
         """Make it of one GPU's rows, as `plain` laid them out."""
         if not rows:
             return NO_PENDING_USAGE
-        start, end, activity, busy, share, live = (np.array([row[name] for row in rows], np.int64) for name in _SAVED)
         owners = tuple(Owner(JobKey(str(row["key"]))) for row in rows)
-        places = np.arange(len(rows))
-        features = (np.array([row.get(name, -1) for row in rows], np.int64) for name in _FEATURES)
-        return cls(
-            owners, np.full(len(rows), gpu), places, start, end, activity, busy, share, live.astype(np.int8), *features
-        )
+        given = {"gpu": [gpu] * len(rows), "owner": range(len(rows))}
+        given |= {name: [row[name] for row in rows] for name in _SAVED}
+        given |= {name: [row.get(name, -1) for row in rows] for name in _FEATURES}
+        return cls(owners, np.array([given[name] for name in COLUMNS], np.int64))
 
     def key(self, row: int) -> JobKey:
         """Return the key of a row's owner."""
@@ -205,24 +211,23 @@ class PendingUsage:
 
     def until(self, end_us: int) -> PendingUsage:
         """Cut off what lies after a moment."""
-        cut = replace(self, end_us=np.minimum(self.end_us, end_us))
+        cut = self.but(end_us=np.minimum(self.end_us, end_us))
         return cut.keep(cut.start_us < cut.end_us)
 
     def keep(self, which: NDArray[np.bool_] | NDArray[np.int64] | slice) -> PendingUsage:
         """Return the rows at a mask, at places or in a stretch, in that order."""
-        return PendingUsage(
-            self.owners, self.gpu[which], self.owner[which], self.start_us[which], self.end_us[which],
-            self.activity_ppm[which], self.busy_ppm[which], self.share_ppm[which], self.live[which],
-            self.tensor_ppm[which], self.dram_ppm[which],
-        )  # fmt: skip
+        if isinstance(which, slice):
+            return PendingUsage(self.owners, self.table[:, which])
+        if which.dtype == np.bool_:
+            return PendingUsage(self.owners, self.table.compress(which, axis=1))
+        return PendingUsage(self.owners, self.table.take(which, axis=1))
 
-    def features(self) -> NDArray[np.int64]:
-        """Return the rates of tensor cores and memory, one above the other (int64[2, m])."""
-        return np.array([self.tensor_ppm, self.dram_ppm])
-
-    def at(self, start_us: NDArray[np.int64], end_us: NDArray[np.int64]) -> PendingUsage:
-        """Return the rows with other times."""
-        return replace(self, start_us=start_us, end_us=end_us)
+    def but(self, **columns: NDArray[np.integer[Any]]) -> PendingUsage:
+        """Return the rows with other columns, by their names."""
+        table = self.table.copy()
+        for name, column in columns.items():
+            table[COLUMNS.index(name)] = column
+        return PendingUsage(self.owners, table)
 
     def followed_by(self, later: PendingUsage) -> PendingUsage:
         """Join with later rows, in the split's order."""
@@ -237,10 +242,9 @@ class PendingUsage:
         both = some[0]
         if len(some) > 1:
             places = np.cumsum([0, *(len(part.owners) for part in some)]).tolist()
-            owners = [part.owner + place for part, place in zip(some, places, strict=False)]
-            columns = [np.concatenate([getattr(part, name) for part in some]) for name in (*_SAVED, *_FEATURES)]
-            gpu = np.concatenate([part.gpu for part in some])
-            both = cls(tuple(owner for part in some for owner in part.owners), gpu, np.concatenate(owners), *columns)
+            table = np.concatenate([part.table for part in some], axis=1)
+            owner = np.concatenate([part.owner + place for part, place in zip(some, places, strict=False)])
+            both = cls(tuple(owner for part in some for owner in part.owners), table).but(owner=owner)
         if len(both.gpu) < 2:
             return both
         rank = {key: place for place, key in enumerate(sorted({owner.key for owner in both.owners}))}
@@ -258,7 +262,7 @@ class PendingUsage:
         if len(set(self.owner.tolist())) == len(self.owners):
             return self
         used, owner = np.unique(self.owner, return_inverse=True)
-        return replace(self, owners=tuple(self.owners[i] for i in used), owner=owner.astype(np.int64))
+        return replace(self.but(owner=owner), owners=tuple(self.owners[i] for i in used))
 
     def renamed(self, keys: Mapping[JobKey, JobKey]) -> PendingUsage:
         """Give owners their new keys (old to new)."""
@@ -271,7 +275,7 @@ class PendingUsage:
         if not len(self.gpu):
             return self
         kept = self.keep(np.isin(self.gpu, list(place)))
-        moved = replace(kept, gpu=np.array([place[int(gpu)] for gpu in kept.gpu], np.int64))
+        moved = kept.but(gpu=np.array([place[gpu] for gpu in kept.gpu.tolist()], np.int64))
         return PendingUsage.all_of([moved])  # in the split's order again
 
 
@@ -288,4 +292,12 @@ def _rates(amount_us: NDArray[np.int64], span_us: NDArray[np.int64]) -> NDArray[
     return np.where(amount_us >= 0, np.minimum(amount_us, span_us) * PPM // span_us, -1)
 
 
-NO_PENDING_USAGE = PendingUsage((), _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, np.empty(0, np.int8), _NONE, _NONE)
+def _table(*columns: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """Put columns in a table."""
+    table = np.empty((len(columns), len(columns[0])), np.int64)
+    for row, column in zip(table, columns, strict=True):
+        row[:] = column
+    return table
+
+
+NO_PENDING_USAGE = PendingUsage((), np.empty((len(COLUMNS), 0), np.int64))

@@ -160,7 +160,7 @@ class HostLearning:
         nth = np.arange(len(at)) - np.repeat(np.cumsum(times) - times, times)
         begin = np.maximum(rows.start_us[at], (first[at] + nth) * SLOT_US)
         end = np.minimum(rows.end_us[at], (first[at] + nth + 1) * SLOT_US)
-        return rows.keep(at).at(np.where(nth == 0, rows.start_us[at], begin), end)
+        return rows.keep(at).but(start_us=np.where(nth == 0, rows.start_us[at], begin), end_us=end)
 
     def told(self, rows: PendingUsage) -> WeightedRows:
         """Return by what weights these rows' energy is split."""
@@ -190,8 +190,8 @@ class HostLearning:
         doubt(
             rows.gpu, told.place, told.which, rows.start_us, rows.end_us, parts.dynamic_hnj, parts.method,
             rows.activity_ppm, told.feature, told.cut, told.bare, self._arrays.states.mean,
-            self._arrays.states.covariance, self._arrays.beliefs.prior_w, self.rule.spread, sigma,
-            np.empty(len(sigma)),
+            self._arrays.states.covariance, self._arrays.beliefs.prior_w, self.rule.spread,
+            *self._arrays.late, sigma, np.empty(len(sigma)),
         )  # fmt: skip
         parts.unlike_hnj[shared] = 0
         parts.guessed_hnj[shared] += sigma[shared]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wattshed.kernels.billing.late_rows import CELLS, LateRows
 from wattshed.kernels.billing.slots import RING, Slots
 from wattshed.kernels.billing.watts import FEATURES, USES, Beliefs, KeptStates
 
@@ -27,6 +28,7 @@ class WattsArrays:
     slots : Slots
     beliefs : Beliefs
     states : KeptStates
+    late : LateRows
     held_s : float64[g], s
         For how long each GPU was held back by its power limit so far, as the driver counts it; NaN unknown.
     seen_us : int64[g, n], us
@@ -38,6 +40,7 @@ class WattsArrays:
     slots: Slots
     beliefs: Beliefs
     states: KeptStates
+    late: LateRows
     held_s: NDArray[np.float64]
     seen_us: NDArray[np.int64]
     uses: NDArray[np.int64]
@@ -51,6 +54,12 @@ class WattsArrays:
             Slots(np.full((gpus, RING), -1, np.int64), zeros, zeros.copy(), np.zeros((gpus, RING, n), np.int64)),
             Beliefs(np.zeros((gpus, n)), np.zeros((gpus, n, n)), np.ones(gpus), np.zeros((gpus, n)), np.zeros(gpus)),
             KeptStates(np.full((gpus, 2), -1, np.int64), np.zeros((gpus, 2, n)), np.zeros((gpus, 2, n, n))),
+            LateRows(
+                np.full((gpus, CELLS), -1, np.int64),
+                np.zeros((gpus, CELLS, n), np.int64),
+                np.zeros((gpus, CELLS, n), np.int64),
+                np.zeros((gpus, n), np.int64),
+            ),
             np.full(gpus, np.nan),
             np.full((gpus, n), NEVER_US),
             np.zeros((gpus, len(USES)), np.int64),
@@ -69,7 +78,9 @@ class WattsArrays:
 
     def all(self) -> tuple[NDArray[Any], ...]:
         """Return every array."""
-        return (*self.slots, *self.beliefs, *self.states, self.held_s, self.seen_us, self.uses, self.spent)
+        return (
+            *self.slots, *self.beliefs, *self.states, *self.late, self.held_s, self.seen_us, self.uses, self.spent,
+        )  # fmt: skip
 
     def with_room(self, gpus: int, places: int) -> WattsArrays:
         """Return them with room for at least so many GPUs and jobs."""
@@ -103,6 +114,7 @@ class WattsArrays:
         doubts[gpu, :, place] = doubts[gpu, :, :, place] = 0.0
         doubts[gpu, :, place, place] = covariance[gpu, place, place]
         self.slots.active[gpu, :, place] = 0
+        self.late.got[gpu, :, place] = self.late.weighed[gpu, :, place] = self.late.owed[gpu, place] = 0
         self.spent[gpu, place] = 0
 
     def meet(self, gpu: int, prior_w: float | None) -> None:
@@ -141,13 +153,24 @@ class WattsArrays:
         }
 
     def open_slots(self, gpu: int, places: Sequence[int]) -> list[list[int]]:
-        """Lay out the slots of a GPU that are not closed yet, and the one before them."""
+        """Lay out what late rows have wrong, then a GPU's slots that are not closed yet, and the one before them."""
         at = [*range(FEATURES), *places]
         number, flags, energy, active = self.slots
         rows = np.flatnonzero(number[gpu] >= max(int(self.states.slot[gpu, 0]), 0)).tolist()
         return [
-            [int(number[gpu, r]), int(flags[gpu, r]), int(energy[gpu, r]), *active[gpu, r, at].tolist()] for r in rows
+            self._late(gpu, at),
+            *(
+                [int(number[gpu, r]), int(flags[gpu, r]), int(energy[gpu, r]), *active[gpu, r, at].tolist()]
+                for r in rows
+            ),
         ]
+
+    def _late(self, gpu: int, at: Sequence[int]) -> list[int]:
+        """Lay out what `restore` gives back to ``late``; nothing where nothing was split by learned watts."""
+        if (self.late.slot_in[gpu] < 0).all():
+            return []
+        slot_in, *others = self.late
+        return [*slot_in[gpu].tolist(), *(value for one in others for value in one[gpu][..., at].ravel().tolist())]
 
     def restore(
         self, gpu: int, places: Sequence[int], values: Mapping[str, Any], open_slots: Sequence[Sequence[int]]
@@ -172,7 +195,13 @@ class WattsArrays:
             self.states.covariance[gpu, which][square] = one
         self.uses[gpu] = values["uses"]
         self.spent[gpu, at] = values["spent"]
-        for number, flags, energy, *active in open_slots:
+        late, *slots = open_slots
+        if late:
+            parts = np.array(late, np.int64)
+            self.late.slot_in[gpu], parts = parts[:CELLS], parts[CELLS:].reshape(2 * CELLS + 1, len(at))
+            self.late.got[gpu][:, at], self.late.weighed[gpu][:, at] = parts[:CELLS], parts[CELLS:-1]
+            self.late.owed[gpu, at] = parts[-1]
+        for number, flags, energy, *active in slots:
             row = int(number) % RING
             self.slots.number[gpu, row], self.slots.flags[gpu, row] = number, flags
             self.slots.energy_hnj[gpu, row] = energy

@@ -340,6 +340,10 @@ class NvmlMeter:
         """Wait for an event; None if there was none. May be called from a thread of its own."""
         return self._events.wait(self.gpu_handles, timeout_ms)
 
+    def listen(self, gpus: Iterable[int]) -> None:
+        """Hear these GPUs, and no others any more."""
+        self._events.open([self.gpu_handles[gpu] for gpu in gpus])
+
     def let_go(self) -> list[str]:
         """End the session and all that the library holds; returns the device nodes that this process has open still."""
         self._events.close()

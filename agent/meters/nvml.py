@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pynvml
 
 from wattshed.agent.meters.costs import CallCosts
-from wattshed.agent.meters.errors import FUNCTION_NOT_FOUND, INSUFFICIENT_SIZE, UNKNOWN, Fault, MeterError, NoMeter
+from wattshed.agent.meters.errors import (
+    FUNCTION_NOT_FOUND,
+    INSUFFICIENT_SIZE,
+    TIMEOUT,
+    UNKNOWN,
+    Fault,
+    MeterError,
+    NoMeter,
+)
 from wattshed.agent.meters.filling import Rooms
 from wattshed.agent.missing import MISSING
 
@@ -50,17 +58,21 @@ _UTILISATION = struct.Struct("<I4xQIIII")  # nvmlProcessUtilizationSample_t: pid
 _SAMPLE = struct.Struct("<QQ")  # nvmlSample_t: stamp, value
 _PID = struct.Struct("<I")
 _LAST_KIND = 6  # nvmlValueType_t ends with the unsigned short
-_NO_ID = 0xFFFFFFFF
+NO_INSTANCE = 0xFFFFFFFF
 _SYSTEM_WAIT, _SYSTEM_EVENTS, _ANY = 0x1000020, 8, 0x3  # version of the request, room for events, all types of them
 _NOT_AVAILABLE = 0xFFFFFFFFFFFFFFFF
 
 
 class DriverEvent(NamedTuple):
-    """What nvmlEventSetWait returns: the handle's address, the event type's bit, and its datum (an XID number)."""
+    """What nvmlEventSetWait returns: the handle's address, the event type's bit, and its datum (an XID number).
+
+    ``instance`` is the (GPU instance, compute instance) that it is about under MIG, each `NO_INSTANCE` without.
+    """
 
     device: int
     event_type: int
     data: int
+    instance: tuple[int, int]
 
 
 class _Batch(NamedTuple):
@@ -223,7 +235,7 @@ class Nvml:
             if error.code != FUNCTION_NOT_FOUND:
                 raise
             # The first version of the call, whose entries end after the memory.
-            found = [(*entry, _NO_ID, _NO_ID) for entry in self._filled(name, _FIRST_PROCESS, handle)]
+            found = [(*entry, NO_INSTANCE, NO_INSTANCE) for entry in self._filled(name, _FIRST_PROCESS, handle)]
         return [(pid, MISSING if used >= _NOT_AVAILABLE >> 1 else used, gi, ci) for pid, used, gi, ci in found]
 
     def process_utilisation(self, handle: object, since_us: int) -> list[tuple[int, int, int, int]]:
@@ -267,12 +279,21 @@ class Nvml:
         return self._rooms.fill(name, entry, lambda count, at: self._call(name, handle, ctypes.byref(count), at))
 
     def wait_event(self, events: object, timeout_ms: int) -> DriverEvent | None:
-        """Wait for an event; None if none came. Not timed: waiting is its work, and another thread's."""
+        """Wait for an event; None if none came. Not timed: waiting is its work, and another thread's.
+
+        Raises
+        ------
+        MeterError
+            There is nothing to wait for: at once, and every time while a GPU of the set is lost.
+        """
         try:
             data = self._binding.nvmlEventSetWait_v2(events, timeout_ms)
-        except self._binding.NVMLError:
-            return None
-        return DriverEvent(self.address(data.device), data.eventType, data.eventData)
+        except self._binding.NVMLError as error:
+            if error.value == TIMEOUT:
+                return None
+            raise MeterError("nvmlEventSetWait_v2", error.value) from None
+        instance = (data.gpuInstanceId, data.computeInstanceId)
+        return DriverEvent(self.address(data.device), data.eventType, data.eventData, instance)
 
     def wait_system_event(self, events: object, timeout_ms: int) -> list[tuple[int, int]]:
         """Wait for the driver's own events; returns (type, GPU's id) of those that came. Not timed, as above."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import Faults
 from wattshed.agent.meters.errors import Fault, MeterError, RestartNeeded, TooSlow
-from wattshed.agent.meters.events import Xid
+from wattshed.agent.meters.events import Deaf, Xid
 from wattshed.agent.meters.handle import SLOW_US
 from wattshed.agent.meters.letting_go import LettingGo
 from wattshed.agent.meters.release import ReleaseDesk
@@ -36,6 +36,7 @@ SOONER_US = tuple(s * SECOND_US for s in (1, 2, 4, 8))  # after it went: most re
 LOOK_US = 30 * SECOND_US  # for GPUs that came: hot-plugged, bound to the driver again, returned from a virtual machine
 LONGEST_BACKOFF_US = 60 * SECOND_US
 CUT_OFF_US = 10 * SECOND_US
+DEAF_US = 10 * SECOND_US  # between two tries to hear again
 XID_FALLEN_OFF_THE_BUS = 79
 XID_RECOVERY_ACTION = 154  # what is to be done about the GPU changed
 CUT_OFF_CODES = {4, 17, 999}  # what a container gets whose device cgroup was rewritten under it
@@ -85,8 +86,8 @@ class Recovery:
         self._faults = Faults(lambda: clock.now_us() / 1e6)
         self.note, self.faults = self._faults.note, self._faults.counts
         self._events: list[Event] = []
-        self._xids: defaultdict[int, list[int]] = defaultdict(list)  # heard in this window, by number
-        self._driver_down = False
+        self._xids: defaultdict[int, set[tuple[int, str]]] = defaultdict(set)  # heard in this window, by number
+        self._driver_down, self._hear_due_us = False, 0
         self._reinit_due_us = clock.now_us() + REINIT_US if meter.unseen else MISSING
         self._look_due_us = clock.now_us() + LOOK_US
         self._asked: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -113,7 +114,7 @@ class Recovery:
         """Once a window: whatever is due."""
         now_us = self._clock.now_us()
         for number, gpus in self._xids.items():
-            LOG.warning("XID %d: GPU %s", number, ", ".join(str(gpu) for gpu in sorted(set(gpus))))
+            LOG.warning("XID %d: GPU %s", number, ", ".join(_of(gpu, instance) for gpu, instance in sorted(gpus)))
         self._xids.clear()
         self._letting_go.watch()
         if self._letting_go.whole:
@@ -155,13 +156,23 @@ class Recovery:
                 self._letting_go.unbound(news.slots)
             else:
                 self.look()
+        elif isinstance(news, Deaf):
+            self._deaf(news.reason)
         else:
             self._reprobing.doubt(news.gpu)
+
+    def _deaf(self, reason: str) -> None:
+        """Listen to the GPUs that are up: one that is lost ends every wait at once, and the others are not heard."""
+        self.note("nvmlEventSetWait_v2", f"no XID error is heard: {reason}")
+        now_us = self._clock.now_us()
+        if now_us >= self._hear_due_us and not self._driver_down:
+            self._hear_due_us = now_us + DEAF_US
+            self._meter.listen([gpu for gpu, schedule in enumerate(self._schedules) if schedule.up])
 
     def _xid(self, xid: Xid) -> None:
         """Record an XID error; some mean that the GPU is gone."""
         self._events.append(Event(self._clock.now_us(), "xid", xid.gpu, str(xid.number)))
-        self._xids[xid.number].append(xid.gpu)
+        self._xids[xid.number].add((xid.gpu, xid.instance))
         if 0 <= xid.gpu < len(self._schedules):
             now_us, event = self._clock.now_us(), {"xid": float(xid.number)}
             self._schedules[xid.gpu].gauges.renew("xid", event, now_us, math.inf)  # an event: it stays the last one
@@ -350,7 +361,7 @@ class Recovery:
             if self._meter.present[gpu] and not schedule.up and not schedule.sick:
                 self._up(gpu, schedule)
             elif not self._meter.present[gpu] and schedule.up:
-                self._down(gpu, schedule, "missing after a driver re-init")
+                self._down(gpu, schedule, "it does not answer in a new driver session")
         lost = self._meter.unseen or not all(one.up or one.sick or one.released for one in self._schedules)
         self._reinit_due_us = self._clock.now_us() + REINIT_US if lost else MISSING
 
@@ -365,3 +376,8 @@ class Recovery:
             for schedule in self._schedules
         ):
             self._reinit()
+
+
+def _of(gpu: int, instance: str) -> str:
+    """Name the GPU that an XID error is about."""
+    return f"{gpu} (MIG instance {instance})" if instance else str(gpu) if gpu >= 0 else "unknown"

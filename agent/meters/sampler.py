@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wattshed.agent.meters.errors import RestartNeeded
+from wattshed.agent.meters.events import Deaf
 from wattshed.agent.meters.poller import Poller
 from wattshed.agent.meters.release import ReleaseDesk
 from wattshed.agent.meters.schedule import Meter, Rates
@@ -194,9 +195,10 @@ class Sampler:
         return self._poller.close_stale(name)
 
     def _start(self) -> None:
-        loops = [threading.Thread(target=self._poll, name="wattshed-poller", daemon=True)]
-        if self._meter.hears:
-            loops.append(threading.Thread(target=self._listen, name="wattshed-xid", daemon=True))
+        loops = [
+            threading.Thread(target=self._poll, name="wattshed-poller", daemon=True),
+            threading.Thread(target=self._listen, name="wattshed-xid", daemon=True),
+        ]
         self._threads = loops
         for loop in loops:
             loop.start()
@@ -217,8 +219,8 @@ class Sampler:
             news = self._meter.wait_event(EVENT_WAIT_MS)
             if news is not None:
                 self._poller.heard.append(news)
-            elif self._clock.now_us() - begun_us < 10_000:
-                self._poller.stop.wait(1.0)  # it did not wait: there is no driver session at the moment
+            if (news is None or isinstance(news, Deaf)) and self._clock.now_us() - begun_us < 10_000:
+                self._poller.stop.wait(1.0)  # it did not wait: there is nothing to wait for at the moment
 
     def _behind(self) -> bool:
         return not self._finished.empty()

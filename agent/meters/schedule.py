@@ -117,6 +117,9 @@ class Meter(Protocol):
     def wait_event(self, timeout_ms: int) -> News | None:
         """Wait for an event."""
 
+    def listen(self, gpus: Iterable[int]) -> None:
+        """Hear of these GPUs, and of no others any more."""
+
     def let_go(self) -> list[str]:
         """End the session and all that holds the driver; returns the device nodes that are open still."""
 

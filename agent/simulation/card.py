@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from wattshed.agent.simulation.binding import Binding
-from wattshed.agent.simulation.device_nodes import CONTROL, node_of
+from wattshed.agent.simulation.device_nodes import CONTROL, is_free, is_open_here, node_of
 from wattshed.agent.simulation.faults import COUNTER, POWER, FaultPlan
 from wattshed.agent.simulation.usage import BoardUsage
 
@@ -121,7 +121,11 @@ class SimulatedHost:
 
     def attach(self, place: int) -> int:
         """Open the GPU at a place in the session, as the library does for its handle."""
-        return OK if self.nodes.hold(node_of(self.session[place].minor)) else IN_USE
+        card = self.session[place]
+        if not self.nodes.hold(node_of(card.minor)):
+            return IN_USE
+        card.met()
+        return OK
 
     def shutdown(self) -> int:
         """Count one client less; the last one closes the session, and the nodes, if the library does not keep some."""
@@ -132,6 +136,9 @@ class SimulatedHost:
             self._session_us = None
             now_us, plan = self.now_us(), self.plan
             self.nodes.let_go([node_of(c.minor) for c in self.session if plan.active("held", now_us, c.index)])
+            for card in self.session:
+                if is_free(path := self.nodes.folder / node_of(card.minor)) and not is_open_here(path):
+                    card.left_us = now_us
             self.binding.let_leave()
         return OK
 
@@ -181,11 +188,12 @@ class SimulatedHost:
         for fault in plan.active("error", now_us, gpu):
             if fault.call in {"", name}:
                 return int(fault.value)
-        for fault in plan.began("gpu-lost", now_us, gpu) if gpu >= 0 else ():
-            # Until the fault is over, and then until somebody opens a new session.
-            if now_us < fault.end_us or (self._session_us or 0) < fault.end_us:
-                return LOST
-        return OK
+        return LOST if gpu >= 0 and self._is_lost(gpu) else OK
+
+    def _is_lost(self, gpu: int) -> bool:
+        """Whether a GPU is lost: until the fault is over, and then until somebody opens a new session."""
+        now_us, since_us = self.now_us(), self._session_us or 0
+        return any(now_us < f.end_us or since_us < f.end_us for f in self.plan.began("gpu-lost", now_us, gpu))
 
     def _delayed(self, name: str, gpu: int) -> int:
         """Let a call take its time; all that slows it down adds up. Returns what a slow GPU answers then."""
@@ -215,14 +223,23 @@ class SimulatedHost:
         self.show()
 
     def next_event(self, timeout_ms: int) -> SimulatedEvent | None:
-        """Wait for an event that somebody registered for; without one, for as long as asked."""
+        """Wait for an event that somebody registered for; without one, for as long as asked.
+
+        Not at all while one of the GPUs is lost: `deaf` says so.
+        """
         self.obey()
         for event in [e for e in self._events if e.time_us <= self.now_us()]:
             self._events.remove(event)
             if self.heard.get(event.gpu, 0) & event.kind:
                 return event
-        self.nothing(timeout_ms)
+        if not self.deaf:
+            self.nothing(timeout_ms)
         return None
+
+    @property
+    def deaf(self) -> bool:
+        """Whether a GPU that somebody listens to is lost: then no wait for events succeeds."""
+        return any(self._is_lost(gpu) for gpu in self.heard)
 
     def nothing(self, timeout_ms: int) -> None:
         """Wait for as long as asked, in vain."""
@@ -244,6 +261,7 @@ class Card(BoardUsage):
     throttled_ns: dict[int, int] = field(default_factory=dict)  # by field
     recovery: int = 0  # the driver's advice: nvmlDeviceGpuRecoveryAction_t
     reset_us: int = 0  # the last reset that the sensor knows of
+    left_us: int = -1  # since when no session and no other program has it open; -1: one has
     power_smoothing: bool = False
     power_profiles: tuple[int, ...] = ()  # workload power profiles in force
 
@@ -275,6 +293,14 @@ class Card(BoardUsage):
     def restart_counter(self) -> None:
         """Let the counter begin at zero now: the board was reset, or is new to the driver."""
         self.counted.reset(self.host.now_us())
+
+    def met(self) -> None:
+        """Be opened: without persistence mode the counter began when the first one came after the last one had gone."""
+        left_us, self.left_us = self.left_us, -1
+        if left_us >= 0 and not self.persistence:
+            since_us = self.timeline.used_since_us(left_us, self.host.now_us())
+            if since_us > left_us:
+                self.counted.reset(since_us)
 
     def field(self, number: int, scope: int, now_us: int) -> tuple[int, int, int]:
         """Answer a field query: (code, value type, value)."""

@@ -10,11 +10,11 @@ import fcntl
 import os
 import weakref
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
 
 CONTROL = "nvidiactl"
 
@@ -82,8 +82,17 @@ class DeviceNodes:
         _close(self._open, kept)
 
 
+def is_open_here(node: Path) -> bool:
+    """Return whether this process has a node open, locked or not."""
+    for descriptor in list(Path("/proc/self/fd").iterdir()):
+        with suppress(OSError):  # closed meanwhile
+            if descriptor.readlink() == node:
+                return True
+    return False
+
+
 def is_free(node: Path) -> bool:
-    """Return whether nobody has a node open."""
+    """Return whether nobody has a node locked."""
     with suppress(BlockingIOError):
         os.close(lock(node, alone=True))
         return True

@@ -35,7 +35,7 @@ from wattshed.agent.simulation.abi import (
     set_text,
     set_uint,
 )
-from wattshed.agent.simulation.card import MIG_CHANGED, RECOVERY_CHANGED, XID, Answer
+from wattshed.agent.simulation.card import LOST, MIG_CHANGED, RECOVERY_CHANGED, XID, Answer
 from wattshed.agent.simulation.gpm import Gpm
 from wattshed.agent.simulation.scenario import DRIVER
 
@@ -341,7 +341,7 @@ class SimulatedLibrary:
     def _event_wait(self, _: int, at: int, timeout_ms: int) -> int:
         event = self._host.next_event(timeout_ms)
         if event is None:
-            return TIMEOUT
+            return LOST if self._host.deaf else TIMEOUT
         place = next((i for i, card in enumerate(self._host.session) if card.index == event.gpu), 0)
         handle, nowhere = HANDLE + place, 0xFFFFFFFF
         struct.pack_into("<QQQII", buffer(at, 32), 0, handle, event.kind, event.data, nowhere, nowhere)

@@ -60,7 +60,7 @@ class Gpu:
         more: a context opens and closes in between.
     counter_period_s : float
     accounting, persistence : bool
-        Whether these modes are on; persistence mode is only reported.
+        Whether these modes are on; without persistence mode a counter does not outlive the GPU's last client.
     mig : tuple of (GPU instance, compute instance, SMs)
     rows : str
         What a row of process utilisation means: the mean of its ``interval``, the mean of the ``active`` part of it,

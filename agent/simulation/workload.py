@@ -200,6 +200,15 @@ class Timeline:
             start_us += length_us
         return pieces
 
+    def used_since_us(self, start_us: int, end_us: int) -> int:
+        """Return since when there was a process on it at all times until ``end_us``: from ``start_us`` to then."""
+        at_us = since_us = start_us
+        for _, length_us, segment in self.between(start_us, end_us):
+            at_us += length_us
+            if not any(self.jobs[i].load for i in segment.residents):
+                since_us = at_us
+        return since_us
+
     def busy(self, start_us: int, end_us: int) -> dict[tuple[int, int], int]:
         """SM-microseconds in hundredths by (job index, cycle) over a stretch, of those who had any."""
         busy: dict[tuple[int, int], int] = {}

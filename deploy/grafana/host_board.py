@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from boards import GPU, INSTANCE, TO_HOST, TO_JOB, new_board, nodes, price, rows_of
 from marks import marks
-from panels import LIMIT, bars_of, graph_of, number_of, source_of_data, table_of
+from panels import LIMIT, bars_of, graph_of, number_of, source_of_data, states_of, table_of
 from queries import (
     CHOSEN,
     GPU_INFO,
@@ -33,6 +33,11 @@ BY_GPU = "{{host}} GPU {{gpu}}"
 ENERGY = f"wattshed_gpu_energy_joules_total{{{HOST}, {NODES}}}"
 POWER = f"rate({ENERGY}{RATE}) {covered()} {NAMED}"
 LIMITS = f'wattshed_gpu_power_limit_watts{{{HOST}, limit="enforced", {NODES}}}'
+STATES = {
+    "ok": "#37872d", "asleep": "#5f6b7a", "released": "#447ebc", "unmeterable": "#b59f5b",
+    "stale": "#e0b400", "sick": "#d97706", "lost": LIMIT,
+}  # fmt: skip
+"""Of a GPU, the worst last."""
 BOARD = "At the boundary of the GPU boards: without CPUs, fans and power supplies."
 
 
@@ -57,7 +62,7 @@ def build() -> dashboard.Dashboard:
             "Energy": _energy(),
             "The whole node": _node(),
             "Beside the power": _beside(),
-            "Quality of the data": _quality(),
+            "Quality of the data": (_states(), *_quality()),
         },
     )
 
@@ -83,7 +88,7 @@ def _now() -> tuple[Panel, ...]:
             f"{used} / {JOULES_PER_KWH} * $price", decimals=2, wide=3,
         ),
         number_of(
-            "GPUs unreadable", "none", "Lost, or their driver is away. Their power is unknown, not 0.",
+            "GPUs unreadable", "none", "Not ok: see the state of each GPU. Their power is unknown, not 0.",
             f"sum((1 - wattshed_gpu_up{{{HOST}}}) {CHOSEN})", wide=3, limits={1: LIMIT},
         ),
         number_of(
@@ -232,6 +237,19 @@ def _node() -> tuple[Panel, ...]:
                 "{{instance}} GPU boards": f"sum by (instance) ({POWER})",
             },
         ),
+    )  # fmt: skip
+
+
+def _states() -> Panel:
+    state = " or ".join(
+        f'wattshed_gpu_status{{{HOST}, status="{name}"}} * {place}' for place, name in enumerate(STATES)
+    )
+    return states_of(
+        "State of each GPU",
+        "Sick: its calls take too long, and it is left alone. Stale: no reading for a while. Lost: it does not answer. "
+        "Released: let go of for a reset or another program. Asleep: not woken. Unmeterable: it reports no power. "
+        "Nothing: no agent was scraped.",
+        f"max by (instance, host, gpu) (({state}) {NAMED})", BY_GPU, STATES,
     )  # fmt: skip
 
 

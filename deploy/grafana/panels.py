@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.builders import (
+    bargauge,
+    common,
+    dashboard,
+    prometheus,
+    stat,
+    statetimeline,
+    table,
+    timeseries,
+)
 from grafana_foundation_sdk.models.common import (
     BarGaugeDisplayMode,
     BigValueColorMode,
@@ -15,6 +24,7 @@ from grafana_foundation_sdk.models.common import (
     LegendPlacement,
     StackingMode,
     TooltipDisplayMode,
+    VisibilityMode,
     VizOrientation,
 )
 from grafana_foundation_sdk.models.dashboard import (
@@ -35,7 +45,7 @@ from queries import HOST, NODES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    Panel = timeseries.Panel | stat.Panel | table.Panel | bargauge.Panel
+    Panel = timeseries.Panel | stat.Panel | table.Panel | bargauge.Panel | statetimeline.Panel
 
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 LIMIT = "#e02f44"
@@ -236,6 +246,41 @@ def bars_of(
     for i, (name, expr) in enumerate(exprs.items()):
         panel = panel.with_target(query_of(expr, name, chr(65 + i), instant=True))
     return panel
+
+
+def states_of(
+    title: str, text: str, expr: str, legend: str, states: Mapping[str, str], *, tall: int = 9
+) -> statetimeline.Panel:
+    """Make a panel with a row for each series, whose values are states: what it was when.
+
+    ``states`` is state -> colour; the value of a state is its place. Twenty rows are a page.
+    """
+    mapped = {
+        str(place): ValueMappingResult(text=name, color=colour) for place, (name, colour) in enumerate(states.items())
+    }
+    return (
+        statetimeline.Panel()
+        .title(title)
+        .description(text)
+        .datasource(SOURCE)
+        .height(tall)
+        .span(24)
+        .mappings([ValueMap(options=mapped)])
+        .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.FIXED))
+        .fill_opacity(80)
+        .line_width(0)
+        .row_height(0.85)
+        .per_page(20)
+        .show_value(VisibilityMode.AUTO)
+        .merge_values(merge_values=True)
+        .legend(
+            common.VizLegendOptions()
+            .display_mode(LegendDisplayMode.LIST)
+            .placement(LegendPlacement.BOTTOM)
+            .show_legend(show_legend=True)
+        )
+        .with_target(query_of(expr, legend, "A"))
+    )
 
 
 def source_of_data(chosen: str = f"wattshed_gpu_info{{{HOST}, {NODES}}}") -> stat.Panel:

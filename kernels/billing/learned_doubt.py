@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from wattshed.kernels.billing.late_rows import LateRows, note, owed_to
 from wattshed.kernels.billing.shares import BY_ACTIVITY
+from wattshed.kernels.billing.slots import SLOT_US
 from wattshed.kernels.billing.watts import FEATURES, LEAST_PART, ONE
 from wattshed.kernels.entry import f64, i64, kernel, written
 from wattshed.kernels.jit import jit
@@ -32,18 +34,21 @@ class LearnedRows(NamedTuple):
 
 @kernel(
     i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64[:, :], i64[:], i64[:], f64[:, :, :],
-    f64[:, :, :, :], f64[:], f64, written(i64[:]), written(f64[:]),
+    f64[:, :, :, :], f64[:], f64, written(i64[:, :]), written(i64[:, :, :]), written(i64[:, :, :]),
+    written(i64[:, :]), written(i64[:]), written(f64[:]),
 )  # fmt: skip
 def doubt(  # type: ignore[no-untyped-def]
     gpu, place, which, start, end, dynamic, method, activity, feature, cut, bare, mean, covariance, prior_w, spread,
-    sigma, room,
+    slot_in, got, weighed, owed, sigma, room,
 ) -> None:  # fmt: skip
     """Add one sigma (hnj) of what rows got by learned watts to ``sigma`` (int64[m]); rows lie GPU by GPU.
 
     To first order a share ``s_j`` of energy E moves by ``s_j (1[i = j] - s_i)`` for each relative error of k_i; their
     covariance is the state's (``which`` of the two), a stranger's the prior's. Weights that were cut to the bound
-    (``cut`` and not ``bare``) move it by as much as that changes. It is at most half of E. ``room`` is float64[m].
+    (``cut`` and not ``bare``) move it by as much as that changes. It is at most half of E. What rows have wrong that
+    came late (`kernels.billing.late_rows`) is added once their slot is over. ``room`` is float64[m].
     """
+    late = LateRows(slot_in, got, weighed, owed)
     rows = LearnedRows(place, which, start, end, dynamic, method, activity, feature, cut, bare)
     first = 0
     while first < len(gpu):
@@ -53,8 +58,17 @@ def doubt(  # type: ignore[no-untyped-def]
         stranger = (spread * prior_w[g]) ** 2
         common = max(mean[g, 0, 0], LEAST_PART * prior_w[g])
         for i in range(first, stop):
-            if method[i] & BY_ACTIVITY and activity[i] > 0:
-                sigma[i] += int(_doubt_of(i, first, stop, rows, covariance[g, which[i]], common, stranger, room))
+            if not method[i] & BY_ACTIVITY:
+                continue
+            if activity[i] > 0:
+                beside = _beside(i, first, stop, rows, room)
+                sigma[i] += int(
+                    _doubt_of(i, first, stop, rows, beside, covariance[g, which[i]], common, stranger, room)
+                )
+                weight = activity[i] * bare[i]
+                got_hnj = beside.whole_hnj * (weight / beside.bare_weights) if beside.whole_hnj > 0.0 else 0.0
+                note(late, g, place[i], start[i] // SLOT_US, got_hnj, weight * (end[i] - start[i]))
+            sigma[i] += owed_to(late, g, place[i])
         first = stop
 
 
@@ -85,12 +99,18 @@ def _covariance(covariance, rows: LearnedRows, i: int, j: int, stranger: float) 
     return found
 
 
+class _Beside(NamedTuple):
+    """What all rows got (hnj) while one was there, and their weights, cut to the bound and as estimated."""
+
+    whole_hnj: float
+    cut_weights: float
+    bare_weights: float
+
+
 @jit
-def _doubt_of(  # type: ignore[no-untyped-def]
-    i: int, first: int, stop: int, rows: LearnedRows, covariance, common: float, stranger: float, room
-) -> float:
-    """One sigma of row ``i``'s energy, beside those that were there at the same time."""
-    whole, bare_weights, cut_weights = 0.0, 0.0, 0.0
+def _beside(i: int, first: int, stop: int, rows: LearnedRows, room) -> _Beside:  # type: ignore[no-untyped-def]
+    """Look at the rows that were there at the same time as row ``i``; what each got then goes to ``room``."""
+    whole, cut_weights, bare_weights = 0.0, 0.0, 0.0
     for j in range(first, stop):
         together = _together(rows, i, j)
         room[j] = 0.0
@@ -99,6 +119,15 @@ def _doubt_of(  # type: ignore[no-untyped-def]
             cut_weights += rows.activity[j] * (together / (rows.end[i] - rows.start[i])) * rows.cut[j]
             bare_weights += rows.activity[j] * (together / (rows.end[i] - rows.start[i])) * rows.bare[j]
         whole += room[j]
+    return _Beside(whole, cut_weights, bare_weights)
+
+
+@jit
+def _doubt_of(  # type: ignore[no-untyped-def]
+    i: int, first: int, stop: int, rows: LearnedRows, beside: _Beside, covariance, common: float, stranger: float, room
+) -> float:
+    """One sigma of row ``i``'s energy, beside those that were there at the same time."""
+    whole = beside.whole_hnj
     if whole <= 0.0:
         return 0.0
     share, variance = room[i] / whole, 0.0
@@ -110,5 +139,6 @@ def _doubt_of(  # type: ignore[no-untyped-def]
             if room[m] != 0.0:
                 other = ((1.0 if m == i else 0.0) - room[m] / whole) / (common * rows.cut[m] / ONE)
                 variance += moved * other * _covariance(covariance, rows, j, m, stranger)
-    off = rows.activity[i] * rows.cut[i] / cut_weights - rows.activity[i] * rows.bare[i] / bare_weights
+    active = rows.activity[i]
+    off = active * rows.cut[i] / beside.cut_weights - active * rows.bare[i] / beside.bare_weights
     return whole * min(math.sqrt(share * share * max(variance, 0.0) + off * off), 0.5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wattshed.kernels.billing.slots import Slots, book, length_of, miss, rows_in, see, window_in
+from wattshed.kernels.billing.slots import BOOKED_COLUMNS, Slots, book, length_of, miss, rows_in, see, window_in
 from wattshed.kernels.billing.watts import NOT_ASKED, Beliefs, KeptStates, close
 from wattshed.kernels.entry import f64, i64, kernel, written
 from wattshed.kernels.jit import jit
@@ -71,7 +71,7 @@ def learn(  # type: ignore[no-untyped-def]
     at = 0
     for k in range(len(split)):
         book(booked, at, split[k, 0], split[k, 1], slots)
-        at += 4 * split[k, 0] + split[k, 1]
+        at += (BOOKED_COLUMNS + 1) * split[k, 0] + split[k, 1]
     miss(hole, slots)
     close(known_us, kept, spread, slots, beliefs, KeptStates(slot_of, mean_of, covariance_of), uses, spent, room)
     for g in range(seen_us.shape[0]):

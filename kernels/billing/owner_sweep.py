@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,7 @@ class Holders(NamedTuple):
     rows : int64[g + 1]
         GPU ``i`` owns usage rows ``rows[i]:rows[i + 1]``.
     start_us, end_us, activity_ppm, busy_ppm, share_ppm : int64[m]
-    live : int8[m]
+    live : integer[m]
     since_us : sequence of int64[w], us
         When each window began, run by run. Energy is split at the end of every window: rows go on over it.
     """
@@ -35,7 +35,7 @@ class Holders(NamedTuple):
     activity_ppm: NDArray[np.int64]
     busy_ppm: NDArray[np.int64]
     share_ppm: NDArray[np.int64]
-    live: NDArray[np.int8]
+    live: NDArray[np.integer[Any]]
     since_us: Sequence[NDArray[np.int64]]
 
 

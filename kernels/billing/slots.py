@@ -20,6 +20,8 @@ an activity is not known; rows are longer than two slots."""
 LONG_US = 2 * SLOT_US
 CONCURRENT_PPM, CONCURRENT_EACH_PPM = 1_020_000, 5_000
 """More activity than this, and so much for each row, cannot be one after the other."""
+USED_COLUMNS, BOOKED_COLUMNS = 10, 4
+"""Of the columns of `agent.accounts.pending_usage.COLUMNS` so many are laid out of rows that are seen, and booked."""
 NEAR_LIMIT = 0.97
 HELD_BACK = 0.02
 """Part of a window for which a board was at its power limit, above which its watts teach nothing."""
@@ -126,14 +128,14 @@ def rows_in(seen, at: int, m: int) -> UsedRows:  # type: ignore[no-untyped-def]
 @jit
 def length_of(m: int, gpus: int, readings: int) -> int:
     """Return how many numbers a window is laid out in."""
-    return 8 * m + 2 * gpus + 1 + readings
+    return USED_COLUMNS * m + 2 * gpus + 1 + readings
 
 
 @jit
 def window_in(seen, gauges, window, w: int, at: int, gauge: int) -> SeenWindow:  # type: ignore[no-untyped-def]
     """Return a window whose columns lie one after the other: the rows', its GPUs', the readings'."""
     start_us, end_us, m, gpus, readings = window[w]
-    busy = at + 8 * m
+    busy = at + USED_COLUMNS * m
     offsets = busy + gpus
     power = offsets + gpus + 1
     return SeenWindow(
@@ -237,12 +239,13 @@ def _active(slots: Slots, rows: UsedRows, i: int, place: int, rate: int) -> None
 def book(booked, at: int, m: int, gpus: int, slots: Slots) -> None:  # type: ignore[no-untyped-def]
     """Add what rows got in one split to the slots, in proportion to time.
 
-    ``booked[at:]`` (int64) holds columns one after the other: of ``m`` rows, GPU by GPU, the GPU, begin and end (us),
-    and dynamic energy (hnj); and what each of ``gpus`` GPUs drew above idle that no row got (hnj): where that is as
-    much as an eighth of all, somebody unknown was there.
+    ``booked[at:]`` (int64) holds columns one after the other: of ``m`` rows, GPU by GPU, the GPU, owner, begin and end
+    (us), and dynamic energy (hnj); and what each of ``gpus`` GPUs drew above idle that no row got (hnj): where that is
+    as much as an eighth of all, somebody unknown was there.
     """
-    gpu, start, end = booked[at : at + m], booked[at + m : at + 2 * m], booked[at + 2 * m : at + 3 * m]
-    dynamic, nobodys = booked[at + 3 * m : at + 4 * m], booked[at + 4 * m : at + 4 * m + gpus]
+    gpu, start, end = booked[at : at + m], booked[at + 2 * m : at + 3 * m], booked[at + 3 * m : at + 4 * m]
+    got = at + BOOKED_COLUMNS * m
+    dynamic, nobodys = booked[got : got + m], booked[got + m : got + m + gpus]
     row = 0
     while row < m:
         g, first, whole = gpu[row], row, 0

@@ -20,7 +20,7 @@ ties in the order of the rows, which the caller makes the order of the owners' k
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -292,7 +292,7 @@ def split(
     activity_ppm: NDArray[np.int64],
     busy_ppm: NDArray[np.int64],
     share_ppm: NDArray[np.int64],
-    live: NDArray[np.int8],
+    live: NDArray[np.integer[Any]],
     *,
     begin_mw: NDArray[np.int64] | None = None,
     end_mw: NDArray[np.int64] | None = None,
@@ -318,7 +318,7 @@ def split(
         How busy the owner kept the GPU while present, and how busy the GPU was with anything; -1 unknown.
     share_ppm : int64[m], millionths of the GPU
         Reserved share; -1 none known.
-    live : int8[m]
+    live : integer[m]
         1 if a process of the owner was there, 0 if the GPU was only held, 2 if its share is all that can be its.
     begin_mw, end_mw : int64[*], mW, optional
         Power at the ends of each interval, which is cut along the straight line between them; else evenly in time.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -72,7 +72,7 @@ def usage_rows(
     activity_ppm: NDArray[np.int64],
     busy_ppm: NDArray[np.int64],
     share_ppm: NDArray[np.int64],
-    live: NDArray[np.int8],
+    live: NDArray[np.integer[Any]],
     owner: NDArray[np.int64] | None = None,
     watts: NDArray[np.int64] | None = None,
 ) -> UsageRows:

@@ -154,7 +154,7 @@ def test_what_is_learned_outlives_a_restart(rule, after):
         second.add(window)
     second.finish()
     whole = booked(those, rule)
-    assert bill(second) == bill(whole)
+    assert lines(second) == lines(whole)
     assert second.watts.jobs() == whole.watts.jobs()
 
 

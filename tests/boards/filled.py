@@ -3,7 +3,8 @@
     python -m tests.boards.filled --minutes 60
 
 runs it until it is interrupted, and says its address and the end of its time. The agents are the real ones in virtual
-time; on the nodes a GPU is lost for some minutes, XID errors are reported, and one agent is started again.
+time; on the nodes GPUs are lost, sick and released for some minutes, XID errors are reported, and one agent is started
+again.
 """
 
 import argparse
@@ -41,6 +42,15 @@ kind = "gpu-lost"
 gpu = 7
 at_s = 1500
 for_s = 300
+[[fault]]
+kind = "slow-gpu"
+gpu = 5
+value = 3e6
+at_s = 400
+for_s = 500
+[[gpu]]
+index = 2
+recovery = [[200, 1], [600, 0]]
 """
 NODE_2 = """
 gpus = 4

@@ -100,6 +100,46 @@ def _plot(panel, lines, span, marks, wide, tall):
     return "".join([*parts, "</svg>"])
 
 
+def states(panel, series, span, wide, tall):
+    """A row for each series, coloured by its state, with the state's name where there is room."""
+    known = Settings(panel, "").get("mappings")[0]["options"]
+    series, below = sorted(series)[: int(panel["options"]["perPage"])], 24
+    left, high = 110, (tall - below - TOP - BOTTOM) / max(1, len(series))
+    parts = [f'<svg width="{wide}" height="{tall - below}" class="plot">']
+
+    def x(time_s):
+        return left + (time_s - span.start_s) / (span.end_s - span.start_s) * (wide - left - RIGHT)
+
+    for time_s in _moments(span, wide):
+        clock = datetime.fromtimestamp(time_s, UTC).strftime("%H:%M")
+        parts.append(f'<text x="{x(time_s):.1f}" y="{tall - below - 6}" text-anchor="middle">{clock}</text>')
+    for place, (name, points) in enumerate(series):
+        top = TOP + place * high
+        parts.append(f'<text x="{left - 8}" y="{top + high / 2 + 4:.1f}" text-anchor="end">{html.escape(name)}</text>')
+        for first_s, last_s, value in _runs(points, span.step_s):
+            state = known[str(round(value))]
+            box = f'x="{x(first_s):.1f}" width="{max(1.0, x(last_s) - x(first_s)):.1f}"'
+            parts.append(f'<rect {box} y="{top:.1f}" height="{high * 0.85:.1f}" fill="{state["color"]}" opacity=".8"/>')
+            if x(last_s) - x(first_s) > 9 * len(state["text"]):
+                at = f'x="{(x(first_s) + x(last_s)) / 2:.1f}" y="{top + high / 2 + 3:.1f}" style="fill:#fff"'
+                parts.append(f'<text {at} text-anchor="middle">{state["text"]}</text>')
+    if not series:
+        parts.append(f'<text x="{wide / 2}" y="{tall / 2}" text-anchor="middle" class="none">No data</text>')
+    names = "".join(f'<span><i style="background:{one["color"]}"></i>{one["text"]}</span>' for one in known.values())
+    return "".join([*parts, "</svg>", f'<div class="legend" style="height:{below}px">{names}</div>'])
+
+
+def _runs(points, step_s):
+    """Where a series has the same value: (from, to, value); a point stands for the step after it."""
+    made = []
+    for time_s, value in points:
+        if made and made[-1][2] == value and time_s - made[-1][1] < step_s / 2:
+            made[-1][1] = time_s + step_s
+        else:
+            made.append([time_s, time_s + step_s, value])
+    return made
+
+
 def _bounds(lines, settings):
     tops = [line.base.get(t, 0.0) + v for line in lines for t, v in line.points.items() if not math.isnan(v)]
     low = settings.get("min", min(tops, default=0.0))

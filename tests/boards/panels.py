@@ -4,7 +4,7 @@ import html
 import math
 
 from tests.boards.data import rows
-from tests.boards.graph import graph, lines_of
+from tests.boards.graph import graph, lines_of, states
 from tests.boards.settings import Settings
 from tests.boards.units import shown
 from tests.boards.variables import legend, put
@@ -20,6 +20,11 @@ def drawn(panel, source, found, span, marks, wide, tall):
             for labels, points in source.series(put(target["expr"], found, span), span)
         ]
         return graph(panel, lines_of(panel, series), span, marks, wide, tall)
+    if kind == "state-timeline":
+        (target,) = panel["targets"]
+        found_states = source.series(put(target["expr"], found, span), span)
+        rows_of_states = [(legend(put(target["legendFormat"], found, span), labels), p) for labels, p in found_states]
+        return states(panel, rows_of_states, span, wide, tall)
     answers = [(target, source.now(put(target["expr"], found, span), span)) for target in panel["targets"]]
     if kind == "stat":
         return _number(panel, answers, wide, tall)

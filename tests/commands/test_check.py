@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from tests.depth import few
 from tests.virtual import agent, simulated
 from wattshed.agent.commands import check
 from wattshed.agent.daemon import capabilities
@@ -98,7 +99,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", few(list(KINDS), plain=3))
 def test_check_and_run_agree_about_what_can_be_metered(kind, tmp_path):
     keys, fault, expected = KINDS[kind]
     script = tmp_path / "s.toml"

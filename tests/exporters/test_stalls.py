@@ -11,6 +11,7 @@ import psutil
 import pytest
 import trustme
 
+from tests.depth import few
 from tests.exporters import snapshots
 from tests.exporters.wire import get, read_all, read_one
 from wattshed.exporters.web.conversation import CHUNK
@@ -101,7 +102,7 @@ def test_slow_readers_of_a_large_page(serve):
     assert open_fds() <= before
 
 
-@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("secure", few([False, True]))
 def test_of_an_answer_that_nobody_reads_little_is_made(serve, tls_config, monkeypatch, secure):
     """What the kernel holds for a client (it doubles what it is asked for), its own share on the other side, and a few
     chunks of ours: the rest of the page waits until it reads."""

@@ -19,7 +19,7 @@ from wattshed.kernels import (
     windows,
     word_rows,
 )
-from wattshed.kernels.billing import learned_doubt, learning, shares, slots, watts
+from wattshed.kernels.billing import late_rows, learned_doubt, learning, shares, slots, watts
 from wattshed.kernels.words import PAD
 
 GAP = 5_000_000
@@ -149,6 +149,10 @@ def learned():
     beliefs.mean[:, 0], beliefs.covariance[:, 0, 0] = prior, prior**2
     states = watts.KeptStates(np.full((2, 2), -1), np.zeros((2, 2, n)), np.zeros((2, 2, n, n)))
     uses, spent = np.zeros((2, len(watts.USES)), np.int64), np.zeros((2, n, 2), np.int64)
+    cells = late_rows.CELLS
+    late = late_rows.LateRows(
+        np.full((2, cells), -1), *np.zeros((2, 2, cells, n), np.int64), np.zeros((2, n), np.int64)
+    )
     gpu, places = np.array([0, 0, 0, 1, 1]), np.array([[3, 4, -2], [3, 5, -1]])
     sigma, told = np.zeros(5, np.int64), np.zeros((6, 5), np.int64)
     held, seen_us = np.full(2, np.nan), np.zeros((2, n), np.int64)
@@ -159,12 +163,12 @@ def learned():
         feature = np.where(gpu == 1, rate // 2, -1) * np.ones((2, 1), np.int64)
         live = np.array([1, 1, 1, 1, second != 23])
         power = np.array([100_000, 690_000 if second == 20 else 200_000, 300_000, 300_000])
-        usage = [gpu, np.arange(5) % 3, start, end, rate, live, *feature]
+        usage = [gpu, np.arange(5) % 3, start, end, rate, live, *feature, rate, rate]
         seen = np.concatenate([*usage, [-1, 400_000], [0, 2, 4], power])
         gauges = np.array([700.0, np.nan, 0.1 * (second > 26), np.nan])
         window = np.array([[start[0], end[0], 5, 2, 4]])
         dynamic = rate * np.array([200, 700, 400, 300, 500]) * 2_000
-        booked = np.concatenate([gpu, start, end, dynamic, [0, dynamic[3:].sum() * (second == 8)]])
+        booked = np.concatenate([*usage[:4], dynamic, [0, dynamic[3:].sum() * (second == 8)]])
         hole = np.array([[0], [start[0]], [end[0]]])[:, : second == 12]
         one, other = (seen, gauges, window), (booked, np.array([[5, 2]]), hole)
         calls = [(one, other, end[:2])]
@@ -183,10 +187,12 @@ def learned():
         )  # fmt: skip
         method = np.full(5, shares.BY_ACTIVITY)
         learned_doubt.doubt(
-            gpu, *told[:2], start, end, dynamic, method, rate, *told[2:], states.mean, states.covariance,
-            prior, 0.6, sigma, np.zeros(5),
+            gpu, *told[:2], start, end, dynamic, method, rate, told[2:4], *told[4:], states.mean, states.covariance,
+            prior, 0.6, *late, sigma, np.zeros(5),
         )  # fmt: skip
-    return [*of_slots, *beliefs, *states, uses, spent, seen_us, np.nan_to_num(held), told, sigma]
+    return [
+        *of_slots, *beliefs, *states, *late, uses, spent, seen_us, np.nan_to_num(held), told, sigma
+    ]  # fmt: skip
 
 
 def battery(*, device="cpu", rows=150):

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.depth import examples
 from tests.kernels.battery import battery, shrink
 from tests.kernels.processes import output_of
 from wattshed.kernels import devices
 from wattshed.kernels.threads import use_threads
 
 ROOT = Path(__file__).parents[2]
+ROWS = max(examples(150), 60)
 
 
 def elsewhere(device, rows, **environment):
@@ -22,12 +24,12 @@ def elsewhere(device, rows, **environment):
 
 
 def test_plain_python_gives_the_same_integers_without_numba(monkeypatch):
-    plain = elsewhere("cpu", 150, WATTSHED_JIT="off")
+    plain = elsewhere("cpu", ROWS, WATTSHED_JIT="off")
     assert plain.pop("modules") == []
     shrink(monkeypatch.setattr)
     for threads in (1, 99):
         with use_threads(threads):
-            assert battery() == plain
+            assert battery(rows=ROWS) == plain
 
 
 def test_cuda_in_the_simulator_gives_the_same_integers():

@@ -24,6 +24,7 @@ def test_any_library_s_arrays_give_the_host_s_integers(on_the_card):
     assert on_the_card["equal"] == {"integrate": 24, "windows": 24, "quantiles": 24, "job_energy": 24}
 
 
+@deep
 def test_numbers_at_their_edges_come_out_the_same():
     there = elsewhere("resident", 60, WATTSHED_JIT="off", NUMBA_ENABLE_CUDASIM="1")
     del there["modules"]

@@ -7,6 +7,7 @@ column that somebody else keeps it would change what that one knows.
 import numpy as np
 import pytest
 
+from tests.depth import deep
 from tests.kernels.battery import battery, shrink
 from tests.kernels.billed import billed
 from wattshed.kernels import load, shipped
@@ -86,6 +87,7 @@ def marked(kernel):
     return {place for place, kind in enumerate(kernel.kinds) if kind.is_written}
 
 
+@deep
 def test_exactly_what_plain_python_writes_is_marked(watched):
     assert all(one.first is not None for one in watched.values())
     assert {name: one.wrote for name, one in watched.items()} == {

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.depth import few
 from tests.virtual import agent, bills, simulated
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.traces.native.recorder import Recorder
@@ -68,7 +69,7 @@ def serve(one, server, seconds, pages):
             return
 
 
-@pytest.mark.parametrize("killed", [False, True], ids=["in order", "killed"])
+@pytest.mark.parametrize("killed", few([False, True]), ids=["in order", "killed"])
 def test_joules_per_token_live_and_replayed_over_restarts_of_server_and_agent(tmp_path, killed):
     node, clock = simulated(tmp_path, script(tmp_path))
     server, pages = ScriptedServer(clock), []

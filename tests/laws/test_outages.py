@@ -204,6 +204,7 @@ LISTS_FAIL = [
 ]
 
 
+@deep
 @pytest.mark.parametrize(("kind", "keys"), few(LISTS_FAIL[::2]))  # another error: test_a_call_that_tells_no_energy_...
 @pytest.mark.parametrize("killed", few([True, False]))
 def test_a_holder_keeps_its_gpu_while_process_lists_name_nobody(tmp_path, kind, keys, killed):
@@ -291,6 +292,7 @@ def test_of_an_outage_in_which_one_ends_and_another_begins_only_what_is_known_is
     lives.replays()
 
 
+@deep
 @pytest.mark.parametrize("killed_s", few([150, None]))
 def test_those_who_shared_a_gpu_share_its_outage(tmp_path, killed_s):
     """Two of Slurm, two containers, a user and a container: each two on a GPU of their own."""

@@ -6,6 +6,7 @@ import pytest
 
 from tests.accounts.made import S, device, window
 from tests.accounts.test_cuts import run, seconds
+from tests.depth import few
 from tests.virtual import agent, simulated
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.cuts import Cuts
@@ -44,7 +45,7 @@ def live(node, clock, tmp_path, seconds):
     one.close()
 
 
-@pytest.fixture(params=["power", "counter"])
+@pytest.fixture(params=few(["power", "counter"]))
 def asked(request, tmp_path):
     """A job over two lives of an agent with 15 minutes between them, and what is said of it."""
     script = tmp_path / "scenario.toml"

@@ -5,7 +5,7 @@ from collections import defaultdict
 
 import pytest
 
-from tests.depth import examples, few
+from tests.depth import deep, examples, few
 from tests.virtual import agent, bills, simulated, sums
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.traces.native.recorder import Recorder
@@ -97,6 +97,7 @@ def test_every_window_obeys_the_law_and_no_counter_falls(tmp_path):
     assert len(shown) > 16
 
 
+@deep
 def test_a_recording_replays_to_the_same_integers(tmp_path):
     node, clock = simulated(tmp_path)
     recorder = Recorder(tmp_path / "recording", "sim", max_bytes=0, max_age_s=0)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.depth import few
 from tests.virtual import agent, simulated
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.clock import VirtualClock
@@ -46,7 +47,7 @@ def at(clock, begun_us, plan):
     clock.sleep_until = sleep_until
 
 
-@pytest.mark.parametrize("counter", [True, False])
+@pytest.mark.parametrize("counter", few([True, False]))
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_gpu_that_comes_is_metered_and_no_other_loses_a_joule(tmp_path, place, counter):
     node, clock = simulated(tmp_path, scenario(tmp_path, counter=counter))
@@ -185,7 +186,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("counter", [True, False])
+@pytest.mark.parametrize("counter", few([True, False]))
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_source_that_is_lost_for_a_while_takes_no_counter_away(tmp_path, fault, counter):
     script = tmp_path / "s.toml"

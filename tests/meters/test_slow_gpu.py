@@ -67,6 +67,7 @@ def test_the_others_start_after_one_slow_call_at_most(rig, seconds, code):
         assert read_seconds(node, gpu) == set(range(5))
 
 
+@deep
 def test_it_is_asked_again_alone_and_ever_more_seldom(rig):
     node = rig(EIGHT + slow(7, 10), plain=False)
     node.run(1500)

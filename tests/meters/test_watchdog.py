@@ -7,7 +7,7 @@ import pytest
 
 from wattshed.agent.clock import VirtualClock
 from wattshed.agent.meters.errors import RestartNeeded
-from wattshed.agent.meters.events import Xid
+from wattshed.agent.meters.events import Deaf, Xid
 from wattshed.agent.meters.sampler import EVENT_WAIT_MS, Stopped
 from wattshed.agent.meters.schedule import Rates
 
@@ -144,12 +144,14 @@ class Heard:
 
 def test_events_are_queued_and_a_driver_that_does_not_wait_is_left_alone_for_a_second(watched, monkeypatch):
     first, second = Xid(0, 31), Xid(1, 45)
-    heard = Heard(watched, [(0, first), (9_999, None), (10_000, None), (S, None), (5_000, second)])
+    deaf = Deaf("GPU is lost")
+    answers = [(0, first), (9_999, None), (10_000, None), (S, None), (5_000, second), (9, deaf), (9, deaf), (S, deaf)]
+    heard = Heard(watched, answers)
     monkeypatch.setattr(watched.meter, "wait_event", heard.wait_event)
     watched.sampler._listen()
-    assert list(watched.sampler._poller.heard) == [first, second]
-    assert heard.paused == [1.0]
-    assert heard.asked == [EVENT_WAIT_MS] * 5
+    assert list(watched.sampler._poller.heard) == [first, second, deaf, deaf, deaf]
+    assert heard.paused == [1.0] * 3
+    assert heard.asked == [EVENT_WAIT_MS] * len(answers)
 
 
 def test_what_ends_the_loop_reaches_who_waits(watched, monkeypatch):

@@ -159,6 +159,7 @@ HOST = {
     "Memory in use A": lambda t: each(t.gpu_power(by_named_gpu), 0.5, 0.51),
     "Temperature A": lambda t: each(with_labels(t.gpu_power(by_named_gpu), 0, sensor="gpu"), 60, 40),
     "Clock of the multiprocessors A": lambda t: each(with_labels(t.gpu_power(by_named_gpu), 0, clock="sm"), 1.2e9, 1e9),
+    "State of each GPU A": lambda t: each(t.gpu_power(by_named_gpu), 0.0),
     "Meter disagreement A": lambda t: each(t.gpu_power(by_named_gpu), 0.0, 0.01),
     "Time without data A": lambda t: each(t.gpu_power(by_named_gpu), 0.0),
     "Rejected readings per minute A": sampled,

@@ -8,6 +8,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from tests.depth import deep
 from tests.traces.windows_made_up import plain_window
 from wattshed.agent.inputs.report import SourceReport
 from wattshed.agent.replay.books import Part
@@ -509,6 +510,7 @@ def test_a_table_with_what_users_write_says_so(bill, node):
     assert "users write JobName themselves" in bill(trace, dump)[2]
 
 
+@deep
 def test_workers_give_the_same(wattshed, node, tmp_path, monkeypatch):
     pytest.importorskip("distributed", reason="the extra scale is not installed")
     monkeypatch.setenv("WATTSHED_JIT", "off")

@@ -99,20 +99,24 @@ def _kinds(word: str, seeds: int, seconds: int) -> dict[str, dict[str, list[Call
 
 
 def summary(bills: dict[str, list[SplitBill]]) -> dict[str, Any]:
-    """Sum up the bills of each pattern: errors and sigma relative to what was drawn, intervals as parts that hold."""
+    """Sum up bills, all and by pattern: errors and sigma relative to what was drawn, intervals as parts that hold."""
+    found = _summed([bill for those in bills.values() for bill in those])
+    patterns = {name: _summed(those) for name, those in bills.items()}
+    return {**found, "held_worst": min(one["held"] for one in patterns.values()), "patterns": patterns}
+
+
+def _summed(bills: Sequence[SplitBill]) -> dict[str, Any]:
     import numpy as np
 
-    errors = np.array([abs(bill.error) for those in bills.values() for bill in those])
-    held = {name: float(np.mean([bill.held for bill in those])) for name, those in bills.items()}
+    errors = np.array([abs(bill.error) for bill in bills])
     return {
         "median": float(np.median(errors)),
         "mean": float(errors.mean()),
         "p95": float(np.quantile(errors, 0.95)),
-        "held": float(np.mean([bill.held for those in bills.values() for bill in those])),
-        "held_worst": min(held.values()),
-        "sigma": float(np.median([bill.sigma_j / bill.drawn_j for those in bills.values() for bill in those])),
-        "jobs": len(errors),
-    }  # fmt: skip
+        "held": float(np.mean([bill.held for bill in bills])),
+        "sigma": float(np.median([bill.sigma_j / bill.drawn_j for bill in bills])),
+        "jobs": len(bills),
+    }
 
 
 def _tell_cost(*, as_json: bool) -> None:
