@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wattshed.agent.window import MISSING, Readings, Usage
+from wattshed.agent.window import MISSING, NO_CPU_TIMES, Readings, Usage
 from wattshed.agent.window.host_meters import HostReadings
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def cut(window: Window, edges_us: Iterable[int]) -> Iterator[Window]:
             events=tuple(event for event in window.events if since_us <= event.time_us < until_us),
             work=tuple(row for row in window.work if since_us < row.end_us <= until_us),
             beside=_beside(window.beside, since_us, until_us, last=end_us == window.end_us),
+            cpu=window.cpu if since_us <= window.cpu.time_us < until_us else NO_CPU_TIMES,
         )
 
 

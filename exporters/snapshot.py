@@ -154,6 +154,17 @@ class NodeFacts:
     sigma_j: Mapping[str, float] = field(default_factory=dict)  # of each part
     disagreement: Mapping[str, float] = field(default_factory=dict)  # "parts" or another node meter's source -> ratio
     flags: tuple[str, ...] = ()  # "parts-above-meter"
+    estimate_hnj: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # job or _idle ... -> part; in no bill
+    ended_estimate_hnj: Mapping[str, int] = field(default_factory=dict)  # part -> of jobs whose own series are gone
+
+    def estimate_sigma_j(self, job: str) -> float:
+        """Return one sigma of a job's estimate that comes from the meters: their gains are off alike, so it adds up."""
+        parts = self.estimate_hnj.get(job, {})
+        return sum(
+            self.sigma_j.get(part, 0.0) * hnj / self.parts_hnj[part]
+            for part, hnj in parts.items()
+            if self.parts_hnj.get(part)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from wattshed.agent.clock import VirtualClock
 from wattshed.agent.config.node_settings import NodeSettings
 from wattshed.agent.daemon.board import Board
 from wattshed.agent.daemon.history_feed import HistoryFeed
-from wattshed.agent.daemon.host import open_host
+from wattshed.agent.daemon.host import open_cpu_times, open_host
 from wattshed.agent.daemon.loop import Daemon
 from wattshed.agent.daemon.loop_parts import LoopLimits
 from wattshed.agent.daemon.systemd import Notifier
@@ -98,6 +98,25 @@ def host_meters(node, clock, faults):
     return open_host(NodeSettings(), clock, faults, node.proc_root, simulated=(node.sys, node.drop_dir))
 
 
+def cpu_times(node, clock, faults):
+    """The reader of the node's cgroups, as the assembly opens it."""
+    return open_cpu_times(NodeSettings(share="estimate"), clock, faults, node.proc_root, simulated=node.cgroups)
+
+
+def readers(node, clock, faults, *, beside, share):
+    """What of the host is read beside its GPUs, as the loop takes it."""
+    return {
+        "beside": host_meters(node, clock, faults) if beside else None,
+        "cpu_times": cpu_times(node, clock, faults) if share else None,
+    }
+
+
+def kept_history(path, host, faults, *, marked):
+    """A writer of the history at a path and what feeds it; None of both without a path."""
+    writer = HistoryWriter(path, host, faults) if path else None
+    return writer, HistoryFeed(writer, 3_600_000_000, simulated=marked) if writer else None
+
+
 def opened(node, clock, host, *, marked=True):
     """A meter of the node, with a driver session; one that is not ``marked`` passes for real."""
     roots = {"proc_root": node.proc_root, "dev_root": node.dev_root}
@@ -139,23 +158,24 @@ def agent(
     beside=False,
     desk=None,
     split=None,
+    share=False,
     wake=True,
 ):
     """Put an agent together as the assembly does, on a node that exists already.
 
     ``slurm`` stands in place of the node's mapping; a node that is not ``marked`` passes for real. With ``history``, a
-    path, parts of jobs go there; with ``inbox``, work is heard of; with ``beside``, the host's meters are read.
+    path, parts of jobs go there; with ``inbox``, work is heard of; with ``beside``, the host's meters are read, with
+    ``share`` the jobs' CPU time too.
     """
     meter = opened(node, clock, host, marked=marked)
-    processes, alive = Processes(node.proc_root, clock.now_us), partial(exists, node.proc_root)
-    about = {"alive": alive, "desk": desk, "sys_root": node.sys_root, "wake": wake}
-    sampler = Sampler(meter, clock, host, rates or Rates(), meet=processes.meet, **about)
+    processes, about = Processes(node.proc_root, clock.now_us), {"desk": desk, "sys_root": node.sys_root, "wake": wake}
+    about |= {"alive": partial(exists, node.proc_root), "meet": processes.meet}
+    sampler = Sampler(meter, clock, host, rates or Rates(), **about)
     resolver = JobResolver(processes, slurm or Slurm(clock.now_us, host, followed(node, clock), squeue=()))
     accounts = Accounts(ledger=Ledger(cap), live=True, split=split)
     publisher = Publisher(host, version, "simulated" if marked else "nvml", "simulated", clock.now_us())
     board, faults, seen = Board(publisher.empty(clock.now_us())), Faults(), []
-    writer = HistoryWriter(history, host, faults) if history else None
-    feed = HistoryFeed(writer, 3_600_000_000, simulated=marked) if writer else None
+    writer, feed = kept_history(history, host, faults, marked=marked)
 
     daemon = Daemon(
         windows=sampler,
@@ -173,7 +193,7 @@ def agent(
         history=feed,
         callers=callers,
         work=(work := WorkInbox(clock.now_us) if inbox else None),
-        beside=host_meters(node, clock, faults) if beside else None,
+        **readers(node, clock, faults, beside=beside or share, share=share),
     )
     return VirtualAgent(daemon, accounts, board, sampler, resolver, faults, seen, kept, writer, feed, work)
 

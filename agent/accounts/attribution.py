@@ -147,7 +147,7 @@ class Accounts:
         self._follow_silence(host, before, window.end_us)
         if window.beside.meters or window.host in self.beside:
             beside = self.beside.setdefault(window.host, BesideBooks())
-            beside.take(window, (self.gpus[key] for key in host.keys))
+            beside.take(window, (self.gpus[key] for key in host.keys), self.ledger.jobs)
         if any(event.kind == "shutdown" for event in window.events):
             self.finish(window.host)
 
@@ -363,6 +363,8 @@ class Accounts:
         self.ledger.resume(window.start_us)
         beside, same_boot = self.beside.get(window.host), event.detail != "new-boot"
         events.resume(host, self.gpus, beside, window.start_us, same_boot=same_boot)
+        if beside is not None:
+            beside.share_anew(window, [self.gpus[key] for key in host.keys], self.ledger.jobs)
 
 
 _ZERO = np.zeros(1, np.int64)

@@ -150,7 +150,7 @@ class _SavedCuts:
 def _numbers(job: JobAccount) -> tuple[Any, ...]:
     lines = [(gpu, _LINE(line)) for gpu, line in job.lines.items()]
     work = job.work.numbers() if job.work is not None else None
-    return job.start_us, job.end_us, job.method, job.folded, job.shown_from_us, lines, work
+    return job.start_us, job.end_us, job.method, job.folded, job.shown_from_us, lines, work, dict(job.node_hnj)
 
 
 def _differing(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:

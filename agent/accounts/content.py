@@ -13,6 +13,7 @@ from wattshed.agent.accounts.host import GpuBooks
 from wattshed.agent.accounts.late_holes import LateHole
 from wattshed.agent.accounts.ledger import GpuKey, JobAccount, Line
 from wattshed.agent.accounts.modules import Module
+from wattshed.agent.accounts.node_shares import parts_of_plain
 from wattshed.agent.accounts.pending_usage import PendingUsage
 from wattshed.agent.accounts.work import JobWork, PendingWork
 from wattshed.agent.window import Device, JobKey
@@ -65,6 +66,7 @@ def plain_job(job: JobAccount) -> dict[str, Any]:
         "shown_from_us": job.shown_from_us,
         "lines": [{"gpu": gpu.gpu, **named(line)} for gpu, line in job.lines.items()],
         "work": job.work.plain() if job.work is not None else None,
+        "node_hnj": dict(job.node_hnj),
     }
 
 
@@ -79,12 +81,17 @@ def plain_rest(accounts: Accounts, calibrator: Calibrator) -> dict[str, Any]:
         "folded": ledger.folded,
         "shown_us": ledger.shown_us,
         "work": ledger.work.plain(),
+        "ended_node": dict(ledger.ended_node_hnj),
+        "other_node": dict(ledger.other_node_hnj),
     }
 
 
 def plain_node(accounts: Accounts, host: str) -> dict[str, Any]:
     """Lay out the book of one host's node, if it has any meter beside its GPUs'."""
-    return {"node": accounts.beside[host].node.plain()} if host in accounts.beside else {}
+    if host not in accounts.beside:
+        return {}
+    books = accounts.beside[host]
+    return {"node": books.node.plain(), "shares": books.shares.plain()}
 
 
 def _plain_module(module: Module | None) -> dict[str, Any] | None:
@@ -113,6 +120,7 @@ def restore(accounts: Accounts, calibrator: Calibrator, host: str, state: dict[s
         job.lines = _lines(host, entry["lines"])
         job.shown_hnj = job.energy_hnj
         job.work = JobWork.of_plain(entry["work"]) if entry.get("work") is not None else None
+        job.node_hnj = parts_of_plain(entry.get("node_hnj", {}))
         jobs[job.key] = job
     ended = {GpuKey(host, str(one["gpu"])): int(one["energy_hnj"]) for one in state["ended"]}
     other = _lines(host, state["other"])
@@ -121,13 +129,14 @@ def restore(accounts: Accounts, calibrator: Calibrator, host: str, state: dict[s
     work = PendingWork()
     if "work" in state:
         work.restore(state["work"])
-    beside = BesideBooks.of_plain(state.get("beside", ()), state.get("node"))
+    beside = BesideBooks.of_plain(state.get("beside", ()), state.get("node"), state.get("shares"))
+    ended_node, other_node = (parts_of_plain(state.get(f"{name}_node", {})) for name in ("ended", "other"))
     # All of it can be believed: from here on nothing fails.
     accounts.restore(host, found)
     accounts.since_us = since_us
     ledger: Ledger = accounts.ledger
     ledger.jobs, ledger.ended_hnj, ledger.other, ledger.folded, ledger.shown_us = jobs, ended, other, folded, shown_us
-    ledger.work = work
+    ledger.work, ledger.ended_node_hnj, ledger.other_node_hnj = work, ended_node, other_node
     if beside.meters:
         accounts.beside[host] = beside
     calibrator.learned_mw.update(learned_mw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -53,10 +54,12 @@ class FormerNames:
 
     def applied(self, window: Window) -> Window:
         """Return the window with the keys of today."""
-        if not any(owner.key in self._now for owner in window.owners):
+        keys = itertools.chain((owner.key for owner in window.owners), (one.owner for one in window.cpu.counters))
+        if not any(key in self._now for key in keys):
             return window
         return replace(
             window,
+            cpu=window.cpu.renamed(self.now),
             owners=tuple(replace(owner, key=self.now(owner.key)) for owner in window.owners),
             work=tuple(replace(row, owner=self.now(row.owner)) for row in window.work),
         )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wattshed.agent.window.recovery_actions import action_named
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -25,17 +27,6 @@ OK, STALE, SICK, LOST, RELEASED, ASLEEP, UNMETERABLE = (
 STATUSES = (OK, STALE, SICK, LOST, RELEASED, ASLEEP, UNMETERABLE)
 READ = (OK, UNMETERABLE)
 """Those of a GPU that answers."""
-RECOVERY_ACTIONS = {
-    0: "none",
-    1: "gpu_reset",
-    2: "node_reboot",
-    3: "drain_p2p",
-    4: "drain_and_reset",
-    5: "recover_imex_domain",
-    6: "bus_reset",
-    7: "system_reboot",
-}
-"""nvmlDeviceGpuRecoveryAction_t of nvml.h; the last two are in NVIDIA's Python binding only."""
 POWER_FLAGS = ("power_smoothing", "soc_power_smoothing")
 """Gauges that are published as flags: what draws power is then not the load alone."""
 POWER_PROFILE = "power_profile_"
@@ -74,11 +65,12 @@ def health_of(account: GpuAccount, gauges: Mapping[str, float], silent_us: int, 
         return LOST, account.down_why or "it cannot be read"
     if gauges.get("asleep"):
         return ASLEEP, "the kernel has put it to sleep, and reading would wake it"
-    reason = unmeterable(account.device)
-    if reason and not known:
-        return UNMETERABLE, reason
     current = any(name in gauges for name in POWERS)  # read less often than that, as somebody wants it
-    if silent_us > max(STALE_US, account.device.max_gap_us) and not current:
+    silent = silent_us > max(STALE_US, account.device.max_gap_us) and not current
+    reason = unmeterable(account.device)
+    if reason and (silent or not known):
+        return UNMETERABLE, reason
+    if silent:
         return STALE, f"no reading of its energy or power for {silent_us // 1_000_000} s"
     return OK, ""
 
@@ -94,7 +86,7 @@ def unmeterable(device: Device) -> str:
 def action_of(gauges: Mapping[str, float]) -> str | None:
     """Return what the driver advises to do about a GPU; None if it does not say."""
     action = gauges.get("recovery_action")
-    return None if action is None else RECOVERY_ACTIONS.get(int(action), str(int(action)))
+    return None if action is None else action_named(action)
 
 
 def power_flags(gauges: Mapping[str, float]) -> tuple[str, ...]:

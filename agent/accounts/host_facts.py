@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import hypot
 from typing import TYPE_CHECKING
 
@@ -55,13 +56,18 @@ def _meter(book: MeterBook, now_us: int) -> HostEnergy:
     )
 
 
-def node_facts(beside: BesideBooks | None, gpus: Sequence[GpuFacts]) -> NodeFacts | None:
+def node_facts(accounts: Accounts, host: str, gpus: Sequence[GpuFacts]) -> NodeFacts | None:
     """Return what is known of the whole node; None where no meter has it."""
+    beside = accounts.beside.get(host)
     if beside is None or not beside.node.covered_us:
         return None
     gpus = [gpu for gpu in gpus if gpu.energy_source != "none"]
     energy_hnj = sum(gpu.energy_hnj for gpu in gpus)
-    return _node(beside, _ratio(hypot(*(gpu.sigma_j for gpu in gpus)), energy_hnj))
+    facts = _node(beside, _ratio(hypot(*(gpu.sigma_j for gpu in gpus)), energy_hnj))
+    if not beside.shares.begun:
+        return facts
+    jobs, ended = dict(accounts.ledger.node_shares()), dict(accounts.ledger.ended_node_hnj)
+    return replace(facts, estimate_hnj={**facts.estimate_hnj, **jobs}, ended_estimate_hnj=ended)
 
 
 def node_of_a_recording(beside: BesideBooks, energy_hnj: int, sigma_j: float) -> NodeFacts | None:
@@ -86,6 +92,7 @@ def _node(beside: BesideBooks, gpu_sigma: float) -> NodeFacts:
         sigma_j={part: hnj / HNJ_PER_JOULE for part, hnj in sigmas.items() if part in parts},
         disagreement=_disagreement(beside, node),
         flags=(DOUBTED,) if node.is_doubted else (),
+        estimate_hnj={key: dict(parts) for key, parts in beside.shares.nobodys_hnj.items()},
     )
 
 

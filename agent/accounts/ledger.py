@@ -66,6 +66,7 @@ class JobAccount:
     shown_from_us: int | None = None  # where `Ledger.shown_us` stood when it had ended, with its final energy
     shown_hnj: int = -1
     work: JobWork | None = None  # None: nothing tells of any
+    node_hnj: dict[str, int] = field(default_factory=dict)  # of the node beyond GPUs, see `agent.accounts.node_shares`
 
     def line(self, gpu: GpuKey) -> Line:
         """Return the account on one GPU, opened at first use."""
@@ -91,6 +92,12 @@ class JobAccount:
         return sum(line.static_hnj + line.dynamic_hnj for line in self.lines.values())
 
 
+def add(mine: dict[str, int], theirs: Mapping[str, int]) -> None:
+    """Add energies by part."""
+    for part, hnj in theirs.items():
+        mine[part] = mine.get(part, 0) + hnj
+
+
 class Ledger:
     """Running and ended jobs.
 
@@ -106,6 +113,8 @@ class Ledger:
         What jobs used that had a series of their own and retired.
     other : dict of GpuKey to Line
         What retired jobs used that never had one: it stays in ``_other``, which must never fall.
+    ended_node_hnj, other_node_hnj : dict of str -> int, hnj
+        The same two of the node beyond GPUs, by part: an estimate.
     folded : int
         Jobs that never had a series of their own.
     shown_us : int, us
@@ -120,6 +129,8 @@ class Ledger:
         self.folded = 0
         self.ended_hnj: dict[GpuKey, int] = {}
         self.other: dict[GpuKey, Line] = {}
+        self.ended_node_hnj: dict[str, int] = {}
+        self.other_node_hnj: dict[str, int] = {}
         self.shown_us = 0
         self.work = PendingWork()
         self._looked_us = 0
@@ -185,6 +196,7 @@ class Ledger:
                 done.append(job)
         self._looked_us = now_us
         for job in done:
+            add(self.other_node_hnj if job.folded else self.ended_node_hnj, job.node_hnj)
             for gpu, line in job.lines.items():
                 if job.folded:
                     self.other.setdefault(gpu, Line()).add(line)
@@ -207,6 +219,17 @@ class Ledger:
         for gpu, line in other.items():
             yield OTHER, gpu, line.static_hnj, line.dynamic_hnj
 
+    def node_shares(self) -> Iterator[tuple[str, Mapping[str, int]]]:
+        """Yield (job, part -> hnj) of the node beyond GPUs as it is published; with ``ended_node_hnj`` that is all."""
+        other = dict(self.other_node_hnj)
+        for job in self.jobs.values():
+            if job.folded:
+                add(other, job.node_hnj)
+            elif job.node_hnj:
+                yield job.key, job.node_hnj
+        if other:
+            yield OTHER, other
+
     def merge(self, other: Ledger) -> None:
         """Add the accounts of another part of the same trace."""
         for key, theirs in other.jobs.items():
@@ -218,8 +241,11 @@ class Ledger:
                 mine.work.merge(theirs.work or JobWork(), mine.energy_hnj, theirs.energy_hnj)
             for gpu, line in theirs.lines.items():
                 mine.line(gpu).add(line)
+            add(mine.node_hnj, theirs.node_hnj)
         self.work.rejected.update(other.work.rejected)
         for gpu, hnj in other.ended_hnj.items():
             self.ended_hnj[gpu] = self.ended_hnj.get(gpu, 0) + hnj
         for gpu, line in other.other.items():
             self.other.setdefault(gpu, Line()).add(line)
+        add(self.ended_node_hnj, other.ended_node_hnj)
+        add(self.other_node_hnj, other.other_node_hnj)

@@ -35,6 +35,7 @@ WATCHED_US = 600_000_000
 MARK_US = 60_000_000
 SIGMAS = 3
 PARTS = ("gpu", "cpu", "memory", "rest")
+HNJ_PER_MW_US = 2
 
 
 class NodeMark(NamedTuple):
@@ -163,6 +164,14 @@ class NodeBook:
             return None
         excess, node_hnj = self._excess()
         return max(excess, 0) / node_hnj if node_hnj > 0 else None
+
+    @property
+    def rest_mw(self) -> int | None:
+        """Mean power of the rest over the last ten minutes, mW; None before there are ten minutes."""
+        if len(self._marks) < 2 or self._marks[-1].time_us - self._marks[0].time_us < WATCHED_US:
+            return None
+        covered_us = self._marks[-1].covered_us - self._marks[0].covered_us
+        return -self._excess()[0] // (HNJ_PER_MW_US * covered_us) if covered_us else None
 
     @property
     def is_doubted(self) -> bool:

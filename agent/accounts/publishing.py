@@ -98,7 +98,7 @@ class Publisher:
             if gpu.gpu not in shown:
                 continue  # a board that is gone from this host: neither its total nor its parts are shown
             energy.append(EnergyShare(job, gpu.gpu, static, dynamic))
-        node = node_facts(accounts.beside.get(window.host), gpus)
+        node = node_facts(accounts, window.host, gpus)
         return Snapshot(
             **self._facts,  # type: ignore[arg-type]
             seq=self._seq,

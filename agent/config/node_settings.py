@@ -52,4 +52,9 @@ class NodeSettings:
         path=True,
     )
     sys_root: str = key("/sys", "Where the host's /sys is (a container mounts it elsewhere).", path=True)
+    share: str = key(
+        "off",
+        "estimate shares the node's energy beside its GPUs among jobs, in metrics of its own; in no bill.",
+        choices=("off", "estimate"),
+    )
     meter: Mapping[str, HostMeterSettings] = key({}, 'One meter of the host: [node.meter."SOURCE/DOMAIN"].')

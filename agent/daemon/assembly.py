@@ -262,6 +262,7 @@ def _daemon(  # noqa: PLR0917 - called once, just above
         callers=callers,
         work=work,
         beside=source.beside,
+        cpu_times=source.cpu_times,
     )
 
 

@@ -15,6 +15,7 @@ from wattshed.agent.host.files import KernelFiles
 from wattshed.agent.host.lane import Correction
 from wattshed.agent.host.meters import HostMeters
 from wattshed.agent.host.sysfs import given_files, kernel_sources
+from wattshed.agent.jobs.cpu_times import CpuClock, PassingFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from wattshed.agent.config.node_settings import NodeSettings
     from wattshed.agent.errors import Faults
     from wattshed.agent.host.files import HostFiles
+    from wattshed.agent.jobs.cpu_times import SysFiles
 
 
 def open_host(
@@ -64,6 +66,27 @@ def open_host(
     meters = HostMeters(sources, clock, faults, corrections=corrections(node), close=files.close)
     meters.start(clock if isinstance(clock, VirtualClock) else None)
     return meters
+
+
+def open_cpu_times(
+    node: NodeSettings, clock: Clock, faults: Faults, proc_root: Path, *, simulated: SysFiles | None = None
+) -> CpuClock | None:
+    """Begin to read the CPU time of jobs; None if no share of the node is to be estimated.
+
+    Parameters
+    ----------
+    node : NodeSettings
+    clock : Clock
+    faults : Faults
+    proc_root : Path
+    simulated : SysFiles, optional
+        What stands for ``/sys`` on a simulated node.
+    """
+    if node.share != "estimate" or node.meters == "off":
+        return None
+    reader = CpuClock(simulated or PassingFiles(Path(node.sys_root)), proc_root, clock, faults)
+    reader.start()
+    return reader
 
 
 def corrections(node: NodeSettings) -> dict[str, Correction]:

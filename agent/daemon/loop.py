@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import counted
 from wattshed.agent.printing.figures import age
-from wattshed.agent.window import Event, HostReadings, Readings, Usage, Window
+from wattshed.agent.window import NO_CPU_TIMES, Event, HostReadings, Readings, Usage, Window
 from wattshed.agent.window.host_meters import joined
 from wattshed.exporters.snapshot import Tenancy, WorkStatus
 
@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.state import Restored, StateFile
     from wattshed.agent.daemon.board import Board
     from wattshed.agent.daemon.history_feed import HistoryFeed
-    from wattshed.agent.daemon.loop_parts import Beside, Callers, LoopLimits, Resolver, WindowSink, WindowStream
+    from wattshed.agent.daemon.loop_parts import (
+        Beside,
+        Callers,
+        CpuTimeReader,
+        LoopLimits,
+        Resolver,
+        WindowSink,
+        WindowStream,
+    )
     from wattshed.agent.daemon.systemd import Notifier
     from wattshed.agent.errors import Faults
     from wattshed.agent.window import ProcessObservation
@@ -78,6 +86,8 @@ class Daemon:
         What jobs told of their work, and their servers' pages.
     beside : Beside, optional
         Meters of the host beside the GPUs' own; without them windows keep what they bring along.
+    cpu_times : CpuTimeReader, optional
+        CPU time of jobs, where their share of the node is estimated.
 
     Attributes
     ----------
@@ -111,6 +121,7 @@ class Daemon:
         callers: Callers | None = None,
         work: WorkInbox | None = None,
         beside: Beside | None = None,
+        cpu_times: CpuTimeReader | None = None,
     ) -> None:
         self._windows, self._resolver = windows, resolver
         self._accounts, self._calibrator, self._publisher = accounts, calibrator, publisher
@@ -118,7 +129,7 @@ class Daemon:
         self._notifier, self._faults, self._limits = notifier, faults, limits
         self._extra_faults, self._notes, self._fleet = extra_faults, notes, fleet
         self._history, self._kernels, self._between, self._tenancy = history, kernels, between, tenancy
-        self._callers, self._work, self._beside = callers, work, beside
+        self._callers, self._work, self._beside, self._cpu_times = callers, work, beside, cpu_times
         self._stopped = False
         self._restored: Restored | None = None
         self._first_us: int | None = None
@@ -190,6 +201,8 @@ class Daemon:
         if self._beside is not None:
             with self._faults.noting("host"):
                 window = replace(window, beside=joined(window.beside, self._beside.collect(window.end_us)))
+        if self._cpu_times is not None:
+            window = replace(window, cpu=self._cpu_times.collect())
         self._held.append((window, observations))
         if self._awaits_owners(window, observations):
             self._notifier.watchdog()
@@ -224,6 +237,8 @@ class Daemon:
             with self._faults.noting("resolver"):  # its joules are booked to nobody, not lost
                 owners, usage = self._resolver.resolve(observations, window.devices, window.start_us, window.end_us)
                 window = replace(window, owners=owners, usage=usage)
+                if self._cpu_times is not None:
+                    self._cpu_times.ask(self._resolver.cpu_places())
             if self._callers is not None:
                 with self._faults.noting("callers"):
                     self._callers.settle(self._resolver, window)
@@ -330,6 +345,7 @@ class Daemon:
                 events=(Event(last.end_us, "shutdown"),),
                 work=(),
                 beside=HostReadings.of(last.beside.meters, ()),
+                cpu=NO_CPU_TIMES,
             )
         )
         self._save(last.end_us, final=True)

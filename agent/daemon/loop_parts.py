@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from wattshed.agent.accounts.attribution import Accounts
+    from wattshed.agent.jobs.cpu_places import CpuPlace
     from wattshed.agent.jobs.processes import Process
     from wattshed.agent.jobs.uses import ProcessUse
-    from wattshed.agent.window import Device, HostReadings, Owner, ProcessObservation, Usage, Window
+    from wattshed.agent.window import CpuTimes, Device, HostReadings, Owner, ProcessObservation, Usage, Window
     from wattshed.exporters.snapshot import Histogram
 
 
@@ -43,6 +44,19 @@ class Beside(Protocol):
         """Stop reading."""
 
 
+class CpuTimeReader(Protocol):
+    """Reads the CPU time of jobs, in a thread that the loop does not wait for."""
+
+    def ask(self, places: Sequence[CpuPlace]) -> None:
+        """Have these counters read soon."""
+
+    def collect(self) -> CpuTimes:
+        """Return the last reading, once."""
+
+    def close(self) -> None:
+        """Stop reading."""
+
+
 class Resolver(Protocol):
     """Names the owners of what the sampler saw."""
 
@@ -56,6 +70,9 @@ class Resolver(Protocol):
 
     def owner_of(self, process: Process) -> Owner:
         """Return whose a process is that may be on no GPU, as of the last window."""
+
+    def cpu_places(self) -> Sequence[CpuPlace]:
+        """Return where the CPU time of the last window's owners is counted."""
 
     def uses(self) -> Sequence[ProcessUse]:
         """Return what each process did on each GPU in the last window."""

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from wattshed.agent.errors import InputError, counted
 from wattshed.exporters.snapshot import Tenancy
@@ -20,15 +20,19 @@ if TYPE_CHECKING:
 
     from wattshed.agent.clock import Clock
     from wattshed.agent.config.settings import Config, Sampling
-    from wattshed.agent.daemon.loop_parts import Beside, Resolver, WindowStream
+    from wattshed.agent.daemon.loop_parts import Beside, CpuTimeReader, Resolver, WindowStream
     from wattshed.agent.errors import Faults
     from wattshed.agent.host.files import HostFiles
+    from wattshed.agent.jobs.cpu_times import SysFiles
     from wattshed.agent.jobs.kubernetes import Pods
     from wattshed.agent.jobs.slurm import Slurm
     from wattshed.agent.meters.meter import NvmlMeter
     from wattshed.agent.meters.release import ReleaseDesk
     from wattshed.agent.meters.schedule import Rates
     from wattshed.agent.window import Device
+
+Readers: TypeAlias = "tuple[Beside | None, CpuTimeReader | None]"
+"""Of the host's meters, and of jobs' CPU time."""
 
 LOG = logging.getLogger("wattshed")
 STAYS_SIMULATED = "still simulated; restart to use a driver that has appeared"
@@ -54,6 +58,7 @@ class Source:
     devices: Callable[[], Sequence[Device]] = tuple
     dev_root: Path = Path("/dev")  # where the driver's device nodes are
     beside: Beside | None = None  # meters of the host beside the GPUs' own; None: windows have them already, if any
+    cpu_times: CpuTimeReader | None = None  # of jobs, where their share of the node is estimated
 
 
 def open_source(config: Config, host: str, faults: Faults, desk: ReleaseDesk | None = None) -> Source:
@@ -106,9 +111,9 @@ def _driver(config: Config, host: str, faults: Faults, desk: ReleaseDesk | None)
         # Slurm and the kubelet are asked in threads of their own: only once there is something to own.
         slurm = _slurm(config, host, clock, meter, opened)
         pods = _pods(config, meter, opened)
-        beside = _beside(config, clock, faults, proc_root, opened=opened)
+        readers = _beside(config, clock, faults, proc_root, opened=opened)
         sys_root = Path(config.node.sys_root)
-        return _metered(config, host, desk, meter, clock, proc_root, opened, slurm, pods, beside, sys_root=sys_root)
+        return _metered(config, host, desk, meter, clock, proc_root, opened, slurm, pods, readers, sys_root=sys_root)
 
 
 def _simulated(
@@ -134,9 +139,9 @@ def _simulated(
             slurm = Slurm(clock.now_us, host, node.mapping_dir, squeue=())
             opened.callback(slurm.close)
             shown = node.sys, node.drop_dir
-            beside = _beside(config, clock, faults, proc_root, opened=opened, simulated=shown)
+            readers = _beside(config, clock, faults, proc_root, opened=opened, simulated=shown, cgroups=node.cgroups)
             source = _metered(
-                config, host, desk, meter, clock, proc_root, opened, slurm, beside=beside, sys_root=node.sys_root
+                config, host, desk, meter, clock, proc_root, opened, slurm, readers=readers, sys_root=node.sys_root
             )
         around.callback(source.close)
         LOG.warning("SIMULATED DATA: %sthese numbers are invented", f"{why}; " if why else "")
@@ -179,7 +184,7 @@ def _metered(  # noqa: PLR0917 - called twice, just above
     opened: ExitStack,
     slurm: Slurm | None,
     pods: Pods | None = None,
-    beside: Beside | None = None,
+    readers: Readers = (None, None),
     *,
     sys_root: Path,
 ) -> Source:
@@ -209,8 +214,7 @@ def _metered(  # noqa: PLR0917 - called twice, just above
 
     opened.pop_all()
     closing = ExitStack()
-    if beside is not None:
-        closing.callback(beside.close)
+    _close_with(closing, readers)
     closing.callback(resolver.close)
     closing.callback(sampler.close)
     sampler.start()  # what books the first window is loaded while it lasts
@@ -227,7 +231,8 @@ def _metered(  # noqa: PLR0917 - called twice, just above
         proc_root=proc_root,
         refresh=sampler.refresh_processes,
         devices=lambda: sampler.devices,
-        beside=beside,
+        beside=readers[0],
+        cpu_times=readers[1],
     )
 
 
@@ -239,14 +244,23 @@ def _beside(
     *,
     opened: ExitStack,
     simulated: tuple[HostFiles, Path] | None = None,
-) -> Beside | None:
-    """Begin to read the meters of the host, or what a simulated one has in their place."""
-    from wattshed.agent.daemon.host import open_host  # noqa: PLC0415
+    cgroups: SysFiles | None = None,
+) -> Readers:
+    """Begin to read the meters of the host and jobs' CPU time, or what a simulated one has in their place."""
+    from wattshed.agent.daemon.host import open_cpu_times, open_host  # noqa: PLC0415
 
-    beside = open_host(config.node, clock, faults, proc_root, simulated=simulated)
-    if beside is not None:
-        opened.callback(beside.close)
-    return beside
+    readers = (
+        open_host(config.node, clock, faults, proc_root, simulated=simulated),
+        open_cpu_times(config.node, clock, faults, proc_root, simulated=cgroups),
+    )
+    _close_with(opened, readers)
+    return readers
+
+
+def _close_with(stack: ExitStack, readers: Readers) -> None:
+    for reader in readers:
+        if reader is not None:
+            stack.callback(reader.close)
 
 
 def _listed(meter: NvmlMeter) -> str:

@@ -20,6 +20,7 @@ SYSTEM_INTERFACE, BMC_CHANNEL = 0x0C, 0x0F
 GROUP_EXTENSION, GET_POWER_READING = 0x2C, 0x02
 REQUEST = bytes((0xDC, 0x01, 0x00, 0x00))  # DCMI, mode 1: system power, no attributes
 ANSWER_BYTES = 19
+_NO_WATTS = (0, 0xFFFF)
 _DONE, _DCMI, _ACTIVE = 0x00, 0xDC, 0x40
 _LASTING = {0xC1: "it does not know DCMI's power reading", 0xD4: "the driver's user may not ask"}
 _PASSING = {0xC0: "busy", 0xC3: "timeout", 0xCE: "busy", 0xD0: "busy", 0xD5: "busy", 0xFF: "error"}
@@ -73,8 +74,8 @@ def decoded(answer: bytes) -> PowerReading:
     watts = int.from_bytes(answer[2:4], "little")
     if not answer[18] & _ACTIVE:
         raise NoPowerError("the measurement is deactivated")
-    if watts == 0:
-        raise NoPowerError("0 W")
+    if watts in _NO_WATTS:
+        raise NoPowerError(f"{watts} W")
     return PowerReading(1000 * watts)
 
 

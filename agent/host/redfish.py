@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ROOT = "/redfish/v1"
 MOST_BYTES, MOST_CHASSIS, MOST_SUPPLIES = 1_000_000, 64, 32
 MOST_W, MOST_KWH = 200_000, 1e9
+MILLIWATTS = {"W": 1e3, "kW": 1e6, "mW": 1.0}
 OLDEST_S = 60.0
 """A reading is not of now if it is older, by the BMC's own clock, or if its time has stood still for longer."""
 IDLE_S = 2.0
@@ -77,7 +78,7 @@ class RedfishSession:
         """
         answer = self._ask("GET", path)
         if answer.status == 401:  # the session has ended: BMCs drop them when they restart, or after some minutes
-            self._token = ""
+            self.close()  # or this BMC lets nobody read: then each poll would leave one behind
             answer = self._ask("GET", path)
         if not answer.taken:
             raise NoPowerError(f"{path} {answer}")
@@ -88,7 +89,7 @@ class RedfishSession:
         if not isinstance(found, dict):
             raise NoPowerError(f"{path} is no object")
         now = None
-        with suppress(TypeError, ValueError):
+        with suppress(TypeError, ValueError, OverflowError):
             now = parsedate_to_datetime(answer.headers.get("Date", ""))
         return found, now
 
@@ -123,7 +124,7 @@ class RedfishSession:
             raise InputError(f"the BMC does not let {self._user} in: {answer}")
         if not answer.taken or not token:
             raise NoPowerError(f"it opens no session: {answer}")
-        self._token, self._place = token, urlsplit(place).path
+        self._token, self._place = token, _path({"@odata.id": urlsplit(place).path})
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,9 @@ class Redfish:
     def _look(self) -> _Found:
         """Find where this host's power is."""
         chassis = dict(self._all_chassis())
-        held = {_link(one, "Links", "ContainedBy") for one in chassis.values() if one.get("ChassisType") in _SHARED}
+        held = {
+            _link(one, "Links", "ContainedBy") for one in chassis.values() if str(one.get("ChassisType")) in _SHARED
+        }
         own = {path: one for path, one in chassis.items() if path not in held}
         if self._chassis:
             own = {path: one for path, one in chassis.items() if path.rsplit("/", 1)[-1] == self._chassis}
@@ -232,13 +235,15 @@ class Redfish:
         )
         if state != "Enabled":
             raise NoPowerError(f"{path} is {state!r:.40}")
+        if (kind := sensor.get("ReadingType", "Power")) != "Power":
+            raise NoPowerError(f"{path} shows {kind!r:.40}")
         self._fresh(sensor.get("ReadingTime"), now)
         accuracy = _number(sensor.get("Accuracy"), 100.0)
         seconds = _seconds(sensor.get("SensingInterval"))
         counter = metrics.get("EnergykWh")
         energy_kwh = _number(counter.get("Reading"), MOST_KWH) if isinstance(counter, dict) else None
         return PowerReading(
-            _milliwatts(sensor.get("Reading"), path),
+            _milliwatts(sensor, path),
             sigma_ppm=-1 if accuracy is None else round(1e4 * accuracy),
             window_us=-1 if seconds is None else round(1e6 * seconds),
             energy_kwh=-1.0 if energy_kwh is None else energy_kwh,
@@ -254,7 +259,7 @@ class Redfish:
         for supply in paths:
             metrics, _ = self._session.get(f"{supply}/Metrics")
             power = metrics.get("InputPowerWatts")
-            total_mw += _milliwatts(power.get("Reading") if isinstance(power, dict) else None, supply, least=0)
+            total_mw += _milliwatts(power if isinstance(power, dict) else {}, supply, least=0)
         if not total_mw:
             raise NoPowerError("0 W")
         return PowerReading(total_mw)
@@ -264,7 +269,7 @@ class Redfish:
         control = self._session.get(path)[0].get("PowerControl")
         if not isinstance(control, list) or not control or not isinstance(control[0], dict):
             raise NoPowerError(f"{path} has no PowerControl")
-        return PowerReading(_milliwatts(control[0].get("PowerConsumedWatts"), path))
+        return PowerReading(_milliwatts({"Reading": control[0].get("PowerConsumedWatts")}, path))
 
     def _fresh(self, read_at: object, now: datetime | None) -> None:
         """Refuse a reading that is old by the BMC's own clock, or whose time does not move."""
@@ -279,11 +284,14 @@ class Redfish:
             raise NoPowerError(f"its reading is of {read_at:.40}")
 
 
-def _milliwatts(value: object, path: str, least: int = 1) -> int:
-    watts = _number(value, MOST_W)
-    if watts is None or 1000 * watts < least:
-        raise NoPowerError(f"{path} has no watts ({value!r:.40})")
-    return round(1000 * watts)
+def _milliwatts(sensor: Mapping[str, Any], path: str, least: int = 1) -> int:
+    """Read a sensor's power; some firmware counts in kilowatts, and says so."""
+    units, value = sensor.get("ReadingUnits") or "W", sensor.get("Reading")
+    scale = MILLIWATTS.get(units) if isinstance(units, str) else None
+    shown = _number(value, MOST_W * 1000)
+    if shown is None or scale is None or not least <= round(shown * scale) <= MOST_W * 1000:
+        raise NoPowerError(f"{path} has no watts ({value!r:.40}, {units!r:.20})")
+    return round(shown * scale)
 
 
 def _number(value: object, most: float) -> float | None:
@@ -304,7 +312,8 @@ def _seconds(text: object) -> float | None:
 def _path(member: object) -> str:
     """Return where a link leads, on the same BMC."""
     path = member.get("@odata.id") if isinstance(member, dict) else None
-    return path.rstrip("/") if isinstance(path, str) and path.startswith("/") and path.isprintable() else ""
+    able = isinstance(path, str) and path.startswith("/") and path.isascii() and path.isprintable() and " " not in path
+    return path.rstrip("/") if able and isinstance(path, str) else ""
 
 
 def _link(resource: Mapping[str, Any], *names: str) -> str:

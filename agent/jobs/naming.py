@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from wattshed.agent.jobs.text import for_key, printable
-from wattshed.agent.window import JobKey, Owner
+from wattshed.agent.window import MISSING, JobKey, Owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,14 +41,21 @@ def job_of(identity: CgroupIdentity, uid: Callable[[], int], command: Callable[[
         ``k8s:<pod uid>/<container>``, ``container:<12 hex>`` (or ``container:<manager>/<name>``), ``unit:<name>``,
         ``user:<uid>/<name>``; labels ``manager`` and what else is known.
     """
+    return _of_a_cgroup(identity, uid) or _of_a_user(identity, uid, command)
+
+
+def key_of_path(identity: CgroupIdentity) -> JobKey | None:
+    """Return the key of the job that a cgroup is named as; None where its processes name it, by user and command."""
+    owner = _of_a_cgroup(identity, lambda: MISSING)
+    if owner is None and _is_a_users_service(identity):
+        owner = _of_a_user(identity, lambda: MISSING, str)
+    return owner.key if owner is not None else None
+
+
+def _of_a_cgroup(identity: CgroupIdentity, uid: Callable[[], int]) -> Owner | None:
     short = identity.container_id or ""
     short = short[:SHORT_ID] if _HEX.fullmatch(short) else for_key(short)
-    return (
-        _of_a_batch_system(identity, short, uid)
-        or _of_a_container(identity, short)
-        or _of_a_unit(identity)
-        or _of_a_user(identity, uid, command)
-    )
+    return _of_a_batch_system(identity, short, uid) or _of_a_container(identity, short) or _of_a_unit(identity)
 
 
 def _of_a_batch_system(identity: CgroupIdentity, short: str, uid: Callable[[], int]) -> Owner | None:
@@ -105,6 +112,11 @@ def _of_a_unit(identity: CgroupIdentity) -> Owner | None:
     return None
 
 
+def _is_a_users_service(identity: CgroupIdentity) -> bool:
+    unit = identity.unit or ""
+    return identity.runtime == "systemd-user" and unit.endswith(".service") and not unit.startswith("user@")
+
+
 def _of_a_user(identity: CgroupIdentity, uid: Callable[[], int], command: Callable[[], str]) -> Owner:
     number = identity.uid if identity.uid is not None else uid()
     labels = {
@@ -115,7 +127,7 @@ def _of_a_user(identity: CgroupIdentity, uid: Callable[[], int], command: Callab
     name = labels["command"]
     if identity.runtime == "systemd-user" and identity.unit:
         labels["unit"] = printable(identity.unit)
-        if identity.unit.endswith(".service") and not identity.unit.startswith("user@"):
+        if _is_a_users_service(identity):
             name = labels["unit"]
     return Owner(JobKey(f"user:{labels['uid']}/{name}"), labels)
 

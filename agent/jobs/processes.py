@@ -170,6 +170,11 @@ class Processes:
             process.identity = identity
         return process.identity
 
+    def cgroup(self, process: Process) -> str:
+        """Return what its cgroup file says now, as far as root alone wrote it; empty once it has ended."""
+        text = self._delegation.believed(self._cgroup(process.pid))
+        return text if self._still(process, alive=False) else ""
+
     def uid(self, process: Process) -> int:
         """Return the real user id; -1 unknown."""
         if process.uid is None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from wattshed.agent.errors import Faults
 from wattshed.agent.jobs.arriving import LINGER_US, REACH_BACK_US, arrival_us
+from wattshed.agent.jobs.cpu_places import CpuPlaces
 from wattshed.agent.jobs.deciding import Deciding, Place, Presence
 from wattshed.agent.jobs.reservations import exclusive, holders
 from wattshed.agent.jobs.rows import Claims, lay_out
@@ -24,6 +25,7 @@ from wattshed.exporters.snapshot import InstanceFacts, ProcessFacts, Tenancy
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from wattshed.agent.jobs.cpu_places import CpuPlace
     from wattshed.agent.jobs.kubernetes import Pods
     from wattshed.agent.jobs.processes import Process, Processes
     from wattshed.agent.jobs.reservations import Reservation
@@ -87,6 +89,7 @@ class JobResolver:
         self._numbers: list[int] = []  # of its GPUs
         self._uuids: list[str] = []
         self._answered_us: int | None = None
+        self._places = CpuPlaces(processes)
         self._faults = Faults()
 
     def ready(self, observations: Sequence[ProcessObservation], end_us: int) -> bool:
@@ -224,6 +227,13 @@ class JobResolver:
             ),
             tuple(InstanceFacts(uuid, one.gpu, one.instance, one.share_ppm / 1e6) for uuid, one in self._mig().items()),
         )
+
+    def cpu_places(self) -> list[CpuPlace]:
+        """Return where the CPU time of those is counted who held or used a GPU in the last window."""
+        end_us = self._last_us[1]
+        holders = {key for key, (last_us, _) in self._published.items() if last_us == end_us}
+        there = ((one.process, one.owner) for one in self._present.values() if one.end_us is None and one.owner.key)
+        return self._places.find(there, holders)
 
     def close(self) -> None:
         """Stop all threads."""

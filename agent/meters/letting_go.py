@@ -15,6 +15,7 @@ from wattshed.agent.meters.errors import RestartNeeded
 from wattshed.agent.meters.schedule import SECOND_US
 from wattshed.agent.meters.system_events import UNKNOWN_SLOT, slot_of
 from wattshed.agent.window import MISSING
+from wattshed.agent.window.recovery_actions import action_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -101,7 +102,7 @@ class LettingGo:
             if not action:
                 self._pending_us.pop(gpu, None)
             elif now_us - self._pending_us.setdefault(gpu, now_us) >= PENDING_US:
-                self.free(gpu, FREED_US, f"the driver asks for recovery action {action:.0f}")
+                self.free(gpu, FREED_US, f"the driver advises {action_named(action)}")
 
     def free(self, gpu: int, for_us: int, why: str) -> None:
         """Leave a GPU to whoever shall mend it."""

@@ -361,7 +361,7 @@ class Recovery:
             if self._meter.present[gpu] and not schedule.up and not schedule.sick:
                 self._up(gpu, schedule)
             elif not self._meter.present[gpu] and schedule.up:
-                self._down(gpu, schedule, "missing after a driver re-init")
+                self._down(gpu, schedule, "it does not answer in a new driver session")
         lost = self._meter.unseen or not all(one.up or one.sick or one.released for one in self._schedules)
         self._reinit_due_us = self._clock.now_us() + REINIT_US if lost else MISSING
 

@@ -69,7 +69,7 @@ def _batch_of(window: Window) -> OneWindow | None:
     readings = window.readings
     beside = window.beside
     said = window.events or window.owners or len(window.usage.gpu) or len(beside.time_us) or beside.rejected
-    if said or int(readings.counter_mj.max(initial=-1)) >= 0:
+    if said or window.cpu.cpus or int(readings.counter_mj.max(initial=-1)) >= 0:
         return None
     at, seq = np.zeros(1, np.int64), np.array([window.seq])
     columns = Columns(readings.offsets.reshape(1, -1), readings.time_us, at, at, readings.power_mw, at)

@@ -12,7 +12,7 @@ from wattshed.agent.printing.tables import Column
 from wattshed.exporters.web.host_api import host_meter, node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from wattshed.agent.accounts.account import GpuAccount
     from wattshed.agent.accounts.attribution import Accounts
@@ -83,8 +83,39 @@ def host_document(accounts: Accounts, rounded: Callable[[int, dict[str, int]], t
             debt_uj = rounded(facts.debt_hnj, {})[0]
             energies = {"energy_j": joules(whole_uj - debt_uj), "debt_j": joules(debt_uj)}
             parts_j = {part: joules(uj) for part, uj in parts.items()}
-            nodes.append({"host": host} | node(facts) | energies | {"parts_j": parts_j})
+            nobodys = {
+                key: {part: joules(uj) for part, uj in sorted(rounded(sum(parts.values()), dict(parts))[1].items())}
+                for key, parts in facts.estimate_hnj.items()
+            }
+            estimate = {"nobodys_estimate_j": nobodys} if nobodys else {}
+            nodes.append({"host": host} | node(facts) | energies | {"parts_j": parts_j} | estimate)
     return ({"host_energy": meters} if meters else {}) | ({"nodes": nodes} if nodes else {})
+
+
+def node_estimate_of(
+    parts_hnj: dict[str, int],
+    nodes: Sequence[Mapping[str, Any]],
+    rounded: Callable[[int, dict[str, int]], tuple[int, dict[str, int]]],
+    joules: Callable[[int], Any],
+) -> dict[str, Any]:
+    """Write what of the nodes beyond their GPUs may be a job's: an estimate, in no bill.
+
+    Parameters
+    ----------
+    parts_hnj : dict of str -> int, hnj
+    nodes : sequence of mapping
+        Of `host_document`: their sigmas are taken in proportion.
+    rounded, joules : callable
+        As for that.
+    """
+    whole_uj, parts = rounded(sum(parts_hnj.values()), parts_hnj)
+    sigma_j = 0.0
+    for part, uj in parts.items():
+        of_nodes_uj = sum(one["parts_j"][part].uj for one in nodes if part in one["parts_j"])
+        if of_nodes_uj:
+            sigma_j += sum(one["sigma_j"].get(part, 0.0) for one in nodes) * uj / of_nodes_uj
+    parts_j = {part: joules(uj) for part, uj in sorted(parts.items())}
+    return {"energy_j": joules(whole_uj), "parts_j": parts_j, "sigma_j": round(sigma_j, 6)}
 
 
 def meter_rows(

@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 from wattshed.agent.accounts.uncertainty import gpu_flags, gpu_sigma_j, job_sigma_j
-from wattshed.agent.replay.host_meters import HOST_CSV_COLUMNS, host_document, host_rows
+from wattshed.agent.replay.host_meters import HOST_CSV_COLUMNS, host_document, host_rows, node_estimate_of
 from wattshed.agent.replay.nothing import flags_of_nothing
 from wattshed.agent.wire.parts import method_name
 from wattshed.exporters.numbers import plain
@@ -24,7 +24,7 @@ from wattshed.exporters.split_facts import mean_watts
 from wattshed.exporters.units import HNJ_PER_JOULE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from wattshed.agent.accounts.account import GpuAccount
     from wattshed.agent.accounts.attribution import Accounts
@@ -38,7 +38,7 @@ _STATIC, _DYNAMIC = "static", "dynamic"
 _IDLE, _NOBODY = ("", "idle"), ("", "unattributed")
 _PAYERS = ("user", "account")
 _FIRST_LABELS = (*_PAYERS, "name", "partition")
-_JOB_KEYS = 17  # keys of a job before its labels
+_JOB_KEYS = 18  # keys of a job before its labels
 AMOUNTS = ("wall_kwh", "cost", "co2e_g", "marginal_co2_g")
 """Of a report, in CSV."""
 
@@ -103,7 +103,7 @@ def document(
         mine = shares[gpu]
         mine[job, _STATIC] = mine.get((job, _STATIC), 0) + static
         mine[job, _DYNAMIC] = mine.get((job, _DYNAMIC), 0) + dynamic
-    watts = watts_of(accounts)
+    watts, of_hosts = watts_of(accounts), host_document(accounts, _rounded_names, Joules)
     jobs: dict[str, dict[str, int]] = defaultdict(lambda: {_STATIC: 0, _DYNAMIC: 0})
     idle = unattributed = total = 0
     gpus = []
@@ -124,7 +124,13 @@ def document(
         "end_s": max(last for _, last in spans) / 1e6 if spans else None,
         "gpus": gpus,
         "jobs": [
-            _job(job, part, Joules(jobs[job.key][_STATIC]), Joules(jobs[job.key][_DYNAMIC]), watts.get(job.key))
+            _job(
+                job,
+                part,
+                Joules(jobs[job.key][_STATIC]),
+                Joules(jobs[job.key][_DYNAMIC]),
+                _estimates(job, watts.get(job.key), of_hosts.get("nodes", ())),
+            )
             for job in sorted(accounts.ledger.jobs.values(), key=lambda job: (job.start_us, job.key))
         ],
         "idle_j": Joules(idle),
@@ -138,7 +144,7 @@ def document(
                 totals[job[name]] = totals.get(job[name], Joules(0)) + job["energy_j"]
         if totals:
             answer[f"per_{name}"] = dict(sorted(totals.items()))
-    answer |= host_document(accounts, _rounded_names, Joules) | (where or {})
+    answer |= of_hosts | (where or {})
     if notes:
         answer["notes"] = notes
     if partial:
@@ -211,9 +217,7 @@ def _gpu(account: GpuAccount, extremes: Extremes | None, energy_uj: int) -> dict
     }
 
 
-def _job(
-    job: JobAccount, part: Part, static: Joules, dynamic: Joules, watts: Mapping[str, float] | None
-) -> dict[str, Any]:
+def _job(job: JobAccount, part: Part, static: Joules, dynamic: Joules, estimates: Mapping[str, Any]) -> dict[str, Any]:
     energy = static + dynamic
     counted_us = sum(line.active_us + line.held_us for line in job.lines.values())
     names = sorted(job.lines)
@@ -239,12 +243,20 @@ def _job(
         "method": method_name(job.method),
         "work": [one.plain() for one in work.facts(job.energy_hnj, sigma_j)] if work is not None else None,
         "waiting_j": _joules(work.waiting_hnj) if work is not None and work.waiting_hnj is not None else None,
-        "watts": None,
-        "watts_sigma": None,
-        **({name: round(watts[name], 3) for name in ("watts", "watts_sigma")} if watts is not None else {}),
+        **estimates,
     }
     # The other columns of a jobs file, and what the trace knows; one called like a key above gets an underscore behind.
     return answer | {(f"{name}_" if name in answer else name): text for name, text in sorted(job.labels.items())}
+
+
+def _estimates(
+    job: JobAccount, watts: Mapping[str, float] | None, nodes: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return what is estimated of a job, and in no bill; null where it is not."""
+    return {
+        "node_energy_estimate": node_estimate_of(job.node_hnj, nodes, _rounded_names, Joules) if job.node_hnj else None,
+        **{name: None if watts is None else round(watts[name], 3) for name in ("watts", "watts_sigma")},
+    }
 
 
 def watts_of(accounts: Accounts) -> dict[str, dict[str, Any]]:

@@ -117,7 +117,11 @@ class BesideTruth:
         if not self.lines:
             return 0
         jobs = [job for job in self.lines[0].jobs if job.cores and self.packages[job.gpus[0]] == package]
-        return sum(job.cores * self._ran_us(job, time_us) for job in jobs)
+        return sum(self.job_core_us(job, time_us) for job in jobs)
+
+    def job_core_us(self, job: Job, time_us: int) -> int:
+        """Core-microseconds that one job used since the origin, in all its cycles."""
+        return job.cores * self._ran_us(job, time_us)
 
     def _ran_us(self, job: Job, time_us: int) -> int:
         line = self.lines[0]

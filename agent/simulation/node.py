@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from wattshed.agent.clock import VirtualClock
 from wattshed.agent.simulation.beside import BesideTruth, DomainFlow
 from wattshed.agent.simulation.card import Card, SimulatedHost
+from wattshed.agent.simulation.cgroup_times import CgroupTimes
 from wattshed.agent.simulation.device_nodes import DeviceNodes
 from wattshed.agent.simulation.driver import SimulatedLibrary
 from wattshed.agent.simulation.dropped import DroppedReadings
@@ -64,6 +65,8 @@ class SimulatedNode:
         The joules that really flow beside the GPUs.
     sys : SimulatedSys
         What stands for /sys, as far as meters of the host are concerned.
+    cgroups : CgroupTimes or None
+        What stands for /sys as far as the CPU time of jobs is concerned; None where jobs are this machine's processes.
     sys_root : Path
         What stands for /sys, as far as the places of GPUs on the bus are concerned.
     drop_dir : Path
@@ -109,6 +112,7 @@ class SimulatedNode:
         sensors = [HostSensor(one, self.beside, clock, host.plan, self.begun_us) for one in script.meters]
         addresses = [(card.pci_bus_id, its) for card, its in zip(boards, self.beside.packages, strict=True)]
         self.sys = SimulatedSys(sensors, clock)
+        self.cgroups = None if self.tree.of_this_machine else CgroupTimes(self.beside, self.tree, clock)
         self.sys_root, self.drop_dir = root / "sys", root / "meters"
         place_on_bus(self.sys_root, addresses)
         boot_id = (self.proc_root / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NewType
 import numpy as np
 
 from wattshed.agent.missing import MISSING
+from wattshed.agent.window.cpu_times import NO_CPU_TIMES, CpuTime, CpuTimes
 from wattshed.agent.window.devices import Device, MeteredLoad, MigDevice
 from wattshed.agent.window.host_meters import NO_HOST_METERS, HostMeter, HostReadings
 
@@ -31,12 +32,15 @@ __all__ = [
     "HISTORY_LABELS",
     "IDLE",
     "MISSING",
+    "NO_CPU_TIMES",
     "NO_HOST_METERS",
     "OTHER",
     "SCRAPED",
     "TOLD",
     "UNATTRIBUTED",
     "USAGE",
+    "CpuTime",
+    "CpuTimes",
     "Device",
     "Event",
     "HostMeter",
@@ -262,6 +266,8 @@ class Window:
         What jobs did, where that is known.
     beside : HostReadings
         What meters of the host beside the GPUs' own said.
+    cpu : CpuTimes
+        CPU time of jobs, where a share of the node is estimated.
     """
 
     host: str
@@ -277,6 +283,7 @@ class Window:
     gauges: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     work: tuple[WorkRow, ...] = ()
     beside: HostReadings = NO_HOST_METERS
+    cpu: CpuTimes = NO_CPU_TIMES
 
 
 @dataclass(frozen=True, slots=True)

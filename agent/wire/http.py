@@ -134,7 +134,7 @@ class Answer:
         if 300 <= self.status < 400 and (location := self.headers.get("Location")):
             return _printable(f"moved to {location}; give that address")
         said = self.content[:_READ].decode(errors="replace")
-        with suppress(ValueError, KeyError, TypeError):
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
             said = str(json.loads(said)["error"])
         first = next((line.strip() for line in said.splitlines() if line.strip()), "")
         return _printable(self.phrase if first.startswith("<") or not first else first)
@@ -254,7 +254,7 @@ class Client:
             plain = error.reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}
             why = "it does not speak TLS; give an http:// address" if plain else _cause(error)
             raise NoAnswerError(f"does not answer ({why})", sent=sent, lasting=plain) from None
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError) as error:  # a path or header that cannot be sent, too
             self.close()
             why = _cause(error)
             if isinstance(error, RemoteDisconnected) and self.address.scheme == "http":

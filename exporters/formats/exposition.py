@@ -16,6 +16,8 @@ from math import isfinite
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from wattshed.exporters.units import MICRO
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -35,6 +37,12 @@ SIMULATED: Mapping[str, str] = MappingProxyType({"simulated": "1"})
 _UNSAFE = re.compile('[\\\\"\n\x00\ud800-\udfff]')
 _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 _NOT_A_NAME = re.compile(r"[^a-zA-Z0-9_]")
+
+
+def job_since(snapshot: Snapshot) -> Mapping[str, float]:
+    """Return when the counters of each job began, if not with the snapshot's: a job may be older than the agent."""
+    first = snapshot.counters_since_us or snapshot.started_us
+    return {job.job: job.started_us / MICRO for job in snapshot.jobs if job.started_us > first}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wattshed.exporters.formats.exposition import Family
+from wattshed.exporters.formats.exposition import Family, job_since
 from wattshed.exporters.units import HNJ_PER_JOULE, MICRO
 
 if TYPE_CHECKING:
@@ -136,5 +136,28 @@ HOST: tuple[Family, ...] = (
         ("source",),
         _node(lambda n: [((source,), ratio) for source, ratio in n.disagreement.items()]),
         marked=True,
+    ),
+    Family(
+        "wattshed_job_node_energy_estimate_joules_total",
+        "counter",
+        "Estimate in joules, in no bill: what of the node beyond its GPUs may be the job's, by part (cpu, memory, "
+        "rest). Only with node.share = estimate. CPU and memory by CPU time, fixed rest by GPU time held, other "
+        "rest by board joules. Summed over job, plus wattshed_ended_jobs_node_energy_estimate_joules_total, it "
+        "rises by what wattshed_node_energy_joules_total of the part rises.",
+        ("job", "part"),
+        _node(
+            lambda n: [((job, part), parts[part]) for job, parts in n.estimate_hnj.items() for part in sorted(parts)]
+        ),
+        per=HNJ_PER_JOULE,
+        since=job_since,
+    ),
+    Family(
+        "wattshed_ended_jobs_node_energy_estimate_joules_total",
+        "counter",
+        "Estimate in joules of jobs that no longer have series of their own, by part; see "
+        "wattshed_job_node_energy_estimate_joules_total. It jumps when they go, so do not use rate() on it.",
+        ("part",),
+        _node(lambda n: [((part,), hnj) for part, hnj in n.ended_estimate_hnj.items()]),
+        per=HNJ_PER_JOULE,
     ),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wattshed.exporters.formats.exposition import Family, label_name
+from wattshed.exporters.formats.exposition import Family, job_since, label_name
 from wattshed.exporters.formats.host_metrics import HOST
 from wattshed.exporters.formats.readings import READINGS
 from wattshed.exporters.formats.self_metrics import SELF
@@ -17,7 +17,7 @@ from wattshed.exporters.formats.work_metrics import WORK
 from wattshed.exporters.units import HNJ_PER_JOULE, MICRO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from wattshed.exporters.formats.exposition import Pairs, Rows
     from wattshed.exporters.snapshot import FleetFacts, Snapshot
@@ -56,12 +56,6 @@ def _job_energy(snapshot: Snapshot) -> Pairs:
 
 def _job_seconds(snapshot: Snapshot) -> Pairs:
     return [((job.job,), job.active_us, job.held_us) for job in snapshot.jobs]
-
-
-def _job_since(snapshot: Snapshot) -> Mapping[str, float]:
-    # A job may be older than the agent; its counters are not.
-    first = snapshot.counters_since_us or snapshot.started_us
-    return {job.job: job.started_us / MICRO for job in snapshot.jobs if job.started_us > first}
 
 
 def _job_sigma(snapshot: Snapshot) -> Rows:
@@ -259,7 +253,7 @@ TABLE: tuple[Family, ...] = (
         "wattshed_ended_jobs_energy_joules_total, it equals wattshed_gpu_energy_joules_total.",
         ("job", "gpu_uuid", "component"),
         per=HNJ_PER_JOULE,
-        since=_job_since,
+        since=job_since,
         pair=("static", "dynamic"),
         pairs=_job_energy,
     ),
@@ -288,7 +282,7 @@ TABLE: tuple[Family, ...] = (
         "for it.",
         ("job", "state"),
         per=MICRO,
-        since=_job_since,
+        since=job_since,
         pair=("active", "held"),
         pairs=_job_seconds,
     ),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from wattshed.exporters.formats.readings import throttled_s
 from wattshed.exporters.numbers import plain
 from wattshed.exporters.units import HNJ_PER_JOULE
-from wattshed.exporters.web.host_api import host_meter, node
+from wattshed.exporters.web.host_api import host_meter, node, node_estimate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,6 +72,7 @@ def document(
                 "jobs": [
                     _job(key, facts.get(key), energy.get(key, {}), watts.get(key), tenants.get(key, []))
                     | learned.get(key, {"watts": None, "watts_sigma": None})
+                    | {"node_energy_estimate": node_estimate(snapshot.node, key)}
                     for key in owners
                 ],
                 "host_energy": [host_meter(one) for one in snapshot.host_energy],

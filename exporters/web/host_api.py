@@ -28,6 +28,18 @@ def host_meter(one: HostEnergy) -> dict[str, Any]:
     }
 
 
+def node_estimate(facts: NodeFacts | None, job: str) -> dict[str, Any] | None:
+    """Write what of the node beyond its GPUs may be a job's: an estimate, and in no bill; null without one."""
+    parts = facts.estimate_hnj.get(job) if facts else None
+    if facts is None or parts is None:
+        return None
+    return {
+        "energy_j": sum(parts.values()) / HNJ_PER_JOULE,
+        "parts_j": {part: hnj / HNJ_PER_JOULE for part, hnj in parts.items()},
+        "sigma_j": facts.estimate_sigma_j(job),
+    }
+
+
 def node(facts: NodeFacts) -> dict[str, Any]:
     """Write the whole node by parts."""
     return {

@@ -1,5 +1,7 @@
 """How a GPU is, and why: the same of a recording as live; what is counted stays over restarts."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.virtual import agent, simulated
@@ -121,6 +123,21 @@ def test_what_shapes_power_is_told_as_flags(tmp_path):
     assert first.flags == ()
     assert second.flags == ("power_smoothing", "power_profile_max_q", "power_profile_254")
     assert replayed(tmp_path / "recording").gpus[1].flags == second.flags
+
+
+def test_one_that_lost_its_meters_says_which_and_why(tmp_path):
+    (tmp_path / "s.toml").write_text(HEAD.format(gpu=""))
+    node, clock = simulated(tmp_path, str(tmp_path / "s.toml"))
+    for status in ("ok", "unmeterable"):
+        one = agent(node, clock, state=tmp_path / "state", seconds=10)
+        one.daemon.restore()
+        one.daemon.run()
+        one.close()
+        second = one.board.current().gpus[1]
+        assert (second.status, second.energy_hnj > 0) == (status, True)
+        card = node.cards[1]
+        card.architecture = replace(card.architecture, energy=False, average=False, instant=False)
+    assert second.why.startswith("energy: not supported (3); average: ")
 
 
 def test_the_drivers_advice_is_told_as_it_changes(tmp_path):

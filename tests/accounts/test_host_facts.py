@@ -14,7 +14,7 @@ def facts(accounts, now_us):
                  energy_hnj=sum(one.energy_hnj for one in accounts.gpus.values()), sigma_j=50.0)
     ]  # fmt: skip
     found = host_energy(accounts, "h", [one.device for one in accounts.gpus.values()], now_us)
-    return {f"{one.source}/{one.domain}": one for one in found}, node_facts(accounts.beside.get("h"), gpus)
+    return {f"{one.source}/{one.domain}": one for one in found}, node_facts(accounts, "h", gpus)
 
 
 def test_meters_and_node_after_a_minute():

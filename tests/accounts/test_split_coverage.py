@@ -1,7 +1,6 @@
 """How often the interval of a learned split holds what each job drew; `docs/accuracy.md` has the whole table."""
 
 import numpy as np
-import pytest
 
 from wattshed.agent.accounts.split_rule import SplitRule
 from wattshed.agent.bench.split.patterns import PATTERNS, told
@@ -20,14 +19,11 @@ def test_intervals_hold_in_every_pattern():
     assert held(found) >= 0.93
 
 
-@pytest.mark.parametrize("pattern", ["training+inference", "bursty"])
-def test_intervals_know_of_rows_that_come_late(pattern):
+def test_intervals_know_of_rows_that_come_late():
     """Watts are soon known well, and what rows have wrong that come late stays: it was outside at 1:4."""
-    found = [
-        bill
-        for seed in (100, 103, 113, 116, 118)
-        for bill in billed(pattern, told(pattern, 4.0, seed, SECONDS), LEARNED)
-    ]
+    pattern, found = "training+inference", []
+    for seed in (100, 103, 113, 116, 118):
+        found += billed(pattern, told(pattern, 4.0, seed, SECONDS), LEARNED)
     assert held(found) >= 0.9
 
 

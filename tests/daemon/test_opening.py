@@ -61,7 +61,7 @@ def life(monkeypatch, tmp_path):
                     self.notes, self.faults, self.look, self.tenancy = (), dict, lambda: None, dict
                     self.addresses, self.jobs_trouble = (), ""
                     self.clock, self.proc_root, self.refresh = RealClock(), tmp_path, lambda: None
-                    self.beside, self.devices, self.dev_root = None, tuple, tmp_path
+                    self.beside, self.cpu_times, self.devices, self.dev_root = None, None, tuple, tmp_path
 
                 def start(self):
                     pass

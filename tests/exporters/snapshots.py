@@ -106,7 +106,10 @@ def _node(seconds):
     parts = {name: seconds * watts * HNJ_PER_JOULE for name, watts in NODE_WATTS.items()}
     return NodeFacts(
         "ipmi/node", seconds * 1_000_000, seconds * 6000 * HNJ_PER_JOULE, parts, 0,
-        {"gpu": 192.0, "cpu": 9.0, "rest": 357.0}, {"parts": 0.0, "redfish": 0.0125},
+        {"gpu": 192.0, "cpu": 9.0, "rest": 357.0}, {"parts": 0.0, "redfish": 0.0125}, (),
+        {"_idle": {"cpu": seconds * 150 * HNJ_PER_JOULE, "rest": seconds * 420 * HNJ_PER_JOULE},
+         "slurm:1234": {"cpu": seconds * 30 * HNJ_PER_JOULE, "rest": seconds * 500 * HNJ_PER_JOULE}},
+        {"rest": seconds * 100 * HNJ_PER_JOULE},
     )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ HOST_METERS = (
 )
 NODE = NodeFacts(
     "ipmi/node", 2_500_000, 8_000_000_000, {"gpu": 5_000_000_000, "rest": 4_000_000_000}, 1_000_000_000,
-    {"rest": 0.25}, {"parts": 0.125}, ("parts-above-meter",),
+    {"rest": 0.25}, {"parts": 0.125}, ("parts-above-meter",), {"a": {"rest": 1_000_000_000}}, {"rest": 500_000_000},
 )  # fmt: skip
 SNAPSHOT = Snapshot(
     "h", "1.2", "nvml", "lib.so", 11, 12_500_000, 13_500_000, (GPU,),
@@ -144,7 +144,9 @@ def test_jobs():
             {"pid": 18, "gpu_uuid": "GPU-0", "instance": "2/0", "memory_mib": 3.0, "started_s": 4.5},
         ],
         "watts": None, "watts_sigma": None,
+        "node_energy_estimate": {"energy_j": 0.5, "parts_j": {"rest": 0.5}, "sigma_j": 0.0625},
     }  # fmt: skip
+    assert idle["node_energy_estimate"] is None
     assert (idle["job"], idle["energy_j"], idle["labels"], idle["method"]) == ("_idle", 1.5, {}, "")
     assert [idle[name] for name in ("sigma_j", "active_s", "held_s", "started_s", "ended_s", "power_w")] == [None] * 6
     assert idle["processes"] == []

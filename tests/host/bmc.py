@@ -57,13 +57,15 @@ class Bmc:
     """A server of resources by path.
 
     ``resources`` may change at any time; ``hangs`` is for how long the next answers wait; ``sessions`` are those that
-    are open, and ``opened`` how many there have been; ``garbage`` is sent in place of any resource.
+    are open, and ``opened`` how many there have been; ``garbage`` is sent in place of any resource, and ``answers``
+    answers in place of this server; ``token`` and ``place`` are told of a session in place of its own.
     """
 
     def __init__(self, resources, tls=None, port=0):
         self.resources, self.hangs, self.garbage, self.date = dict(resources), threading.Event(), b"", ""
         self.hangs.set()
         self.sessions, self.opened, self.most, self.asked = {}, 0, 8, []
+        self.answers, self.token, self.place = None, "", ""
         self.connections = []
         handler = type("Handler", (_Handler,), {"bmc": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
@@ -131,12 +133,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.bmc.opened += 1
             token = f"token-{self.bmc.opened}"
             self.bmc.sessions[token] = f"{SESSIONS}/{self.bmc.opened}"
-            self.answer(201, {}, X_Auth_Token=token, Location=self.bmc.url + self.bmc.sessions[token])
+            place = self.bmc.place or self.bmc.url + self.bmc.sessions[token]
+            self.answer(201, {}, X_Auth_Token=self.bmc.token or token, Location=place)
 
     def do_GET(self):
         self.bmc.asked.append(("GET", self.path))
         self.bmc.hangs.wait(60)
-        if self.path == "/sessions":
+        if self.bmc.answers is not None:
+            self.bmc.answers(self)
+        elif self.path == "/sessions":
             self.answer(200, list(self.bmc.sessions))  # for a test in another process
         elif self.headers.get("X-Auth-Token") not in self.bmc.sessions:
             self.answer(401, {})

@@ -1,7 +1,9 @@
 """What a BMC says over Redfish, by real HTTP: where its watts are, what they are worth, and what is none."""
 
+import contextlib
 import hashlib
 import ssl
+import time
 
 import pytest
 import trustme
@@ -220,3 +222,89 @@ def test_the_certificate_is_pinned_or_its_authority_trusted(tmp_path):
         with pytest.raises(NoPowerError, match="certificate that is not trusted"):
             Redfish(session_with(bmc)).read()
         assert len(bmc.asked) == asked, "no password goes to a server that is not trusted"
+
+
+def outcome(bmc, timeout_s=5.0):
+    """What two polls come to; whatever is sent, it is a reading or none."""
+    session = session_with(bmc, timeout_s=timeout_s)
+    reader = Redfish(session)
+    try:
+        for _ in range(2):
+            with contextlib.suppress(NoPowerError):
+                return reader.read()
+        return None
+    finally:
+        session.close()
+
+
+SELF = "/redfish/v1/Chassis/Self"
+
+
+@pytest.mark.parametrize(
+    ("resources", "power_mw"),
+    [
+        (ONE | metrics(watts=2.5, ReadingUnits="kW"), 2_500_000),
+        (ONE | {f"{SELF}/EnvironmentMetrics": {"PowerWatts": {"Reading": 2.5, "ReadingUnits": "kW"}}}, 2_500_000),
+        (ONE | metrics(watts=412_500, ReadingUnits="mW"), 412_500),
+        (ONE | metrics(watts=300, ReadingUnits="kW"), None),  # above what a node can draw
+        (ONE | metrics(watts=45, ReadingUnits="Cel"), None),
+        (ONE | metrics(watts=45, ReadingUnits=["W"]), None),
+        (ONE | metrics(watts=45, ReadingType="Temperature"), None),
+        (ONE | metrics() | {SELF: {**linked("Self", "EnvironmentMetrics"), "ChassisType": ["Sled"]}}, 412_500),
+        (chassis("é", é=linked("é", "EnvironmentMetrics")) | metrics("é"), None),
+        ({"/redfish/v1/Chassis": {"Members": [{"@odata.id": "//evil.example/redfish/v1/Chassis/1"}]}}, None),
+        ({"/redfish/v1/Chassis": {"Members": [{"@odata.id": "/redfish/v1/Chassis"}] * 5_000}}, None),
+    ],
+)
+def test_units_kinds_and_links_that_are_odd(resources, power_mw):
+    with Bmc(resources) as bmc:
+        found = outcome(bmc)
+    assert (found.power_mw if found else None) == power_mw
+
+
+def test_a_clock_that_is_none_makes_no_reading_old():
+    with Bmc(ONE | metrics(ReadingTime="2026-08-13T12:00:00Z")) as bmc:
+        bmc.date = "Thu, 13 Aug 2026 12:00:00 +99999999999999999999"
+        assert outcome(bmc).power_mw == 412_500
+
+
+def endless(handler, piece, pause_s=0.0):
+    with contextlib.suppress(OSError):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"" if pause_s else b"Transfer-Encoding: chunked\r\n\r\n"))
+        for _ in range(1_000):
+            handler.wfile.write(piece)
+            time.sleep(pause_s)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda handler: handler.answer(302, b"", Location="http://evil.example/redfish"),
+        lambda handler: handler.answer(503, b"", Retry_After="3600"),
+        lambda handler: handler.answer(503, b"[" * 60_000),
+        lambda handler: handler.answer(200, b"[" * 60_000),
+        lambda handler: handler.answer(200, b"\x1f\x8b\x08\x00", Content_Encoding="gzip"),
+        lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{}"),
+        lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{}"),
+        lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\nX: y\r\n" + b"X: y\r\n" * 500 + b"\r\n{}"),
+        lambda handler: handler.wfile.write(b"\x00\xff SSH-2.0\r\n"),
+        lambda handler: endless(handler, b"10000\r\n" + b" " * 65_536 + b"\r\n"),
+        lambda handler: endless(handler, b"X-A: b\r\n", 0.05),
+        lambda handler: handler.answer(401, {}),
+        lambda handler: handler.answer(403, {}),
+    ],
+)
+def test_whatever_a_server_sends_it_is_no_reading_in_time_and_leaves_no_session(answer):
+    with Bmc(ONE | metrics()) as bmc:
+        bmc.answers = answer
+        began_s = time.monotonic()
+        assert outcome(bmc, timeout_s=0.5) is None
+        assert time.monotonic() - began_s < 30  # and not the minute of a thousand drops
+        assert bmc.sessions == {}
+
+
+@pytest.mark.parametrize("token", ["a\r\n b", "\xff\xfe", "x" * 60_000, "a\x00b"])
+def test_a_token_that_cannot_be_sent_back_is_no_reading(token):
+    with Bmc(ONE | metrics()) as bmc:
+        bmc.token, bmc.place = token, "http://evil.example/redfish/v1/S\xe9ssions/1"
+        assert outcome(bmc) is None

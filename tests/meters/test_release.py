@@ -265,7 +265,7 @@ def test_a_gpu_for_which_the_driver_wants_a_reset_is_left_to_whoever_does_it(rel
     assert one.desk.obeyed is None
     one.run(80)
     assert one.open() == ALL - {"nvidia0"}
-    assert "recovery action 1" in one.desk.obeyed.why
+    assert one.desk.obeyed.why == "the driver advises gpu_reset"
     one.other.reset(0)
     one.run(600)
     assert one.open() == ALL

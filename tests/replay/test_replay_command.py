@@ -88,7 +88,7 @@ def test_jobs_share_and_sum_exactly(wattshed, log, tmp_path):
     assert set(by_name) == {"a", "b", "c"}
     assert set(by_name["a"]) == {
         "job", "hosts", "gpus", "start_s", "end_s", "energy_j", "static_j", "dynamic_j", "gpu_s", "mean_w", "peak_w",
-        "sigma_j", "method", "user", "work", "waiting_j", "watts", "watts_sigma",
+        "sigma_j", "method", "user", "work", "waiting_j", "watts", "watts_sigma", "node_energy_estimate",
     }  # fmt: skip
     assert by_name["a"]["user"] == "ann"
     assert answer["per_user"] == {"ann": by_name["a"]["energy_j"]}

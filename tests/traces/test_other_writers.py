@@ -150,6 +150,10 @@ ILL_MADE = {
     ),
     "events that are none": texts("events", "[1]"),
     "work that is none": texts("work", "[1]"),
+    "CPU times that are none": texts("cpu", "[1]"),
+    "no CPUs": texts("cpu", "[0,0,[]]"),
+    "a counter of nobody": texts("cpu", "[4,0,[[7,1,2]]]"),
+    "a counter that is negative": texts("cpu", '[4,0,[["a",1,-2]]]'),
     "work of nobody": texts("work", '[[0,0,1,0,0,[["steps",1]]]]'),
     "it ends before it begins": with_column(end_us=pa.array([-(2**63)])),
 }

@@ -4,7 +4,18 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from wattshed.agent.window import Device, Event, Owner, Readings, Usage, Window, WorkRow
+from wattshed.agent.window import (
+    NO_CPU_TIMES,
+    CpuTime,
+    CpuTimes,
+    Device,
+    Event,
+    Owner,
+    Readings,
+    Usage,
+    Window,
+    WorkRow,
+)
 
 TEXT = st.text(max_size=8)
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -77,7 +88,15 @@ def windows(draw):
             )
         ),
         tuple(draw(st.lists(work_rows(owners, start, end), max_size=3))) if owners else (),
+        cpu=draw(st.one_of(st.just(NO_CPU_TIMES), cpu_times(start))),
     )
+
+
+def cpu_times(start):
+    """Any CPU times about a time."""
+    counts = st.integers(0, 2**61)
+    counters = st.lists(st.builds(CpuTime, TEXT, counts, counts), max_size=3).map(tuple)
+    return st.builds(CpuTimes, st.integers(1, 2**40), st.integers(start - 10**7, start + 10**7), counters)
 
 
 @st.composite
@@ -98,7 +117,7 @@ def work_rows(draw, owners, start, end):
 
 def same(a, b):
     """Compare two windows to the last bit and type."""
-    plain = ("host", "seq", "start_us", "end_us", "devices", "owners", "events", "work")
+    plain = ("host", "seq", "start_us", "end_us", "devices", "owners", "events", "work", "cpu")
     assert {name: getattr(a, name) for name in plain} == {name: getattr(b, name) for name in plain}
     pairs = [(a.busy_us, b.busy_us)]
     pairs += [(getattr(a.readings, name), getattr(b.readings, name)) for name in Readings.__slots__]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from wattshed.agent.traces.native.cpu_rows import cpu_from_text, text_of_cpu
 from wattshed.agent.traces.native.definitions import (
     devices_from_text,
     events_from_text,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from wattshed.agent.window import CpuTimes
     from wattshed.agent.window.host_meters import HostMeter, HostReadings
 
 VERSION = 1
@@ -91,6 +93,7 @@ SCHEMA = pa.schema(
         pa.field("work", pa.utf8()),
         pa.field("meters", pa.utf8()),
         pa.field("beside", pa.utf8()),
+        pa.field("cpu", pa.utf8()),
         *(pa.field(name, pa.list_(pa.field("item", item))) for name, item in _LISTS.items()),
     ],
     metadata={"wattshed.format": "trace", "wattshed.version": str(VERSION)},
@@ -174,6 +177,7 @@ def batch_of_window(
             pa.array([text_of_work(window)], pa.utf8()),
             pa.array([meters], pa.utf8()),
             pa.array([text_of_readings(window, ids[-1])], pa.utf8()),
+            pa.array([text_of_cpu(window)], pa.utf8()),
             *(_column(name, lists[name]) for name in _LISTS),
         ],
         schema=SCHEMA,
@@ -251,9 +255,8 @@ class Decoder:
         ):
             raise Damaged("it refers to devices, owners or meters that are not in the segment")
         _check_times(row)
-        devices, offsets = self._devices[row["devices_id"]], lists["offsets"]
-        owners = self._owners.get(row["owners_id"], ())
-        start_us, gauge_names = row["start_us"], texts["gauge_names"]
+        devices, owners = self._devices[row["devices_id"]], self._owners.get(row["owners_id"], ())
+        start_us, offsets, gauge_names = row["start_us"], lists["offsets"], texts["gauge_names"]
         time_us = lists["time_us"] if lists["time_us"].size else np.add(lists["dt_us"], start_us, dtype=np.int64)
         n, g = time_us.size, len(devices)
 
@@ -301,6 +304,7 @@ class Decoder:
             gauges,
             work,
             self._beside(row),
+            _cpu(row),
         )
 
     def _beside(self, row: Mapping[str, Any]) -> HostReadings:
@@ -309,6 +313,11 @@ class Decoder:
             return NO_HOST_METERS
         with _read("readings beside"):
             return readings_from_text(text, self._meters[id_in_readings(text)], row["start_us"])
+
+
+def _cpu(row: Mapping[str, Any]) -> CpuTimes:
+    with _read("CPU times"):
+        return cpu_from_text(row.get("cpu"), row["start_us"])
 
 
 def _outside(places: NDArray[Any], count: int) -> bool:
@@ -322,7 +331,7 @@ def in_our_types(batch: Any) -> Any:
     return pa.record_batch([batch.column(field.name).cast(field.type) for field in fields], schema=pa.schema(fields))
 
 
-TEXTS = ("host", "devices", "owners", "events", "work", "meters", "beside")
+TEXTS = ("host", "devices", "owners", "events", "work", "meters", "beside", "cpu")
 _SCALARS = (*TEXTS, "seq", "start_us", "end_us", "devices_id", "owners_id")
 
 

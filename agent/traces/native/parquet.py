@@ -134,7 +134,7 @@ def _power_only(batch: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
         power_only &= count(name) == 0
     names = batch.column("owners")  # one without use may still have a label that came late
     nobody = pc.fill_null(pc.equal(names, text_of_owners(())), True).to_numpy(zero_copy_only=False)
-    for name in {"events", "work", "beside"} & set(batch.schema.names):
+    for name in {"events", "work", "beside", "cpu"} & set(batch.schema.names):
         power_only &= batch.column(name).is_null().to_numpy(zero_copy_only=False)
     return np.asarray(power_only & nobody, bool)
 

@@ -36,7 +36,7 @@ _MESSAGES = 1 << 16  # and messages
 _LOOK_AHEAD = 4  # messages searched for a definition whose first copy was damaged
 _PLACE = {name: PLACES + 2 * i for i, name in enumerate(COLUMNS)}
 _MUST_BE_EMPTY = ("counter_mj", *(name for name in COLUMNS if name.startswith("usage_")))
-_MUST_BE_NULL = ("events", "work", "beside")
+_MUST_BE_NULL = ("events", "work", "beside", "cpu")
 _NOBODY = identity(text_of_owners(()))  # an owner without use may still have a label that came late
 
 
