@@ -9,7 +9,7 @@ than that, by the newest that is known: nothing is revised.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from wattshed.agent.window import JobKey
 from wattshed.kernels.billing import watts as kernel
 from wattshed.kernels.billing.learned_doubt import doubt
 from wattshed.kernels.billing.learning import ASKED, LEFT, learn
-from wattshed.kernels.billing.shares import BY_ACTIVITY, LEARNED
 from wattshed.kernels.billing.slots import SLOT_US
 
 if TYPE_CHECKING:
@@ -41,28 +40,6 @@ SHOWN_TOGETHER = 4
 UNKNOWN_PRIOR_W = 250.0
 FEATURES = kernel.FEATURES
 _NONE = np.empty(0, np.int64)
-
-
-class WeightedRows(NamedTuple):
-    """What is known of usage rows when their energy is split.
-
-    Attributes
-    ----------
-    place : int64[m]
-        Of the owner among the GPU's; below 0: it has none.
-    which : int64[m]
-        Which of the two states that are kept counts for the row.
-    feature : int64[2, m]
-        Tensor cores and memory, in the unit of the activities; -1 unknown.
-    cut, bare : int64[m], 1024ths
-        Weight per activity within the bound, and as estimated.
-    """
-
-    place: NDArray[np.int64]
-    which: NDArray[np.int64]
-    feature: NDArray[np.int64]
-    cut: NDArray[np.int64]
-    bare: NDArray[np.int64]
 
 
 def ends_of_slots(window: Window) -> Sequence[int]:
@@ -162,40 +139,36 @@ class HostLearning:
         end = np.minimum(rows.end_us[at], (first[at] + nth + 1) * SLOT_US)
         return rows.keep(at).but(start_us=np.where(nth == 0, rows.start_us[at], begin), end_us=end)
 
-    def told(self, rows: PendingUsage) -> WeightedRows:
-        """Return by what weights these rows' energy is split."""
+    def told(self, rows: PendingUsage) -> NDArray[np.int64]:
+        """Return by what weights these rows' energy is split (int64[4, m]), see `kernels.billing.watts.weigh`."""
         self._billed.name(rows.owners)
-        told = np.empty((6, len(rows.gpu)), np.int64)
+        told = np.empty((4, len(rows.gpu)), np.int64)
         if self._weigh(rows, told):  # somebody is new, and has a place from the first energy on
             self._enter()
             self._weigh(rows, told)
-        return WeightedRows(told[0], told[1], told[2:4], told[4], told[5])
+        return told
 
     def _weigh(self, rows: PendingUsage, told: NDArray[np.int64]) -> int:
+        states, prior_w = self._arrays.states, self._arrays.beliefs.prior_w
+        places = self._billed.of(self._gpus)
         return kernel.weigh(  # type: ignore[no-any-return]
-            rows.gpu, rows.owner, rows.start_us, rows.activity_ppm, rows.tensor_ppm, rows.dram_ppm,
-            self._billed.of(self._gpus), self._arrays.states.slot, self._arrays.states.mean,
-            self._arrays.beliefs.prior_w, self.rule.bound, told,
-        )  # fmt: skip
+            rows.table, places, states.slot, states.mean, prior_w, self.rule.bound, told
+        )
 
-    def book(self, rows: PendingUsage, parts: Split, holes: EnergyIntervals | None, told: WeightedRows | None) -> None:
+    def book(
+        self, rows: PendingUsage, parts: Split, holes: EnergyIntervals | None, told: NDArray[np.int64] | None
+    ) -> None:
         """Take note of what rows got; where they got it by learned weights (``told``), write down one sigma of that."""
         self._collected.splits.append((rows, parts))
         if holes is not None:
             self._collected.add_holes(holes)
-        if told is None or not len(rows.gpu):
-            return
-        shared = (parts.method & BY_ACTIVITY) != 0
-        sigma = np.zeros(len(rows.gpu), np.int64)
-        doubt(
-            rows.gpu, told.place, told.which, rows.start_us, rows.end_us, parts.dynamic_hnj, parts.method,
-            rows.activity_ppm, told.feature, told.cut, told.bare, self._arrays.states.mean,
-            self._arrays.states.covariance, self._arrays.beliefs.prior_w, self.rule.spread,
-            *self._arrays.late, sigma, np.empty(len(sigma)),
-        )  # fmt: skip
-        parts.unlike_hnj[shared] = 0
-        parts.guessed_hnj[shared] += sigma[shared]
-        parts.method[shared] ^= BY_ACTIVITY | LEARNED
+        if told is not None and told.size:
+            arrays = self._arrays
+            doubt(
+                rows.table, told, parts.dynamic_hnj, parts.method, parts.unlike_hnj, parts.guessed_hnj,
+                arrays.states.mean, arrays.states.covariance, arrays.beliefs.prior_w, self.rule.spread, *arrays.late,
+                np.empty(told.shape[1]),
+            )  # fmt: skip
 
     def close(self, known_us: NDArray[np.int64], now_us: int) -> None:
         """Learn from every slot that ends before the energy of a GPU is known until (``known_us``, us)."""
@@ -323,7 +296,7 @@ class HostLearning:
         arrays = self._arrays
         return learn(  # type: ignore[no-any-return]
             *seen, self._owners.of(self._gpus), self._limit_w, *booked, known_us, since_us, self._kept,
-            self.rule.spread, *arrays.all(), np.empty((2, FEATURES + arrays.places)),
+            self.rule.spread, *arrays.learned(), np.empty((2, FEATURES + arrays.places)),
         )  # fmt: skip
 
     def _give_places(self, collected: Collected) -> None:
