@@ -122,13 +122,13 @@ CHANGE = st.one_of(
     st.tuples(st.sampled_from(["renumber", "away", "number"])),
     st.tuples(st.just("restart"), st.sampled_from(["kill", "clean", "unsaved"]), st.sampled_from([0, 3, 40, 4000])),
 )
-STEPS = st.lists(st.one_of(WINDOW, WINDOW, WINDOW, CHANGE), min_size=1, max_size=40)
+STEPS = st.lists(st.one_of(WINDOW, WINDOW, WINDOW, CHANGE), min_size=1, max_size=30)
 PAIR = ("window", 2, [(0, "slurm:1", 40), (0, "slurm:2", 30)])
 OTHER = ("window", 3, [(0, "slurm:1", 10), (0, "slurm:2", 45), (1, "slurm:@4", 30)])
 
 
 @pytest.mark.parametrize("mode", RULES)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(STEPS)
 @example(
     [PAIR, OTHER] * 5
