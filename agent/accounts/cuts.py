@@ -50,6 +50,8 @@ class Cuts:
         When each job that was cut began, as it was known then: its start may still be found to be earlier.
     power : dict of job to str
         Power over time of each open job, as whoever follows it wrote it.
+    watts : callable
+        Tells what a job is believed to draw on a GPU, as `agent.accounts.learned.LearnedWatts.milliwatts`.
     outbox : deque of JobPart
         In the order of their numbers, until they are acknowledged.
     records : dict of (job, run) to JobRecord
@@ -62,6 +64,7 @@ class Cuts:
     cuts: dict[tuple[str, GpuKey], Cut] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
     power: dict[str, str] = field(default_factory=dict)
+    watts: Callable[[JobKey, GpuKey], tuple[int, int] | None] = field(default=lambda *_: None, compare=False)
     outbox: deque[JobPart] = field(default_factory=deque)
     records: dict[tuple[str, int], JobRecord] = field(default_factory=dict)
     _due: deque[tuple[str, GpuKey]] = field(default_factory=deque)
@@ -218,7 +221,7 @@ class Cuts:
             if part.seq > after:
                 job, run_us = owner(part)
                 place = job, run_us, part.gpu
-                now = part if job == part.job else replace(part, job=job, run_us=run_us, flags=0)
+                now = part if job == part.job else replace(part, job=job, run_us=run_us, flags=0, watts_mw=None)
             before = joined.pop(place, None)  # the later number, in the order of the numbers
             joined[place] = now if before is None else before.followed_by(now)
         self.outbox = deque(joined.values())
@@ -247,7 +250,8 @@ class Cuts:
         work = job.work.done().text() if job.work is not None else ""
         record = JobRecord(job.key, run_us, began_us, end_us, job.uid, dict(job.labels), power, work)
         self.records[job.key, run_us] = record
-        self._send(job.key, run_us, gpu, from_us, now_us, part, line.cut_peak_mw, job.method, flags)
+        watts_mw = self.watts(job.key, gpu)
+        self._send(job.key, run_us, gpu, from_us, now_us, part, line.cut_peak_mw, job.method, flags, watts_mw)
         line.cut_peak_mw = 0
 
     def _take(
@@ -276,6 +280,7 @@ class Cuts:
         peak_mw: int = 0,
         method: int = 0,
         flags: int = 0,
+        watts_mw: tuple[int, int] | None = None,
     ) -> None:
         # A clock that was set back hides how long it took: no less than a GPU needs for it, or nobody would believe it.
         until_us = max(now_us, from_us)
@@ -283,6 +288,7 @@ class Cuts:
         part = JobPart(
             self.next_seq, owner, run_us, gpu.gpu, from_us, until_us, used.static_hnj, used.dynamic_hnj,
             used.active_us, used.held_us, peak_mw, used.edges, method, used.doubt, flags, used.covered_us,
+            watts_mw,
         )  # fmt: skip
         self.outbox.append(part)
         self.next_seq += 1
