@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 BARS = 36
 """How many bars power over time is drawn with, at most."""
-FULL = "full W: at full activity, above idle: an estimate, ± two sigma."
+FULL = "W@100: power at full activity, above idle; an estimate, ± two sigma."
 _WHO = ("user", "account", "partition", "qos", "namespace", "cluster")
 _PARTS = {"cpu": "CPUs"}
 _GPU_COLUMNS = (
@@ -40,7 +40,7 @@ _GPU_COLUMNS = (
     Column("peak W", right=True, leaves=3),
     Column("idle", right=True, leaves=2),
     Column("measured", right=True, leaves=3),
-    Column("full W", right=True, leaves=EXTRA),
+    Column("W@100", right=True, leaves=EXTRA),
 )
 _RUN_COLUMNS = (
     Column("start"),
@@ -90,7 +90,7 @@ def print_job(
         gone += print_rows(printer, _RUN_COLUMNS, [_run(one, zone, year) for one in earlier])
     lower_bound = ["≥: parts of some hosts are missing yet, the total is at least that."] if is_lower_bound(job) else []
     simulated = [SIMULATED] if document.get("simulated") else []
-    shows_full = "full W" not in gone and any(one.get("watts") is not None for one in job["by_gpu"])
+    shows_full = "W@100" not in gone and any(one.get("watts") is not None for one in job["by_gpu"])
     full = [FULL] if shows_full else []
     left_out = not_shown(printer, gone, "--json has all")
     print_notes(printer, [BOUNDARY, *simulated, *lower_bound, *full, *notes, *left_out])
@@ -224,7 +224,7 @@ def _gpu(one: Mapping[str, Any]) -> dict[str, str]:
         "mean W": watts(one.get("mean_w", mean_w)),  # an older agent tells neither
         "peak W": watts(one["peak_w"]),
         "idle": f"{one['held_s'] / there_s:.0%}" if there_s > 0 else UNKNOWN,
-        "full W": full_watts(one),
+        "W@100": full_watts(one),
         "measured": UNKNOWN if share is None else f"{math.floor(share * 100)}%" if measured_in_part(one) else "100%",
     }
 

@@ -110,10 +110,10 @@ def test_watts_are_shown_where_they_are_known(shown):
     assert next(line for line in lines if line.startswith("n1 ")).endswith("100% 741 ± 60")
     assert FULL in lines
     old = [{name: value for name, value in unknown.items() if name not in {"watts", "watts_sigma"}}]
-    assert not any("full W" in line for line in shown(job_document(gpus=old), 200))
+    assert not any("W@100" in line for line in shown(job_document(gpus=old), 200))
     narrow = shown(job_document(gpus=[known]), 80)
     assert FULL not in narrow
-    assert any("full W" in line for line in narrow)  # among what is not shown
+    assert any("W@100" in line for line in narrow)  # among what is not shown
     assert max(map(len, narrow)) <= 80
 
 
