@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 import hypothesis
+import psutil
 import pytest
 
 from tests import depth
@@ -23,6 +24,22 @@ hypothesis.settings.load_profile("unhurried")
 # Ten thousand tests are one large heap: looking through it for garbage as often as a small program does took a tenth
 # of the time, and more in tests that build trees.
 gc.set_threshold(50_000, 20, 20)
+
+MEMORY, ROOM_BYTES = Path("/dev/shm"), 4 << 30
+
+
+def _in_memory():
+    """Whether there is a file system in memory with room for what tests write, from which programs run."""
+    if not MEMORY.is_mount():
+        return False
+    found = os.statvfs(MEMORY)
+    room = found.f_bavail * found.f_frsize
+    return room >= ROOM_BYTES <= psutil.virtual_memory().available // 2 and not found.f_flag & os.ST_NOEXEC
+
+
+# Databases that sync and files that are renamed would wait for the disk more than half of the time.
+if _in_memory():
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 TOGETHER = ("tests/promql/", "tests/deploy/")  # one Prometheus for all tests of a folder; machines that share ports
 

@@ -21,8 +21,9 @@ def examples(whole):
 
 
 def few(cases, *, plain=1):
-    """Cases of a parametrised test, of which a plain run takes the first few."""
-    return [*cases[:plain], *(pytest.param(*_values(case), marks=deep) for case in cases[plain:])]
+    """Cases of a parametrised test, of which a plain run takes the first few; each is a value, or a tuple of values."""
+    marks = [()] * plain + [deep] * (len(cases) - plain)
+    return [pytest.param(*_values(case), marks=mark) for case, mark in zip(cases, marks, strict=True)]
 
 
 def _values(case):

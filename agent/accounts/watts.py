@@ -100,10 +100,21 @@ class HostLearning:
         self._gpus[gpu] = GpuPlaces(idle_mw=self._gpus[gpu].idle_mw, divided=self._gpus[gpu].divided)
         self._arrays.forget(gpu)
 
-    def restart(self) -> None:
-        """Go on after the agent was down: what the driver counted meanwhile says nothing of a window."""
+    def restart(self, devices: Sequence[Device]) -> None:
+        """Go on after the agent was down: what the driver counted meanwhile says nothing of a window.
+
+        Of a GPU that nobody has used nothing was saved: it is met as if it were new.
+        """
         self._change()
         self._arrays.held_s[:] = np.nan
+        for gpu, one in enumerate(self._gpus):
+            if self._is_unused(one, gpu):
+                self._gpus[gpu] = GpuPlaces()
+                self._arrays.forget(gpu)
+        self.meet(devices)
+
+    def _is_unused(self, one: GpuPlaces, gpu: int) -> bool:
+        return not (one.jobs or one.past or self._arrays.uses[gpu].any())
 
     def see(self, window: Window, rows: PendingUsage) -> None:
         """Take note of a window's usage."""
@@ -216,17 +227,20 @@ class HostLearning:
         """Lay out what was learned on a GPU as plain values: what changes once a slot, and what with every window."""
         self._enter()
         one = self._gpus[gpu] if gpu < len(self._gpus) else GpuPlaces()
-        if not one.jobs:
+        if gpu >= len(self._gpus) or self._is_unused(one, gpu):
             return None
         places, slot = list(one.jobs.values()), int(self._arrays.states.slot[gpu, 0])
-        if one.laid_out is None or one.laid_out[0] != (slot, list(one.jobs)):
+        now = slot, one.idle_mw, list(one.jobs), list(one.past), dict(one.closed)
+        if one.laid_out is None or one.laid_out[0] != now:
             values = {
                 "jobs": dict(one.jobs),
+                "past": {job: list(past[2:]) for job, past in one.past.items()},
+                "closed": dict(one.closed),
                 "idle_mw": one.idle_mw,
                 "divided": one.divided,
                 **self._arrays.plain(gpu, places),
             }
-            one.laid_out = (slot, list(one.jobs)), values
+            one.laid_out = now, values
         return one.laid_out[1], [self._arrays.seen_us[gpu, places].tolist(), *self._arrays.open_slots(gpu, places)]
 
     def restore(self, gpu: int, values: Mapping[str, Any], open_slots: Sequence[Sequence[int]]) -> None:
@@ -243,7 +257,12 @@ class HostLearning:
         self._make_room(gpu + 1, max(jobs.values(), default=FEATURES) - FEATURES + 1)
         for place, seen_us in zip(jobs.values(), open_slots[0], strict=True):
             self._arrays.seen_us[gpu, place] = int(seen_us)
-        self._gpus[gpu] = GpuPlaces(jobs, idle_mw=int(values["idle_mw"]), divided=values.get("divided"))
+        past = {
+            JobKey(str(key)): JobWatts(JobKey(str(key)), gpu, float(watts), float(sigma), int(alone), int(shared))
+            for key, (watts, sigma, alone, shared) in values.get("past", {}).items()
+        }
+        closed = {JobKey(str(key)): int(seen_us) for key, seen_us in values.get("closed", {}).items()}
+        self._gpus[gpu] = GpuPlaces(jobs, past, closed, int(values["idle_mw"]), values.get("divided"))
         self._arrays.restore(gpu, list(jobs.values()), values, open_slots[1:])
 
     def _make_room(self, gpus: int, places: int = 0) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.process import ROOT, Agent, not_less
+from tests.depth import deep
 from wattshed.agent.traces.options import Options
 from wattshed.agent.traces.sources import find
 
@@ -31,6 +32,7 @@ def replayed(folder):
     return json.loads(done.stdout)
 
 
+@deep
 def test_killed_at_any_moment(tmp_path):
     recording, before = tmp_path / "recording", {}
     for life in range(4):

@@ -13,6 +13,7 @@ from tests.accounts.test_cuts import not_cut
 from tests.daemon import short_jobs
 from tests.daemon.process import ROOT
 from tests.daemon.short_jobs import GPUS, MW, S, restored, times_of
+from tests.depth import deep
 from wattshed.agent.history.database import Database
 from wattshed.exporters.units import HNJ_PER_JOULE
 
@@ -62,6 +63,7 @@ def stored(folder):
     return energy, runs, {key: ended for key, ended in ends.items() if not key.startswith("_")}
 
 
+@deep
 @pytest.mark.parametrize("seed", [1])
 def test_killed_ten_times_each_of_thousands_of_jobs_is_there_once(tmp_path, seed):
     folder, draw = tmp_path / FOLDER, random.Random(seed)

@@ -10,7 +10,10 @@ import sys
 import pytest
 
 from deploy.packages import build, staging
+from tests.depth import deep
 from wattshed.kernels import cpu
+
+pytestmark = deep
 
 CONFFILE = "/etc/wattshed/config.toml"
 LARGEST, LARGEST_INSTALLED = 62_000_000, 200_000_000

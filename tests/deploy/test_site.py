@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.depth import deep
 from tests.exporters.wire import peer
+
+pytestmark = deep
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "deploy/docs/mkdocs.yml"

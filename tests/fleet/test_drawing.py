@@ -89,7 +89,7 @@ OF_THE_RECORDED = ("--limit", "1500")
 OF_MANY = ("--scale", "700", "--limit", "410000")
 
 
-@pytest.mark.parametrize("asked", few([OF_THE_RECORDED, OF_MANY]))
+@pytest.mark.parametrize("asked", few([(OF_THE_RECORDED,), (OF_MANY,)]))
 def test_the_answer_is_the_same_and_says_where(tmp_path, capsys, asked):
     path = recording(tmp_path / "series.csv")
     there = json.loads(

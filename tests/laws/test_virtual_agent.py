@@ -136,7 +136,7 @@ def test_kills_lose_nothing_and_count_nothing_twice(tmp_path):
         one.kill()
         clock.sleep_until(clock.now_us() + chance.randint(0, 5_000_000))
     for gpu in range(len(node.cards)):
-        real = node.truth.gpu_nj(gpu, first_us, clock.now_us()) / 1e9
+        real = node.truth.gpu_nj(gpu, first_us, last.windows[-1].end_us) / 1e9
         (account,) = [a for k, a in last.accounts.gpus.items() if k.gpu == last.windows[0].devices[gpu].uuid]
         assert account.energy_hnj / 2e9 == pytest.approx(real, rel=0.02)
 

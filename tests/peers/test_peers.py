@@ -27,6 +27,7 @@ def found():
     return {one.name: measuring.wattshed(one) for one in SCENARIOS}
 
 
+@deep
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
 def test_every_job_is_billed_within_the_bound_or_sigma_says_so(scenario, found):
     row, true_j = found[scenario.name], measuring.truth(scenario)
@@ -37,6 +38,7 @@ def test_every_job_is_billed_within_the_bound_or_sigma_says_so(scenario, found):
         assert error <= (max(scenario.bound * true, 2 * sigma) if scenario.told else scenario.bound * true)
 
 
+@deep
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.name)
 def test_the_committed_rows_are_todays(scenario, found):
     committed, row = COMMITTED["scenarios"][scenario.name], found[scenario.name]

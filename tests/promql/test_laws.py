@@ -6,11 +6,14 @@ from decimal import Decimal
 
 import pytest
 
+from tests.depth import deep
 from tests.promql import server
 from tests.promql.expressions import ALL, RULES, documents, panels, rules
 from tests.promql.server import Ruler, samples
 from tests.promql.truth import KWH, Truth, account, assert_right, user
 from tests.promql.two_hosts import END_S, SCRAPE_S, START_S, live, write
+
+pytestmark = deep
 
 ENERGY = re.compile(
     r"^wattshed_(gpu|job|ended_jobs)_energy_joules_total\{[^}]*gpu_uuid=\"([^\"]*)\"[^}]*\} ([0-9.]+)$", re.MULTILINE

@@ -8,6 +8,8 @@ from pathlib import Path
 import pynvml
 import pytest
 
+from tests.depth import deep
+
 pytest.importorskip("distributed", reason="the extra scale is not installed")
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +44,7 @@ def test_two_workers_give_the_same_integers(fleet, wattshed, monkeypatch):
     assert '"y"' in alone
 
 
+@deep
 def test_workers_ask_no_gpu_how_it_is(fleet, wattshed, monkeypatch):
     """Dask watches GPUs where there are some; of a sick one the calls fail, and a replay needs none."""
     from distributed.diagnostics import nvml
@@ -59,6 +62,7 @@ def test_workers_ask_no_gpu_how_it_is(fleet, wattshed, monkeypatch):
     assert (code, error) == (0, "")
 
 
+@deep
 def test_a_cluster_that_has_the_wheel_alone(fleet, wattshed, tmp_path):
     """The workers know nothing but the wheel's one folder, laid out as it is installed."""
     _, alone, _ = wattshed("replay", *fleet)

@@ -19,7 +19,7 @@ def ids_of(node, clock, seconds, step_s=60):
 
 
 @settings(max_examples=examples(20), deadline=None)
-@given(lives=st.lists(st.tuples(st.integers(60, 3600), st.integers(0, 4000)), min_size=2, max_size=4))
+@given(lives=st.lists(st.tuples(st.integers(60, 1300), st.integers(0, 4000)), min_size=2, max_size=3))
 def test_no_two_lives_have_an_id_in_common(lives, tmp_path_factory):
     folder = tmp_path_factory.mktemp("node")
     clock, seen = VirtualClock(), set()
