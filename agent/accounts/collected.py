@@ -47,11 +47,12 @@ class Collected:
         seen: list[NDArray[np.generic]] = [_NONE]
         gauges, windows = [_NO_GAUGES], []
         for window, rows in self.windows:
-            readings, gpus = window.readings, len(window.busy_us)
-            windows.append((window.start_us, window.end_us, len(rows.gpu), gpus, len(readings.power_mw)))
-            seen += rows.table.ravel(), window.busy_us, readings.offsets, readings.power_mw
-            unknown = _unknown(gpus)
-            gauges += window.gauges.get(LIMIT, unknown), window.gauges.get(HELD, unknown)
+            readings, busy_us, table = window.readings, window.busy_us, rows.table
+            gpus, power_mw = len(busy_us), readings.power_mw
+            windows.append((window.start_us, window.end_us, table.shape[1], gpus, len(power_mw)))
+            seen += table.ravel(), busy_us, readings.offsets, power_mw
+            known, unknown = window.gauges, _unknown(gpus)
+            gauges += known.get(LIMIT, unknown), known.get(HELD, unknown)
         return (
             np.concatenate(seen, dtype=np.int64),
             np.concatenate(gauges),
@@ -62,8 +63,9 @@ class Collected:
         """Lay out the splits, and the holes."""
         booked, splits = [_NONE], []
         for rows, parts in self.splits:
-            splits.append((len(rows.gpu), len(parts.unattributed_hnj)))
-            booked += rows.table[:BOOKED_COLUMNS].ravel(), parts.dynamic_hnj, parts.unattributed_hnj
+            table, nobodys = rows.table[:BOOKED_COLUMNS], parts.unattributed_hnj
+            splits.append((table.shape[1], len(nobodys)))
+            booked += table.ravel(), parts.dynamic_hnj, nobodys
         holes = np.concatenate(self._holes, axis=1) if self._holes else _NO_HOLES
         return np.concatenate(booked), np.array(splits, np.int64).reshape(-1, 2), holes
 

@@ -69,6 +69,8 @@ def resume(
         silence.end(account, state, start_us, forgotten=not same_boot)
         silence.begin(account, start_us)
     host.restart(start_us, same_boot=same_boot)
+    if host.watts is not None:
+        host.watts.restart([gpus[key].device for key in host.keys])
     if beside is not None:
         beside.restart(start_us, same_boot=same_boot)
 

@@ -160,5 +160,3 @@ class HostAccounts:
         go_on(self.state, start_us, same_boot=same_boot)
         self.holding.restart(len(self.keys), start_us, same_boot=same_boot)
         self.waiting = self.waiting.until(start_us - 1) if same_boot else NO_PENDING_USAGE
-        if self.watts is not None:
-            self.watts.restart()

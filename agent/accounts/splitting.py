@@ -12,6 +12,7 @@ from wattshed.agent.accounts.unseen import set_aside
 from wattshed.agent.accounts.untold import untold_hnj
 from wattshed.kernels.billing.layout import Diagnostics
 from wattshed.kernels.billing.split import split
+from wattshed.kernels.billing.watts import CUT
 from wattshed.kernels.records import objects
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def enter_split(
         rows.share_ppm, rows.live,
         begin_mw=intervals.begin_mw, end_mw=intervals.end_mw, hole=hole,
         owner=None if hole is None else rows.whose(), rests=True,
-        watts=None if told is None else told.cut,
+        watts=None if told is None else told[CUT],
     )  # fmt: skip
     if host.watts is not None:
         host.watts.book(rows, parts, None if hole is None else intervals, told)

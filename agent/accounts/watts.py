@@ -9,7 +9,7 @@ than that, by the newest that is known: nothing is revised.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from wattshed.agent.window import JobKey
 from wattshed.kernels.billing import watts as kernel
 from wattshed.kernels.billing.learned_doubt import doubt
 from wattshed.kernels.billing.learning import ASKED, LEFT, learn
-from wattshed.kernels.billing.shares import BY_ACTIVITY, LEARNED
 from wattshed.kernels.billing.slots import SLOT_US
 
 if TYPE_CHECKING:
@@ -41,28 +40,6 @@ SHOWN_TOGETHER = 4
 UNKNOWN_PRIOR_W = 250.0
 FEATURES = kernel.FEATURES
 _NONE = np.empty(0, np.int64)
-
-
-class WeightedRows(NamedTuple):
-    """What is known of usage rows when their energy is split.
-
-    Attributes
-    ----------
-    place : int64[m]
-        Of the owner among the GPU's; below 0: it has none.
-    which : int64[m]
-        Which of the two states that are kept counts for the row.
-    feature : int64[2, m]
-        Tensor cores and memory, in the unit of the activities; -1 unknown.
-    cut, bare : int64[m], 1024ths
-        Weight per activity within the bound, and as estimated.
-    """
-
-    place: NDArray[np.int64]
-    which: NDArray[np.int64]
-    feature: NDArray[np.int64]
-    cut: NDArray[np.int64]
-    bare: NDArray[np.int64]
 
 
 def ends_of_slots(window: Window) -> Sequence[int]:
@@ -123,10 +100,21 @@ class HostLearning:
         self._gpus[gpu] = GpuPlaces(idle_mw=self._gpus[gpu].idle_mw, divided=self._gpus[gpu].divided)
         self._arrays.forget(gpu)
 
-    def restart(self) -> None:
-        """Go on after the agent was down: what the driver counted meanwhile says nothing of a window."""
+    def restart(self, devices: Sequence[Device]) -> None:
+        """Go on after the agent was down: what the driver counted meanwhile says nothing of a window.
+
+        Of a GPU that nobody has used nothing was saved: it is met as if it were new.
+        """
         self._change()
         self._arrays.held_s[:] = np.nan
+        for gpu, one in enumerate(self._gpus):
+            if self._is_unused(one, gpu):
+                self._gpus[gpu] = GpuPlaces()
+                self._arrays.forget(gpu)
+        self.meet(devices)
+
+    def _is_unused(self, one: GpuPlaces, gpu: int) -> bool:
+        return not (one.jobs or one.past or self._arrays.uses[gpu].any())
 
     def see(self, window: Window, rows: PendingUsage) -> None:
         """Take note of a window's usage."""
@@ -151,40 +139,36 @@ class HostLearning:
         end = np.minimum(rows.end_us[at], (first[at] + nth + 1) * SLOT_US)
         return rows.keep(at).but(start_us=np.where(nth == 0, rows.start_us[at], begin), end_us=end)
 
-    def told(self, rows: PendingUsage) -> WeightedRows:
-        """Return by what weights these rows' energy is split."""
+    def told(self, rows: PendingUsage) -> NDArray[np.int64]:
+        """Return by what weights these rows' energy is split (int64[4, m]), see `kernels.billing.watts.weigh`."""
         self._billed.name(rows.owners)
-        told = np.empty((6, len(rows.gpu)), np.int64)
+        told = np.empty((4, len(rows.gpu)), np.int64)
         if self._weigh(rows, told):  # somebody is new, and has a place from the first energy on
             self._enter()
             self._weigh(rows, told)
-        return WeightedRows(told[0], told[1], told[2:4], told[4], told[5])
+        return told
 
     def _weigh(self, rows: PendingUsage, told: NDArray[np.int64]) -> int:
+        states, prior_w = self._arrays.states, self._arrays.beliefs.prior_w
+        places = self._billed.of(self._gpus)
         return kernel.weigh(  # type: ignore[no-any-return]
-            rows.gpu, rows.owner, rows.start_us, rows.activity_ppm, rows.tensor_ppm, rows.dram_ppm,
-            self._billed.of(self._gpus), self._arrays.states.slot, self._arrays.states.mean,
-            self._arrays.beliefs.prior_w, self.rule.bound, told,
-        )  # fmt: skip
+            rows.table, places, states.slot, states.mean, prior_w, self.rule.bound, told
+        )
 
-    def book(self, rows: PendingUsage, parts: Split, holes: EnergyIntervals | None, told: WeightedRows | None) -> None:
+    def book(
+        self, rows: PendingUsage, parts: Split, holes: EnergyIntervals | None, told: NDArray[np.int64] | None
+    ) -> None:
         """Take note of what rows got; where they got it by learned weights (``told``), write down one sigma of that."""
         self._collected.splits.append((rows, parts))
         if holes is not None:
             self._collected.add_holes(holes)
-        if told is None or not len(rows.gpu):
-            return
-        shared = (parts.method & BY_ACTIVITY) != 0
-        sigma = np.zeros(len(rows.gpu), np.int64)
-        doubt(
-            rows.gpu, told.place, told.which, rows.start_us, rows.end_us, parts.dynamic_hnj, parts.method,
-            rows.activity_ppm, told.feature, told.cut, told.bare, self._arrays.states.mean,
-            self._arrays.states.covariance, self._arrays.beliefs.prior_w, self.rule.spread,
-            *self._arrays.late, sigma, np.empty(len(sigma)),
-        )  # fmt: skip
-        parts.unlike_hnj[shared] = 0
-        parts.guessed_hnj[shared] += sigma[shared]
-        parts.method[shared] ^= BY_ACTIVITY | LEARNED
+        if told is not None and told.size:
+            arrays = self._arrays
+            doubt(
+                rows.table, told, parts.dynamic_hnj, parts.method, parts.unlike_hnj, parts.guessed_hnj,
+                arrays.states.mean, arrays.states.covariance, arrays.beliefs.prior_w, self.rule.spread, *arrays.late,
+                np.empty(told.shape[1]),
+            )  # fmt: skip
 
     def close(self, known_us: NDArray[np.int64], now_us: int) -> None:
         """Learn from every slot that ends before the energy of a GPU is known until (``known_us``, us)."""
@@ -243,17 +227,20 @@ class HostLearning:
         """Lay out what was learned on a GPU as plain values: what changes once a slot, and what with every window."""
         self._enter()
         one = self._gpus[gpu] if gpu < len(self._gpus) else GpuPlaces()
-        if not one.jobs:
+        if gpu >= len(self._gpus) or self._is_unused(one, gpu):
             return None
         places, slot = list(one.jobs.values()), int(self._arrays.states.slot[gpu, 0])
-        if one.laid_out is None or one.laid_out[0] != (slot, list(one.jobs)):
+        now = slot, one.idle_mw, list(one.jobs), list(one.past), dict(one.closed)
+        if one.laid_out is None or one.laid_out[0] != now:
             values = {
                 "jobs": dict(one.jobs),
+                "past": {job: list(past[2:]) for job, past in one.past.items()},
+                "closed": dict(one.closed),
                 "idle_mw": one.idle_mw,
                 "divided": one.divided,
                 **self._arrays.plain(gpu, places),
             }
-            one.laid_out = (slot, list(one.jobs)), values
+            one.laid_out = now, values
         return one.laid_out[1], [self._arrays.seen_us[gpu, places].tolist(), *self._arrays.open_slots(gpu, places)]
 
     def restore(self, gpu: int, values: Mapping[str, Any], open_slots: Sequence[Sequence[int]]) -> None:
@@ -270,7 +257,12 @@ class HostLearning:
         self._make_room(gpu + 1, max(jobs.values(), default=FEATURES) - FEATURES + 1)
         for place, seen_us in zip(jobs.values(), open_slots[0], strict=True):
             self._arrays.seen_us[gpu, place] = int(seen_us)
-        self._gpus[gpu] = GpuPlaces(jobs, idle_mw=int(values["idle_mw"]), divided=values.get("divided"))
+        past = {
+            JobKey(str(key)): JobWatts(JobKey(str(key)), gpu, float(watts), float(sigma), int(alone), int(shared))
+            for key, (watts, sigma, alone, shared) in values.get("past", {}).items()
+        }
+        closed = {JobKey(str(key)): int(seen_us) for key, seen_us in values.get("closed", {}).items()}
+        self._gpus[gpu] = GpuPlaces(jobs, past, closed, int(values["idle_mw"]), values.get("divided"))
         self._arrays.restore(gpu, list(jobs.values()), values, open_slots[1:])
 
     def _make_room(self, gpus: int, places: int = 0) -> None:
@@ -304,7 +296,7 @@ class HostLearning:
         arrays = self._arrays
         return learn(  # type: ignore[no-any-return]
             *seen, self._owners.of(self._gpus), self._limit_w, *booked, known_us, since_us, self._kept,
-            self.rule.spread, *arrays.all(), np.empty((2, FEATURES + arrays.places)),
+            self.rule.spread, *arrays.learned(), np.empty((2, FEATURES + arrays.places)),
         )  # fmt: skip
 
     def _give_places(self, collected: Collected) -> None:

@@ -78,9 +78,11 @@ class WattsArrays:
 
     def all(self) -> tuple[NDArray[Any], ...]:
         """Return every array."""
-        return (
-            *self.slots, *self.beliefs, *self.states, *self.late, self.held_s, self.seen_us, self.uses, self.spent,
-        )  # fmt: skip
+        return (*self.late, *self.learned())
+
+    def learned(self) -> tuple[NDArray[Any], ...]:
+        """Return those that `kernels.billing.learning.learn` takes, in its order."""
+        return (*self.slots, *self.beliefs, *self.states, self.held_s, self.seen_us, self.uses, self.spent)
 
     def with_room(self, gpus: int, places: int) -> WattsArrays:
         """Return them with room for at least so many GPUs and jobs."""

@@ -104,7 +104,14 @@ class HistoryFeed:
         records = {**cuts.records, **open_records(cuts, jobs, now_us - ENDED_US, now_us)}
         shown, named = self._writer.privacy.applied(parts, records)
         self._view = LiveView(
-            cuts.store_id, cuts.next_seq, now_us, now_us - ENDED_US, tuple(shown), named, self._models(accounts)
+            cuts.store_id,
+            cuts.next_seq,
+            now_us,
+            now_us - ENDED_US,
+            tuple(shown),
+            named,
+            self._models(accounts),
+            {key: dict(job.node_hnj) for key, job in jobs.items() if job.node_hnj},
         )
         ended_s = time.monotonic()
         self._next_view_s = ended_s + (ended_s - begun_s) / VIEW_SHARE

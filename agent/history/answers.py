@@ -10,7 +10,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from wattshed.agent.history import profile
-from wattshed.agent.history.documents import Seen, UsedPart, by_gpu, job_document, power, report_document
+from wattshed.agent.history.documents import Seen, UsedPart, by_gpu, job_document, node_estimate, power, report_document
 from wattshed.agent.history.listing import page_of
 from wattshed.agent.history.live import Live
 from wattshed.agent.history.part_rows import PART_COLUMNS, RECORD_COLUMNS, part_of, record_of
@@ -93,6 +93,8 @@ class Answers:
             seen = _seen(newest, [_place_of(one) for one in parts])
             document = job_document(newest, seen, self._now_us(), collected_us(self._database))
             document |= {"by_gpu": by_gpu(parts), "power": self._power(newest, parts, live), **work_document(newest)}
+            if live is not None and newest.key in live.estimates:
+                document |= node_estimate(live.estimates[newest.key])
             body = {"job": document, "earlier": self._documents(earlier, live)}
             return self._headed("wattshed.job/1", asked, live, body)
 

@@ -72,6 +72,12 @@ def energies(used: Used) -> dict[str, Any]:
     }
 
 
+def node_estimate(parts_hnj: Mapping[str, int]) -> dict[str, Any]:
+    """Lay out what of an agent's node beyond its GPUs may be a job's: an estimate, beside the bill and never in it."""
+    parts_j = {part: joules(hnj) for part, hnj in sorted(parts_hnj.items())}
+    return {"node_energy_estimate": {"energy_j": joules(sum(parts_hnj.values())), "parts_j": parts_j}}
+
+
 def job_document(job: FoundJob, seen: Seen, now_us: int, collected_us: int | None = None) -> dict[str, Any]:
     """Lay out one run of a job.
 

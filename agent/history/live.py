@@ -47,6 +47,8 @@ class LiveView:
     records : mapping of (job, run) to JobRecord
         Of all jobs that have an account, or a part here.
     models : mapping of GPU to str
+    estimates : mapping of job to (mapping of str to int, hnj)
+        What of the node beyond its GPUs may be the job's, by part, where that is estimated; in no bill.
     """
 
     store_id: str
@@ -56,6 +58,7 @@ class LiveView:
     parts: tuple[JobPart, ...] = ()
     records: Mapping[Place, JobRecord] = field(default_factory=dict)
     models: Mapping[str, str] = field(default_factory=dict)
+    estimates: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def beyond(self, next_seq: int) -> Iterator[JobPart]:
         """Yield what a database does not have in which ``next_seq`` is the number of the next part."""
@@ -99,7 +102,7 @@ class Live:
 
     def __init__(self, database: SqlDatabase, host: str, view: LiveView, next_seq: int) -> None:
         self._database, self._host = database, host
-        self.store_id, self.ended_before_us = view.store_id, view.ended_before_us
+        self.store_id, self.ended_before_us, self.estimates = view.store_id, view.ended_before_us, view.estimates
         parts: dict[Place, list[UsedPart]] = defaultdict(list)
         for part in view.beyond(next_seq):
             parts[part.job, part.run_us].append(UsedPart(part, host, view.models.get(part.gpu, "")))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 BARS = 36
 """How many bars power over time is drawn with, at most."""
 _WHO = ("user", "account", "partition", "qos", "namespace", "cluster")
+_PARTS = {"cpu": "CPUs"}
 _GPU_COLUMNS = (
     Column("host", least=8, leaves=4),
     Column("GPU", least=12, middle=True),
@@ -111,6 +112,7 @@ def _facts(job: Mapping[str, Any], amounts: Mapping[str, str], zone: tzinfo | No
         "": power_line(job["power"]),
         "measured": _measured(job),
         "held idle": "unknown" if idle is None else f"{idle:.1%} of its GPU time nothing of it ran",
+        "node": _node(job),
         "work": _work(job),
         "waiting": _waiting(job),
         "split": printable(job["method"]),
@@ -126,6 +128,17 @@ def _work(job: Mapping[str, Any]) -> str:
         told = " told by the job" if one["source"] == "told" else ""
         did.append(f"{one['count']:,} {printable(one['unit'])}{told}{each}")
     return "; ".join(did) or "unknown (nothing tells of it)"
+
+
+def _node(job: Mapping[str, Any]) -> str:
+    """Say what of the node beyond its GPUs may be the job's; empty where nothing estimates it."""
+    estimate = job.get("node_energy_estimate")
+    if estimate is None:
+        return ""
+    parts = ", ".join(
+        f"{_PARTS.get(part, part)} {energy(joules, None)}" for part, joules in estimate["parts_j"].items()
+    )
+    return f"{energy(estimate['energy_j'], None)} beyond the GPUs of this host ({parts}); an estimate, in no bill"
 
 
 def _waiting(job: Mapping[str, Any]) -> str:

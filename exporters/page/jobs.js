@@ -223,6 +223,14 @@ function fact(name, value) {
   return value ? [make("div", {}, make("dt", {}, name), make("dd", {}, value))] : [];
 }
 
+/* What of this host's node beyond its GPUs may be the job's: an estimate, beside the bill. */
+function estimateText(key) {
+  const estimate = last?.jobs.find(one => one.job === key)?.node_energy_estimate;
+  if (!estimate) return "";
+  const parts = Object.entries(estimate.parts_j).map(([part, joules]) => `${PARTS[part] ?? part} ${wattHours(joules)}`);
+  return `${wattHours(estimate.energy_j)} on this host: ${parts.join(", ")}. An estimate, in no bill`;
+}
+
 function drawJob() {
   const job = opened.document.job, energy = Number(job.energy_j), dynamic = Number(job.dynamic_j);
   const hosts = job.hosts_expected !== null && job.hosts_expected !== job.hosts.length ? `${job.hosts.length} of ${job.hosts_expected}: ` : "";
@@ -242,6 +250,7 @@ function drawJob() {
     fact("End", job.end_s === null ? "" : when(job.end_s)), fact("Elapsed", hours(job.elapsed_s)),
     fact("GPU time", `${hours(job.active_s)} active, ${hours(job.held_s)} held idle`), fact("Split", job.method),
     fact("Work", workText(job.work)), fact("Without a request", isKnown(number(job.waiting_j)) && energy > 0 ? `${percent(number(job.waiting_j) / energy)} of the energy` : ""),
+    fact("Node beyond GPUs", estimateText(job.job)),
     fact("Processes", (job.processes ?? []).map(one => one.pid).join(", ")),
     ...Object.entries(job.labels).map(([name, value]) => fact(name, value)),
   ].flat());

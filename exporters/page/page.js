@@ -5,7 +5,7 @@ const EVERY_MS = 2000;
 const whoOf = job => [job.labels.user || job.labels.namespace, job.labels.account, job.labels.partition].filter(Boolean);
 const isJob = job => job.job[0] !== "_";
 const isRunning = job => isJob(job) && job.ended_s === null;
-const isReadable = gpu => gpu.up && gpu.energy_source !== "none";
+const isReadable = gpu => gpu.health.status === "ok" && gpu.energy_source !== "none";
 let last = null, now = null, heard = null, tables = null;
 
 function drawTiles(snapshot) {
@@ -19,7 +19,7 @@ function drawTiles(snapshot) {
   const up = snapshot.gpus.filter(isReadable).length, all = snapshot.gpus.length;
   const running = snapshot.jobs.filter(isRunning).length, ended = snapshot.jobs.filter(isJob).length - running;
   const wait = starting ? "starting: reading the GPUs" : "unknown", metered = all && !starting;
-  const readable = !all ? wait : up === all ? "all can be read" : up ? `${all - up} cannot be metered` : starting ? wait : "none is being metered";
+  const readable = !all ? wait : up === all ? "all can be read" : up ? `${all - up} not metered now` : starting ? wait : "none is being metered";
   const began = isKnown(snapshot.counters_since_s) ? new Date(snapshot.counters_since_s * 1000).toLocaleDateString([], { dateStyle: "medium" }) : "";
   $("tiles").replaceChildren(
     tile("Power now", quantity(watts, "W"), watts === null ? wait : limit ? `${percent(watts / limit, 0)} of the limits` : "GPU boards"),
@@ -118,6 +118,9 @@ function gpuColumns() {
   ];
 }
 
+// Somebody wanted it so: nothing is wrong with such a GPU.
+const MEANT = new Set(["released", "asleep"]);
+
 function qualityColumns() {
   const covered = gpu => gpu.covered_s + gpu.gap_s > 0 ? gpu.covered_s / (gpu.covered_s + gpu.gap_s) : null;
   const rejected = gpu => total(Object.values(gpu.rejected));
@@ -127,7 +130,7 @@ function qualityColumns() {
   const state = gpu => gpu.health.status !== "ok" ? gpu.health.status : gpu.energy_source === "none" ? "cannot be metered" : plain(doubts(gpu)) || "good";
   return [
     { title: "GPU", cell: gpu => `GPU ${gpu.gpu}`, value: gpu => gpu.gpu },
-    { title: "State", cell: gpu => make("span", {}, make("span", { class: state(gpu) === "good" ? "good" : "bad" }, state(gpu)), make("small", { class: "why" }, gpu.health.why || plain(gpu.flags.filter(shapes)))), value: state },
+    { title: "State", kind: "wide", cell: gpu => make("span", {}, make("span", { class: state(gpu) === "good" ? "good" : MEANT.has(state(gpu)) ? "" : "bad" }, state(gpu)), make("small", { class: "why" }, gpu.health.why || plain(gpu.flags.filter(shapes)))), value: state },
     { title: "Source", cell: gpu => gpu.energy_source.replaceAll("_", " "), value: gpu => gpu.energy_source },
     { title: "Covered", cell: gpu => percent(covered(gpu), 2), value: covered, kind: "n" },
     { title: "Gaps", cell: gpu => hours(gpu.gap_s), value: gpu => gpu.gap_s, kind: "n" },

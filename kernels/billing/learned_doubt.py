@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from wattshed.kernels.billing.late_rows import LateRows, note, owed_to
-from wattshed.kernels.billing.shares import BY_ACTIVITY
-from wattshed.kernels.billing.slots import SLOT_US
-from wattshed.kernels.billing.watts import FEATURES, LEAST_PART, ONE
+from wattshed.kernels.billing.shares import BY_ACTIVITY, LEARNED
+from wattshed.kernels.billing.slots import SLOT_US, rows_of
+from wattshed.kernels.billing.watts import CUT, FEATURES, LEAST_PART, ONE
 from wattshed.kernels.entry import f64, i64, kernel, written
 from wattshed.kernels.jit import jit
 
@@ -33,23 +33,26 @@ class LearnedRows(NamedTuple):
 
 
 @kernel(
-    i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64[:, :], i64[:], i64[:], f64[:, :, :],
-    f64[:, :, :, :], f64[:], f64, written(i64[:, :]), written(i64[:, :, :]), written(i64[:, :, :]),
-    written(i64[:, :]), written(i64[:]), written(f64[:]),
+    i64[:, :], i64[:, :], i64[:], written(i64[:]), written(i64[:]), written(i64[:]), f64[:, :, :], f64[:, :, :, :],
+    f64[:], f64, written(i64[:, :]), written(i64[:, :, :]), written(i64[:, :, :]), written(i64[:, :]), written(f64[:]),
 )  # fmt: skip
 def doubt(  # type: ignore[no-untyped-def]
-    gpu, place, which, start, end, dynamic, method, activity, feature, cut, bare, mean, covariance, prior_w, spread,
-    slot_in, got, weighed, owed, sigma, room,
-) -> None:  # fmt: skip
-    """Add one sigma (hnj) of what rows got by learned watts to ``sigma`` (int64[m]); rows lie GPU by GPU.
+    table, told, dynamic, method, unlike, guessed, mean, covariance, prior_w, spread, slot_in, got, weighed, owed, room
+) -> None:
+    """Say of rows that were split by activity that it was by learned watts, and add one sigma of that to ``guessed``.
 
-    To first order a share ``s_j`` of energy E moves by ``s_j (1[i = j] - s_i)`` for each relative error of k_i; their
-    covariance is the state's (``which`` of the two), a stranger's the prior's. Weights that were cut to the bound
-    (``cut`` and not ``bare``) move it by as much as that changes. It is at most half of E. What rows have wrong that
-    came late (`kernels.billing.late_rows`) is added once their slot is over. ``room`` is float64[m].
+    ``table`` and ``told`` are as in `kernels.billing.watts.weigh`; ``dynamic``, ``method``, ``unlike`` and ``guessed``
+    (int64[m]) as in `kernels.billing.split.Split`. To first order a share ``s_j`` of energy E moves by
+    ``s_j (1[i = j] - s_i)`` for each relative error of k_i; their covariance is the state's (one of the two), a
+    stranger's the prior's. Weights that were cut to the bound move it by as much as that changes. It is at most half of
+    E. What rows have wrong that came late (`kernels.billing.late_rows`) is added once their slot is over. ``room`` is
+    float64[m].
     """
     late = LateRows(slot_in, got, weighed, owed)
-    rows = LearnedRows(place, which, start, end, dynamic, method, activity, feature, cut, bare)
+    used = rows_of(table)
+    gpu, start, end, activity = used.gpu, used.start_us, used.end_us, used.rate
+    place, which, cut, bare = told[0], told[1], told[CUT], told[CUT + 1]
+    rows = LearnedRows(place, which, start, end, dynamic, method, activity, table[6:8], cut, bare)
     first = 0
     while first < len(gpu):
         g, stop = gpu[first], first + 1
@@ -62,13 +65,17 @@ def doubt(  # type: ignore[no-untyped-def]
                 continue
             if activity[i] > 0:
                 beside = _beside(i, first, stop, rows, room)
-                sigma[i] += int(
+                guessed[i] += int(
                     _doubt_of(i, first, stop, rows, beside, covariance[g, which[i]], common, stranger, room)
                 )
                 weight = activity[i] * bare[i]
                 got_hnj = beside.whole_hnj * (weight / beside.bare_weights) if beside.whole_hnj > 0.0 else 0.0
                 note(late, g, place[i], start[i] // SLOT_US, got_hnj, weight * (end[i] - start[i]))
-            sigma[i] += owed_to(late, g, place[i])
+            guessed[i] += owed_to(late, g, place[i])
+        for i in range(first, stop):
+            if method[i] & BY_ACTIVITY:
+                unlike[i] = 0
+                method[i] ^= BY_ACTIVITY | LEARNED
         first = stop
 
 

@@ -126,6 +126,12 @@ def rows_in(seen, at: int, m: int) -> UsedRows:  # type: ignore[no-untyped-def]
 
 
 @jit
+def rows_of(table) -> UsedRows:  # type: ignore[no-untyped-def]
+    """Return the rows of a table (int64[10, m])."""
+    return UsedRows(table[0], table[1], table[2], table[3], table[4], table[5], table[6], table[7])
+
+
+@jit
 def length_of(m: int, gpus: int, readings: int) -> int:
     """Return how many numbers a window is laid out in."""
     return USED_COLUMNS * m + 2 * gpus + 1 + readings

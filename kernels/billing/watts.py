@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from wattshed.kernels.billing.slots import COARSE, CONCURRENT, GAP, LIMITED, RING, SLOT_US, UNKNOWN, Slots
+from wattshed.kernels.billing.slots import COARSE, CONCURRENT, GAP, LIMITED, RING, SLOT_US, UNKNOWN, Slots, rows_of
 from wattshed.kernels.billing.usage import COMMON
 from wattshed.kernels.entry import f64, i64, kernel, written
 from wattshed.kernels.jit import jit
@@ -39,6 +39,7 @@ a row's own error."""
 FORGETS = 0.02
 MOST_INFLATION = 25.0
 MOST_BARE = 16.0
+CUT = 2
 NOT_ASKED, NO_ROOM = -1, -2
 """Places of owners that have none: whether there is one was not asked yet; there is none."""
 LEAST_PART = 0.02
@@ -160,27 +161,36 @@ def _watts(mean, place: int, activity: int, tensor: int, memory: int) -> float: 
     return float(watts + mean[place] if place >= 0 else watts)
 
 
-@kernel(
-    i64[:], i64[:], i64[:], i64[:], i64[:], i64[:], i64[:, :], i64[:, :], f64[:, :, :], f64[:], f64,
-    written(i64[:, :]), returns=i64,
-)  # fmt: skip
-def weigh(  # type: ignore[no-untyped-def]
-    gpu, owner, start, activity, tensor, dram, place_of, slot_of, mean, prior_w, bound, told
-) -> int:
+@kernel(i64[:, :], i64[:, :], i64[:, :], f64[:, :, :], f64[:], f64, written(i64[:, :]), returns=i64)
+def weigh(table, place_of, slot_of, mean, prior_w, bound, told) -> int:  # type: ignore[no-untyped-def]
     """Give each row its weight per activity, in 1024ths of the common line: within the bound, and as estimated.
 
-    Rows lie GPU by GPU. The common line of a slot is what strangers as busy as its rows would draw. ``place_of``
-    (int64[g, owners]) is each owner's place on each GPU, `NOT_ASKED` or `NO_ROOM`. ``told`` (int64[6, m]) is filled
-    with the rows' places (below 0: none), which of the two states counts for each, ``tensor``, ``dram``, and both
-    weights. Returns how many who are active were not asked whether there is a place.
+    Parameters
+    ----------
+    table : int64[10, m]
+        As in `agent.accounts.pending_usage.PendingUsage`, GPU by GPU. The common line of a slot is what strangers as
+        busy as its rows would draw.
+    place_of : int64[g, owners]
+        Each owner's place on each GPU, `NOT_ASKED` or `NO_ROOM`.
+    slot_of, mean, prior_w : int64[g, 2], float64[g, 2, n], float64[g]
+        See `KeptStates` and `Beliefs`.
+    bound : float
+    told : int64[4, m]
+        Is filled with the rows' places (below 0: none), which of the two states counts for each, and both weights; the
+        first of these has the place `CUT`.
+
+    Returns
+    -------
+    int
+        How many who are active were not asked whether there is a place.
     """
-    place, which, cut, bare = told[0], told[1], told[4], told[5]
-    asking = 0
+    rows, asking = rows_of(table), 0
+    gpu, start, activity, tensor, dram = rows.gpu, rows.start_us, rows.rate, rows.tensor, rows.dram
+    place, which, cut, bare = told[0], told[1], told[CUT], told[CUT + 1]
     for i in range(len(gpu)):
-        place[i] = place_of[gpu[i], owner[i]]
+        place[i] = place_of[gpu[i], rows.owner[i]]
         asking += place[i] == NOT_ASKED and activity[i] > 0
         which[i] = slot_of[gpu[i], 1] == start[i] // SLOT_US - 2
-        told[2, i], told[3, i] = tensor[i], dram[i]
     first = 0
     while first < len(gpu):
         g, stop = gpu[first], first + 1

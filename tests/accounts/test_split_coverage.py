@@ -21,10 +21,8 @@ def test_intervals_hold_in_every_pattern():
 
 def test_intervals_know_of_rows_that_come_late():
     """Watts are soon known well, and what rows have wrong that come late stays: it was outside at 1:4."""
-    pattern, found = "training+inference", []
-    for seed in (100, 103, 113, 116, 118):
-        found += billed(pattern, told(pattern, 4.0, seed, SECONDS), LEARNED)
-    assert held(found) >= 0.9
+    for seed in (103, 116, 118):  # 0.8 to 1.0 s late
+        assert held(billed("training+inference", told("training+inference", 4.0, seed, 600), LEARNED)) == 1.0
 
 
 def test_jobs_that_are_always_active_together_are_not_told_apart():

@@ -26,6 +26,21 @@ def alike(rows, *names):
     }  # fmt: skip
 
 
+def test_a_share_of_the_node_is_told_of_jobs_of_which_the_agent_knows_one(tmp_path):
+    """And to nobody who may not see the job."""
+    (key, run_us), record = next(iter(JOBS.items()))
+    opened(tmp_path / "some.db")
+    hnj = {"cpu": 2_000_000_000, "rest": 4_000_000_000}
+    view = LiveView("one", 1, NOW_US, NOW_US - 1, (), {(key, run_us): record}, MODELS, {key: hnj})
+    answers = Answers(
+        open_database(tmp_path / "some.db", read_only=True), "n1", lambda: view, clock=lambda: NOW_US / 1e6
+    )
+    told = answers.job(key, Filter())["job"]["node_energy_estimate"]
+    assert {part: float(joules) for part, joules in told["parts_j"].items()} == {"cpu": 1, "rest": 2}
+    assert float(told["energy_j"]) == 3
+    assert answers.job(key, Filter(uid=4711)) is None
+
+
 @settings(max_examples=examples(30))
 @given(made=parts(most=8), written=st.integers(0, 8), asked=st.sampled_from(ASKED))
 def test_what_is_on_its_way_counts_as_if_it_were_there(made, written, asked, tmp_path_factory):

@@ -154,7 +154,7 @@ def learned():
         np.full((2, cells), -1), *np.zeros((2, 2, cells, n), np.int64), np.zeros((2, n), np.int64)
     )
     gpu, places = np.array([0, 0, 0, 1, 1]), np.array([[3, 4, -2], [3, 5, -1]])
-    sigma, told = np.zeros(5, np.int64), np.zeros((6, 5), np.int64)
+    told, (unlike, guessed) = np.zeros((4, 5), np.int64), np.zeros((2, 5), np.int64)
     held, seen_us = np.full(2, np.nan), np.zeros((2, n), np.int64)
     for second in range(30):
         start, end = (np.full(5, us) for us in (second * 1_000_000, (second + 1) * 1_000_000))
@@ -182,17 +182,13 @@ def learned():
                 *one, places, np.array([0.0, 350.0]), *other, known_us, 0, 0.997, 0.6,
                 *of_slots, *beliefs, *states, held, seen_us, uses, spent, np.empty((2, n)),
             )  # fmt: skip
-        watts.weigh(
-            gpu, usage[1], start, rate, *feature, places, states.slot, states.mean, prior, 2.0, told
-        )  # fmt: skip
-        method = np.full(5, shares.BY_ACTIVITY)
+        table, method = np.array(usage), np.full(5, shares.BY_ACTIVITY)
+        watts.weigh(table, places, states.slot, states.mean, prior, 2.0, told)
         learned_doubt.doubt(
-            gpu, *told[:2], start, end, dynamic, method, rate, told[2:4], *told[4:], states.mean, states.covariance,
-            prior, 0.6, *late, sigma, np.zeros(5),
+            table, told, dynamic, method, unlike, guessed, states.mean, states.covariance, prior, 0.6, *late,
+            np.zeros(5),
         )  # fmt: skip
-    return [
-        *of_slots, *beliefs, *states, *late, uses, spent, seen_us, np.nan_to_num(held), told, sigma
-    ]  # fmt: skip
+    return [*of_slots, *beliefs, *states, *late, uses, spent, seen_us, np.nan_to_num(held), told, guessed]
 
 
 def battery(*, device="cpu", rows=150):

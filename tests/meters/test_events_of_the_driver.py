@@ -46,8 +46,8 @@ def test_where_the_drivers_own_events_need_a_session_they_are_asked_for_in_it(ri
     node = rig('[[fault]]\nkind = "unbind"\ngpu = 1\nat_s = 5\nfor_s = 10\n', gpus=2)
     node.run(30)
     released = node.events("released")
-    assert {event.gpu for event in released} == {0, 1}
-    assert "unbound" in released[0].detail
+    assert 1 in {event.gpu for event in released}
+    assert all("unbound" in event.detail for event in released)
 
 
 class Driver:

@@ -32,6 +32,17 @@ def facts(lines):
     return {line[:11].strip(): line[11:].strip() for line in body}
 
 
+def test_a_share_of_the_node_is_said_to_be_an_estimate(shown):
+    document = job_document(job(), [], [], [])
+    assert "node" not in facts(shown(document, 160))
+    document["job"]["node_energy_estimate"] = {"energy_j": "7200", "parts_j": {"cpu": "3600", "rest": "3600"}}
+    told = facts(shown(document, 160))
+    assert (
+        told["node"] == "2.000 Wh beyond the GPUs of this host (CPUs 1.000 Wh, rest 1.000 Wh); an estimate, in no bill"
+    )
+    assert told["energy"] == "2.778 ± 0.056 Wh, 25% of it static"
+
+
 def test_all_that_is_known_is_shown(shown):
     document = job_document(job(), [job(earlier, energy_j="1") for earlier in (3, 2)], [gpu(0), gpu(1)], HOURS)
     lines = shown(document, 120, amounts={"cost": "0.83 EUR"}, notes=["EUR: 0.3."])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -53,13 +52,13 @@ def measure(rounds: int = 8) -> list[LearningCost]:
     made = _node(SECONDS)
     each = SHOWN_TOGETHER * SLOT_US // (made[0].end_us - made[0].start_us)
     found: dict[str, list[float]] = {what: [] for what in RULES}
-    for turn in range(rounds):
+    order = np.random.default_rng(1)
+    for _ in range(rounds):
         accounts = {what: Accounts(split=rule, live=True) for what, rule in RULES.items()}
-        order = deque(RULES)
-        order.rotate(turn)
         for first in range(0, len(made), each):
-            order.rotate()
-            for what in order:
+            for what in order.permutation(
+                list(RULES)
+            ).tolist():  # whose caches the others leave behind is left to chance
                 begun_s = time.perf_counter()
                 for window in made[first : first + each]:
                     accounts[what].add(window)
