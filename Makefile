@@ -54,7 +54,7 @@ pictures: $(VENV)/.test            ## take the pictures of docs/images anew, fro
 bench: $(VENV)/.test            ## the kernels against memory bandwidth, numpy, polars and duckdb
 	$(BIN)/wattshed bench $(ARGS)
 
-bench-all: $(VENV)/.test $(VENV)/.peers            ## every benchmark on an idle machine, into docs/ (a quarter of an hour on two cores)
+bench-all: $(VENV)/.test $(VENV)/.peers            ## every benchmark on an idle machine, into docs/ (twenty minutes on two cores)
 	$(BIN)/python -m tests.bench.run_all $(ARGS)
 
 peers: $(VENV)/.test $(VENV)/.peers            ## measure with wattshed and its peers (wattshed bench accuracy); renew docs/accuracy.md

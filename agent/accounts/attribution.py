@@ -303,13 +303,19 @@ class Accounts:
         """Name the GPUs of `books_of`, in its order."""
         return list(self._hosts[host].keys) if host in self._hosts else []
 
-    def restore(self, host: str, books: Iterable[GpuBooks]) -> None:
-        """Take over one host's accounts from before a restart, as `books_of` returned them."""
-        mine = self._hosts[host] = HostAccounts(watts=self.watts.open(host))
-        for one in books:
-            key = _key(one.account.device)
-            self.gpus[key] = one.account
-            mine.restore(key, one)
+    def restore(self, host: str, books: Iterable[GpuBooks]) -> dict[GpuKey, str]:
+        """Take over one host's accounts from before a restart, as `books_of` returned them.
+
+        Returns
+        -------
+        dict of GpuKey to str
+            Of GPUs whose watts are learned anew: why those that were learned are none.
+        """
+        mine, found = HostAccounts(watts=self.watts.open(host)), {_key(one.account.device): one for one in books}
+        anew = {key: mine.restore(key, one) for key, one in found.items()}
+        self._hosts[host] = mine
+        self.gpus.update((key, one.account) for key, one in found.items())
+        return {key: why for key, why in anew.items() if why}
 
     def _enter(self, name: str, devices: tuple[Device, ...], start_us: int) -> HostAccounts:
         """Find the host's accounts, with a place for each device in the window's order."""

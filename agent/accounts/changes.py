@@ -176,7 +176,8 @@ class Continued:
 
     def __init__(self, state: dict[str, Any]) -> None:
         self._state = state
-        self._rows = {name: {key(row): row for row in state.get(name, ())} for name, key in _ROWS.items()}
+        state.setdefault("beside", [])  # where there are no other meters
+        self._rows = {name: {key(row): row for row in state[name]} for name, key in _ROWS.items()}
         cuts = state["cuts"]
         self._cuts = {} if cuts is None else {n: {key(row): row for row in cuts[n]} for n, key in _ROWS_OF_CUTS.items()}
 

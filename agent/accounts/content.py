@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from wattshed.agent.accounts.account import GpuAccount
 from wattshed.agent.accounts.beside import BesideBooks
 from wattshed.agent.accounts.by_name import named, of_names
+from wattshed.agent.accounts.forms import rows
 from wattshed.agent.accounts.hole import Hole
 from wattshed.agent.accounts.host import GpuBooks
 from wattshed.agent.accounts.late_holes import LateHole
 from wattshed.agent.accounts.ledger import GpuKey, JobAccount, Line
 from wattshed.agent.accounts.modules import Module
-from wattshed.agent.accounts.node_shares import parts_of_plain
 from wattshed.agent.accounts.pending_usage import PendingUsage
+from wattshed.agent.accounts.state_form import IDLE_MW, WAITING_WORK, WORK_OF_JOB
 from wattshed.agent.accounts.work import JobWork, PendingWork
 from wattshed.agent.window import Device, JobKey
 from wattshed.kernels.billing.layout import Diagnostics, GpuState
@@ -23,6 +24,7 @@ from wattshed.kernels.records import objects, of_objects
 if TYPE_CHECKING:
     from wattshed.agent.accounts.attribution import Accounts
     from wattshed.agent.accounts.calibration import Calibrator
+    from wattshed.agent.accounts.forms import Form
     from wattshed.agent.accounts.ledger import Ledger
 
 
@@ -101,45 +103,59 @@ def _plain_module(module: Module | None) -> dict[str, Any] | None:
     return {"energy_hnj": module.energy_hnj, "state": named(state)}
 
 
-def restore(accounts: Accounts, calibrator: Calibrator, host: str, state: dict[str, Any]) -> None:
-    """Take over all of a state, or nothing.
+def restore(accounts: Accounts, calibrator: Calibrator, host: str, state: dict[str, Any]) -> list[str]:
+    """Take over a state that was checked (`state_form.checked`); what no joule depends on begins anew where damaged.
 
-    Raises
-    ------
-    ValueError, KeyError, TypeError, AttributeError
-        It is no state of this version.
+    Returns
+    -------
+    list of str
+        What begins anew, and why.
     """
-    found = [_gpu(place, gpu) for place, gpu in enumerate(state["gpus"])]
-    jobs = {}
-    for entry in state["jobs"]:
-        job = JobAccount(
-            JobKey(entry["key"]), dict(entry["labels"]), int(entry["start_us"]), int(entry["end_us"]),
-            int(entry["method"]), folded=bool(entry["folded"]),
-            shown_from_us=None if entry["shown_from_us"] is None else int(entry["shown_from_us"]),
-        )  # fmt: skip
-        job.lines = _lines(host, entry["lines"])
-        job.shown_hnj = job.energy_hnj
-        job.work = JobWork.of_plain(entry["work"]) if entry.get("work") is not None else None
-        job.node_hnj = parts_of_plain(entry.get("node_hnj", {}))
-        jobs[job.key] = job
-    ended = {GpuKey(host, str(one["gpu"])): int(one["energy_hnj"]) for one in state["ended"]}
-    other = _lines(host, state["other"])
-    folded, since_us, shown_us = int(state["folded"]), state["since_us"], int(state["shown_us"])
-    learned_mw = {uuid: float(mw) for uuid, mw in state["idle_mw"].items()}
-    work = PendingWork()
-    if "work" in state:
-        work.restore(state["work"])
-    beside = BesideBooks.of_plain(state.get("beside", ()), state.get("node"), state.get("shares"))
-    ended_node, other_node = (parts_of_plain(state.get(f"{name}_node", {})) for name in ("ended", "other"))
-    # All of it can be believed: from here on nothing fails.
-    accounts.restore(host, found)
-    accounts.since_us = since_us
+    anew: list[str] = []
+
+    def is_sound(form: Form, value: object, what: str) -> bool:
+        try:
+            form(value, "it")
+        except ValueError as error:
+            anew.append(f"{what} begins anew ({error})")
+            return False
+        return True
+
+    work = [entry.get("work") for entry in state["jobs"]]
+    if not is_sound(rows(WORK_OF_JOB), work, "work of jobs"):
+        work = [None] * len(work)
+    jobs = [_job(host, entry, done) for entry, done in zip(state["jobs"], work, strict=True)]
+    waiting = PendingWork()
+    if is_sound(WAITING_WORK, state.get("work"), "work that waits for its energy"):
+        waiting.restore(state["work"])
+    idle_mw = state.get("idle_mw")
+    idle_mw = idle_mw if is_sound(IDLE_MW, idle_mw, "learned idle power") else {}
+    other, ended = _lines(host, state["other"]), {GpuKey(host, one["gpu"]): one["energy_hnj"] for one in state["ended"]}
+    beside = BesideBooks.of_plain(state["beside"], state["node"], state["shares"]) if state["beside"] else None
+    # Until here nothing was taken over; from here on nothing fails.
+    unlearned = accounts.restore(host, [_gpu(place, gpu) for place, gpu in enumerate(state["gpus"])])
+    if unlearned:
+        why = next(iter(unlearned.values()))
+        anew.append(f"learned watts of {', '.join(key.gpu for key in unlearned)} begin anew ({why})")
+    accounts.since_us = state["since_us"]
     ledger: Ledger = accounts.ledger
-    ledger.jobs, ledger.ended_hnj, ledger.other, ledger.folded, ledger.shown_us = jobs, ended, other, folded, shown_us
-    ledger.work, ledger.ended_node_hnj, ledger.other_node_hnj = work, ended_node, other_node
-    if beside.meters:
+    ledger.jobs, ledger.work = {job.key: job for job in jobs}, waiting
+    ledger.ended_hnj, ledger.other, ledger.folded, ledger.shown_us = ended, other, state["folded"], state["shown_us"]
+    ledger.ended_node_hnj, ledger.other_node_hnj = state["ended_node"], state["other_node"]
+    if beside is not None:
         accounts.beside[host] = beside
-    calibrator.learned_mw.update(learned_mw)
+    calibrator.learned_mw.update(idle_mw)
+    return anew
+
+
+def _job(host: str, entry: dict[str, Any], work: dict[str, Any] | None) -> JobAccount:
+    job = JobAccount(
+        JobKey(entry["key"]), entry["labels"], entry["start_us"], entry["end_us"], entry["method"],
+        _lines(host, entry["lines"]), folded=entry["folded"], shown_from_us=entry["shown_from_us"],
+        work=None if work is None else JobWork.of_plain(work), node_hnj=entry["node_hnj"],
+    )  # fmt: skip
+    job.shown_hnj = job.energy_hnj
+    return job
 
 
 def _gpu(place: int, gpu: dict[str, Any]) -> GpuBooks:
@@ -159,7 +175,7 @@ def _gpu(place: int, gpu: dict[str, Any]) -> GpuBooks:
     late = gpu.get("late_hole")
     late_hole = of_names(LateHole, late) if late is not None else None
     waiting = PendingUsage.of_plain(place, gpu["waiting"])
-    watts = (gpu["watts"], gpu["open_slots"]) if gpu.get("watts") is not None else None
+    watts = (gpu["watts"], gpu.get("open_slots")) if gpu.get("watts") is not None else None
     hole = Hole.of_plain(gpu["hole"])
     return GpuBooks(account, of_names(GpuState, gpu["state"]), hole, late_hole, waiting, watts)
 

@@ -5,7 +5,8 @@ of how a counter stands still and of holes, kept of what was on a GPU its only o
 split by a guess, not one sigma of it. Up to version 3 numbers were known by their position alone: their names and their
 order are written down here for good, whatever becomes of the records. Version 4 did not integrate average power beside
 a counter, and cut nothing into parts. Version 5 counted of each job how long it was shown. Up to version 6 nothing was
-told of the time that an owner's energy covers: what is cut next after such a file is of unknown coverage.
+told of the time that an owner's energy covers: what is cut next after such a file is of unknown coverage. Files of
+version 7 may have nothing of other meters, of the node, of shares in it, of work, of silence and of modules.
 """
 
 from __future__ import annotations
@@ -38,13 +39,14 @@ LINE = (
 LATE_HOLE = ("t0_us", "t1_us", "energy_hnj", "begin_mw", "end_mw", "mark", "after_hnj", "after_us")
 WAITING = ("key", "start_us", "end_us", "activity_ppm", "busy_ppm", "share_ppm", "live")
 BEFORE = ("key", "activity_ppm", "share_ppm", "live")
+NODE = ("node_hnj", "covered_us", "gpu_hnj", "cpu_hnj", "memory_hnj", "rest_hnj", "known_us", "missed_us")
 NO_LEVEL = {"level_us": -1, "level_mw": -1, "level_since_us": -1, "level_hnj": 0}
 FEWER = {1: (27, 19, 7), 2: (27, 19, 7), 3: (35, 21, 9)}
 """How many of `STATE`, `TOTALS` and `LINE` each version has."""
 
 
 def upgraded(state: dict[str, Any], version: int) -> dict[str, Any]:
-    """Turn the content of a file of an older version into that of version 7, with the changes that follow it.
+    """Turn the content of a file of an older version into that of version 8, with the changes that follow it.
 
     Raises
     ------
@@ -59,7 +61,32 @@ def upgraded(state: dict[str, Any], version: int) -> dict[str, Any]:
         _count_shown(state)
     if version < 7:
         _cover(state)
+    if version < 8:
+        _know_of_beside(state)
     return state
+
+
+def _know_of_beside(state: dict[str, Any]) -> None:
+    """Add what came while version 7 was written; from version 8 on, what is missing is damaged."""
+    state.setdefault("work", {"rows": [], "rejected": {}, "baselines": {}})
+    for name in ("ended_node", "other_node"):
+        state.setdefault(name, {})
+    if state.setdefault("beside", []):
+        nothing = {"meter": "", "known": {}} | dict.fromkeys(NODE, 0)
+        state.setdefault("node", nothing)
+        state.setdefault("shares", {"nobodys": {}, "begun": False, "fixed_mw": -1, "owed_hnj": 0})
+    for gpu in state["gpus"]:
+        fresh: dict[str, Any] = {
+            "late_hole": None,
+            "silent_us": 0,
+            "missing_us": 0,
+            "module": None,
+            "xids": {},
+            "last_xid": None,
+        }
+        gpu.update({name: value for name, value in fresh.items() if name not in gpu})
+    for job in state["jobs"]:
+        job.setdefault("node_hnj", {})
 
 
 def _count_shown(state: dict[str, Any]) -> None:

@@ -110,16 +110,18 @@ class HostAccounts:
             for i, (key, state) in enumerate(zip(self.keys, objects(self.state, GpuState), strict=True))
         ]
 
-    def restore(self, key: GpuKey, books: GpuBooks) -> None:
-        """Take over the accounts of one more GPU."""
+    def restore(self, key: GpuKey, books: GpuBooks) -> str:
+        """Take over the accounts of one more GPU; return why its watts are learned anew, empty: they are not."""
+        why = ""
         self.holding.restore(len(self.keys), books.hole)
         if books.late is not None:
             self.late.restore(key, books.late)
         if books.watts is not None and self.watts is not None:
-            self.watts.restore(len(self.keys), *books.watts)
+            why = self.watts.restore(len(self.keys), *books.watts)
         self.keys.append(key)
         self.state = np.concatenate([self.state, of_objects([books.state], GpuState)])
         self.waiting = self.waiting.followed_by(books.waiting)
+        return why
 
     def arrange(self, here: Sequence[GpuKey]) -> None:
         """Put those first that are here, in this order; the accounts of those that are away stay, behind them."""

@@ -25,6 +25,8 @@ from wattshed.agent.accounts.content import restore
 from wattshed.agent.accounts.cuts import Cuts
 from wattshed.agent.accounts.former_versions import upgraded
 from wattshed.agent.accounts.journal import Journal, before, changes_after, sync_folder
+from wattshed.agent.accounts.state_form import checked
+from wattshed.agent.accounts.whole_state import UNTRUSTED, NewerStateError, encoded, head_of, read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,26 +34,12 @@ if TYPE_CHECKING:
     from wattshed.agent.accounts.attribution import Accounts
     from wattshed.agent.accounts.calibration import Calibrator
 
-VERSION = 7
-"""What time energies cover is counted of each owner; see `agent.accounts.former_versions` for those before."""
 LONGEST_JOURNAL = 1 << 20
 """Bytes of changes, or twice those of the state if that is more, after which it is written whole again."""
 SLOW_S = 1.0
 """A disk that takes longer to have the state for certain is waited for only every `SLOW_SYNC_US`."""
 SLOW_SYNC_US = 30_000_000
 LONGEST_OWNER = 300
-
-
-class StateError(Exception):
-    """The file is not a state that can be trusted."""
-
-
-class NewerStateError(StateError):
-    """A newer agent wrote the file."""
-
-    def __init__(self, version: int) -> None:
-        super().__init__(f"written by a newer wattshed (state version {version}; this one reads 1 to {VERSION})")
-        self.version = version
 
 
 class SlowDiskError(OSError):
@@ -203,7 +191,7 @@ class StateFile:
         """Append what changed to the journal; what fails half way is followed by a state that is written whole."""
         self._last = None
         change = {"saved_us": now_us, **last.changed(accounts, calibrator, cuts)}
-        self._mark = self._journal.append(self._seq + 1, self._mark, _encoded(change), sync=sync)
+        self._mark = self._journal.append(self._seq + 1, self._mark, encoded(change), sync=sync)
         self._seq += 1
         self._last = last
 
@@ -216,12 +204,11 @@ class StateFile:
         self._last = None
         last, content = LastSaved.whole(self._host, accounts, calibrator, cuts)
         about = {"host": self._host, "boot_id": self._boot_id, "saved_us": now_us, "seq": seq, "mark": mark}
-        body = _encoded({**about, **content})
-        head = f"wattshed-state {VERSION} {zlib.crc32(body):08x} {len(body)}\n".encode()
+        body = encoded({**about, **content})
         self._path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self._path.with_suffix(".fresh")
         with fresh.open("wb") as file:
-            file.write(head + body)
+            file.write(head_of(body) + body)
             file.flush()
             if sync:
                 os.fsync(file.fileno())
@@ -237,7 +224,10 @@ class StateFile:
         self._seq, self._mark, self._size, self._last = seq, mark, len(body), last
 
     def restore(self, accounts: Accounts, calibrator: Calibrator) -> Restored:
-        """Read the newest trustworthy state into empty accounts; what cannot be trusted is set aside."""
+        """Read the newest trustworthy state into empty accounts; what cannot be trusted is set aside.
+
+        All of a state is taken over, or nothing of it: only what no joule depends on begins anew where it is damaged.
+        """
         problems: list[str] = []
         self._journal.close()
         self._last = None
@@ -247,20 +237,7 @@ class StateFile:
             (self._path.with_suffix(".before"), (before(newest), newest)),
         ):
             try:
-                state, version = _read(path)
-                if state["host"] != self._host:
-                    problems.append(
-                        f"{path}: belongs to host {state['host']!r}, not {self._host!r}; starting from zero"
-                    )
-                    continue
-                if "seq" in state:
-                    state = self._continued(path, state, journals, problems)
-                state = upgraded(state, version)
-                same_boot = state["boot_id"] == self._boot_id
-                saved_us = int(state["saved_us"])
-                cuts = Cuts.of_plain(self._host, state["cuts"]) if state["cuts"] is not None else None
-                restore(accounts, calibrator, self._host, state)
-                return Restored(found=True, same_boot=same_boot, saved_us=saved_us, problems=tuple(problems), cuts=cuts)
+                found = self._restored(path, journals, accounts, calibrator, problems)
             except FileNotFoundError:
                 continue
             except NewerStateError as error:
@@ -273,10 +250,40 @@ class StateFile:
                     )
                 problems.append(f"{path}: {error}; {kept}")
                 break
-            except (StateError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            except (*UNTRUSTED, OSError) as error:
                 problems.append(f"{path}: cannot be trusted ({error}); set aside")
                 _put_aside(path)
+            else:
+                if found is not None:
+                    return found
         return Restored(found=False, same_boot=False, saved_us=0, problems=tuple(problems))
+
+    def _restored(
+        self, path: Path, journals: Sequence[Path], accounts: Accounts, calibrator: Calibrator, problems: list[str]
+    ) -> Restored | None:
+        """Take a state over with the changes that follow it, or without if they make none of it; None: not ours."""
+        state, version = read_whole(path)
+        if state["host"] != self._host:
+            problems.append(f"{path}: belongs to host {state['host']!r}, not {self._host!r}; starting from zero")
+            return None
+        said = problems[:]
+        try:
+            if "seq" in state:
+                state = self._continued(path, state, journals, said)
+            state = checked(upgraded(state, version), self._host)
+        except UNTRUSTED as error:
+            state, _ = read_whole(path)
+            state = checked(upgraded(state, version), self._host)
+            said = [*problems, f"{journals[-1]}: makes no state of {path} ({error}); left out"]
+        cuts = Cuts.of_plain(self._host, state["cuts"]) if state["cuts"] is not None else None
+        anew = restore(accounts, calibrator, self._host, state)
+        return Restored(
+            found=True,
+            same_boot=state["boot_id"] == self._boot_id,
+            saved_us=state["saved_us"],
+            problems=(*said, *(f"{path}: {one}" for one in anew)),
+            cuts=cuts,
+        )
 
     def _keep_newer(self, version: int) -> Path:
         """Move all files of the state to a folder of their own, which nothing here reads; returns it.
@@ -310,9 +317,9 @@ class StateFile:
             except OSError as error:
                 problems.append(f"{journal}: {error.strerror}; what changed since {path} was written is lost")
                 break
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except UNTRUSTED as error:
                 problems[:] = [*told, f"{journal}: holds no changes that this agent knows ({error!r}); left out"]
-                return _read(path)[0]
+                return read_whole(path)[0]
             self._seq, mark = changes.seq, changes.mark
             if changes.problem:
                 problems.append(f"{journal}: {changes.problem}; what was saved after that is lost")
@@ -334,29 +341,3 @@ def _keep_aside(path: Path) -> None:
     with suppress(OSError):
         aside.unlink(missing_ok=True)
         os.link(path, aside)
-
-
-_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
-
-
-def _encoded(content: dict[str, Any]) -> bytes:
-    return _encode(content).encode()
-
-
-def _read(path: Path) -> tuple[dict[str, Any], int]:
-    """Read a state that was written whole, and of which version it is."""
-    head, _, body = path.read_bytes().partition(b"\n")
-    words = head.split()
-    if len(words) != 4 or words[0] != b"wattshed-state":
-        raise StateError("not a state file")
-    version = int(words[1])
-    if len(body) != int(words[3]) or zlib.crc32(body) != int(words[2], 16):
-        raise StateError("checksum does not match")
-    if version > VERSION:
-        raise NewerStateError(version)
-    if version < 1:
-        raise StateError(f"no version is {version}")
-    state = json.loads(body)
-    if not isinstance(state, dict):
-        raise StateError("not an object")
-    return state, version

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wattshed.agent.accounts.collected import Collected
-from wattshed.agent.accounts.watts_arrays import NEVER_US, WattsArrays
+from wattshed.agent.accounts.watts_arrays import MOST_W, NEVER_US, WattsArrays
 from wattshed.agent.accounts.watts_places import MOST_JOBS, GpuPlaces, JobWatts, PlaceTable
 from wattshed.agent.window import JobKey
 from wattshed.kernels.billing import watts as kernel
@@ -38,6 +38,8 @@ KEPT_US = 3_600_000_000
 SHOWN_TOGETHER = 4
 """So many slots are closed at once where nobody is billed by them."""
 UNKNOWN_PRIOR_W = 250.0
+FORM = 2
+"""Of what is saved; another form is learned anew. The first one told no number, and nothing of late rows."""
 FEATURES = kernel.FEATURES
 _NONE = np.empty(0, np.int64)
 
@@ -241,6 +243,7 @@ class HostLearning:
         now = slot, one.idle_mw, list(one.jobs), list(one.past), dict(one.closed)
         if one.laid_out is None or one.laid_out[0] != now:
             values = {
+                "form": FORM,
                 "jobs": dict(one.jobs),
                 "past": {job: list(past[2:]) for job, past in one.past.items()},
                 "closed": dict(one.closed),
@@ -251,27 +254,35 @@ class HostLearning:
             one.laid_out = now, values
         return one.laid_out[1], [self._arrays.seen_us[gpu, places].tolist(), *self._arrays.open_slots(gpu, places)]
 
-    def restore(self, gpu: int, values: Mapping[str, Any], open_slots: Sequence[Sequence[int]]) -> None:
-        """Take over what `plain` laid out.
+    def restore(self, gpu: int, values: Any, open_slots: Any) -> str:
+        """Take over what `plain` laid out; if it is not that, nothing, and return why: then it is learned anew."""
+        try:
+            one, arrays = self._read(gpu, values, open_slots)
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+            return str(error)
+        self._make_room(gpu + 1, arrays.places)
+        self._gpus[gpu] = one
+        self._arrays.take(gpu, arrays)
+        return ""
 
-        Raises
-        ------
-        ValueError, KeyError, TypeError
-            It is not that.
-        """
+    @staticmethod
+    def _read(gpu: int, values: Any, open_slots: Any) -> tuple[GpuPlaces, WattsArrays]:
+        """Read what `plain` laid out."""
+        if (form := values.get("form")) != FORM:
+            raise ValueError(f"they are of form {form!r}, not {FORM}")
         jobs = {JobKey(str(key)): int(place) for key, place in values["jobs"].items()}
-        if not all(FEATURES <= place < FEATURES + MOST_JOBS for place in jobs.values()):
-            raise ValueError(f"places {sorted(jobs.values())} of jobs")
-        self._make_room(gpu + 1, max(jobs.values(), default=FEATURES) - FEATURES + 1)
-        for place, seen_us in zip(jobs.values(), open_slots[0], strict=True):
-            self._arrays.seen_us[gpu, place] = int(seen_us)
+        places = set(jobs.values())
+        if len(places) < len(jobs) or not all(FEATURES <= place < FEATURES + MOST_JOBS for place in places):
+            raise ValueError(f"places of jobs are {sorted(jobs.values())}")
         past = {
             JobKey(str(key)): JobWatts(JobKey(str(key)), gpu, float(watts), float(sigma), int(alone), int(shared))
-            for key, (watts, sigma, alone, shared) in values.get("past", {}).items()
+            for key, (watts, sigma, alone, shared) in values["past"].items()
         }
-        closed = {JobKey(str(key)): int(seen_us) for key, seen_us in values.get("closed", {}).items()}
-        self._gpus[gpu] = GpuPlaces(jobs, past, closed, int(values["idle_mw"]), values.get("divided"))
-        self._arrays.restore(gpu, list(jobs.values()), values, open_slots[1:])
+        if not all(abs(one.watts) < MOST_W and 0 <= one.sigma_w < MOST_W for one in past.values()):
+            raise ValueError("watts of jobs that left are none")
+        closed = {JobKey(str(key)): int(seen_us) for key, seen_us in values["closed"].items()}
+        one = GpuPlaces(jobs, past, closed, int(values["idle_mw"]), values["divided"])
+        return one, WattsArrays.of_plain(list(jobs.values()), values, open_slots)
 
     def _make_room(self, gpus: int, places: int = 0) -> None:
         """Have room for so many GPUs, and so many jobs on each."""

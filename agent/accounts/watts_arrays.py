@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NEVER_US = 1 << 62
+MOST_W = 1e6
+"""No board draws so much."""
 
 
 @dataclass(slots=True)
@@ -174,37 +176,64 @@ class WattsArrays:
         slot_in, *others = self.late
         return [*slot_in[gpu].tolist(), *(value for one in others for value in one[gpu][..., at].ravel().tolist())]
 
-    def restore(
-        self, gpu: int, places: Sequence[int], values: Mapping[str, Any], open_slots: Sequence[Sequence[int]]
-    ) -> None:
-        """Take over what `plain` and `open_slots` laid out.
+    @classmethod
+    def of_plain(cls, places: Sequence[int], values: Mapping[str, Any], open_slots: Sequence[Any]) -> WattsArrays:
+        """Make those of one GPU of what `plain` laid out, and of who was seen when and what `open_slots` did.
 
         Raises
         ------
-        ValueError, KeyError, TypeError
+        ValueError, LookupError, TypeError, OverflowError
             It is not that.
         """
+        found = cls.of(1, max(places, default=FEATURES) - FEATURES + 1)
         at = np.array([*range(FEATURES), *places], np.int64)
-        square = np.ix_(at, at)
-        self.beliefs.mean[gpu, at] = values["mean"]
-        self.beliefs.covariance[gpu][square] = values["covariance"]
-        self.beliefs.inflation[gpu] = float(values["inflation"])
-        self.beliefs.before[gpu, at] = values["before"]
-        self.beliefs.prior_w[gpu] = float(values["prior_w"])
-        self.states.slot[gpu] = values["slot"]
-        self.states.mean[gpu][:, at] = values["mean_of"]
-        for which, one in enumerate(values["covariance_of"]):
-            self.states.covariance[gpu, which][square] = one
-        self.uses[gpu] = values["uses"]
-        self.spent[gpu, at] = values["spent"]
-        late, *slots = open_slots
+        square, n = np.ix_(at, at), len(at)
+        beliefs, states = found.beliefs, found.states
+        beliefs.mean[0, at] = _array(values["mean"], n, most=MOST_W)
+        beliefs.covariance[0][square] = _array(values["covariance"], n, n, most=MOST_W**2)
+        beliefs.inflation[0] = _array(values["inflation"], least=0, most=MOST_W)
+        beliefs.before[0, at] = _array(values["before"], n, most=MOST_W)
+        beliefs.prior_w[0] = _array(values["prior_w"], least=0, most=MOST_W)
+        states.slot[0] = _array(values["slot"], 2, kind=np.int64)
+        states.mean[0][:, at] = _array(values["mean_of"], 2, n, most=MOST_W)
+        for which, one in enumerate(_array(values["covariance_of"], 2, n, n, most=MOST_W**2)):
+            states.covariance[0, which][square] = one
+        found.uses[0] = _array(values["uses"], len(USES), kind=np.int64, least=0)
+        found.spent[0, at] = _array(values["spent"], n, 2, kind=np.int64, least=0)
+        seen_us, late, *slots = open_slots
+        found.seen_us[0, list(places)] = _array(seen_us, len(places), kind=np.int64)
         if late:
-            parts = np.array(late, np.int64)
-            self.late.slot_in[gpu], parts = parts[:CELLS], parts[CELLS:].reshape(2 * CELLS + 1, len(at))
-            self.late.got[gpu][:, at], self.late.weighed[gpu][:, at] = parts[:CELLS], parts[CELLS:-1]
-            self.late.owed[gpu, at] = parts[-1]
-        for number, flags, energy, *active in slots:
-            row = int(number) % RING
-            self.slots.number[gpu, row], self.slots.flags[gpu, row] = number, flags
-            self.slots.energy_hnj[gpu, row] = energy
-            self.slots.active[gpu, row, at] = active
+            parts = _array(late, CELLS + (2 * CELLS + 1) * n, kind=np.int64)
+            found.late.slot_in[0], parts = parts[:CELLS], parts[CELLS:].reshape(2 * CELLS + 1, n)
+            found.late.got[0][:, at], found.late.weighed[0][:, at] = parts[:CELLS], parts[CELLS:-1]
+            found.late.owed[0, at] = parts[-1]
+        for number, flags, energy, *active in _array(slots, len(slots), 3 + n, kind=np.int64) if slots else ():
+            r = number % RING
+            found.slots.number[0, r], found.slots.flags[0, r], found.slots.energy_hnj[0, r] = number, flags, energy
+            found.slots.active[0, r, at] = active
+        return found
+
+    def take(self, gpu: int, one: WattsArrays) -> None:
+        """Take those of one GPU over, for which there is room."""
+        for mine, its in zip(self.all(), one.all(), strict=True):
+            mine[gpu : gpu + 1][tuple(slice(0, size) for size in its.shape)] = its
+
+
+def _array(
+    values: Any,
+    *shape: int,
+    kind: type[np.generic] = np.float64,
+    least: float | None = None,
+    most: float = float(NEVER_US),
+) -> NDArray[Any]:
+    """Make an array of this very shape, of numbers from ``least`` to ``most``; by default as far below zero.
+
+    Raises
+    ------
+    ValueError, TypeError, OverflowError
+        There are more or fewer, or others.
+    """
+    found = np.array(values, kind)
+    if found.shape != shape or not ((found >= (-most if least is None else least)) & (found <= most)).all():
+        raise ValueError(f"they are no {'x'.join(map(str, shape)) or 'single'} numbers up to {most:g}")
+    return found

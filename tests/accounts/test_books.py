@@ -18,8 +18,9 @@ from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator, MeterCorrection
 from wattshed.agent.accounts.ledger import GpuKey, Ledger, Line
 from wattshed.agent.accounts.publishing import Publisher
-from wattshed.agent.accounts.state import VERSION, StateFile
+from wattshed.agent.accounts.state import StateFile
 from wattshed.agent.accounts.uncertainty import gpu_sigma_j, job_sigma_j
+from wattshed.agent.accounts.whole_state import VERSION
 from wattshed.agent.window import OTHER, Event
 
 T0 = 1_700_000_000 * S

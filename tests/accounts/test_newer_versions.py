@@ -9,7 +9,8 @@ import pytest
 from tests.accounts.test_books import book, live, published
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
-from wattshed.agent.accounts.state import VERSION, StateFile
+from wattshed.agent.accounts.state import StateFile
+from wattshed.agent.accounts.whole_state import VERSION
 
 NEWER = VERSION + 1
 

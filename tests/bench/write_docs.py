@@ -1,12 +1,13 @@
-"""Writes the tables of docs/performance.md from docs/measurements/*.json: ``python -m tests.bench.write_docs``."""
+"""Writes tables of docs/performance.md and accuracy.md from docs/measurements: ``python -m tests.bench.write_docs``."""
 
 import json
+import re
 from pathlib import Path
 
 from tests.markdown import with_blocks
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGE = DOCS / "performance.md"
+PAGES = (DOCS / "performance.md", DOCS / "accuracy.md")
 NUMBERS = DOCS / "measurements"
 RIVALS = ("numpy", "polars", "duckdb")
 READERS = ("polars", "duckdb", "pyarrow decode")
@@ -172,6 +173,29 @@ def agent(document):
     return text
 
 
+def split(document):
+    text = f"{document['seeds']} recordings of each pattern, {document['seconds']} s each:\n\n"
+    text += head(
+        "jobs of", "split", "median", "mean", "95th percentile", "95 % intervals that hold", "in the worst pattern",
+        "sigma (median)", "jobs",
+    )  # fmt: skip
+    for one in document["rows"]:
+        errors = (f"{one[name]:.1%}" for name in ("median", "mean", "p95"))
+        held = (f"{one[name]:.0%}" for name in ("held", "held_worst", "sigma"))
+        text += row(one["of"], one["split"], *errors, *held, one["jobs"])
+    kinds = [one for one in document["rows"] if one["split"] == "learned"]
+    names = list({name: None for one in kinds for name in one["patterns"]})
+    text += "\nBy learned watts, pattern by pattern: median error / intervals that hold / median sigma:\n\n"
+    text += head("pattern", *(one["of"] for one in kinds))
+    for name in names:
+        found = (one["patterns"].get(name) for one in kinds)
+        text += row(
+            name,
+            *(f"{this['median']:.1%} / {this['held']:.0%} / {this['sigma']:.0%}" if this else "" for this in found),
+        )
+    return re.sub(r"(?<=\d)%", " %", text)
+
+
 SECTIONS = {
     "kernels": ("bench.json", kernels),
     "promises": ("bench.json", promises),
@@ -181,16 +205,18 @@ SECTIONS = {
     "growth": ("growth.json", growth),
     "history": ("history.json", history),
     "agent": ("agent.json", agent),
+    "split": ("split.json", split),
 }
-"""Blocks of the page: the file that each is made of, and how."""
+"""Blocks of the pages: the file that each is made of, and how."""
 
 
 def generated(page, numbers=NUMBERS):
-    """The page with its generated blocks renewed; those of a file that is not there stay."""
+    """A page with its generated blocks renewed; those of a file that is not there stay."""
     there = {name: (numbers / file, make) for name, (file, make) in SECTIONS.items() if (numbers / file).exists()}
     blocks = {name: make(json.loads(path.read_text(encoding="utf-8"))) for name, (path, make) in there.items()}
     return with_blocks(page, blocks)
 
 
 if __name__ == "__main__":
-    PAGE.write_text(generated(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for one in PAGES:
+        one.write_text(generated(one.read_text(encoding="utf-8")), encoding="utf-8")
