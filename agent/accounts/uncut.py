@@ -47,7 +47,7 @@ def uncut_parts(
             part = used_by(job, gpu, gpus[gpu]).less(before.used)
             if not part.is_less and not (part.is_nothing and part.doubt == Doubt()):
                 until_us = min(job.end_us, now_us)
-                watts_mw = cuts.watts(job.key, gpu)
+                watts_mw = cuts.watts.of(job.key, gpu)
                 yield _part(job.key, run_us, gpu, before.at_us, until_us, part, line.cut_peak_mw, job.method, watts_mw)
 
 

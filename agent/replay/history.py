@@ -48,7 +48,7 @@ class _Host:
     def __post_init__(self) -> None:
         """Follow the power of jobs, and what is learned of their watts, into what is cut of them."""
         self.profiles = PowerProfiles(self.cuts.power)
-        self.cuts.watts = self.accounts.watts.milliwatts
+        self.cuts.watts.ask = self.accounts.watts.milliwatts
 
 
 class ReplayedHistory:

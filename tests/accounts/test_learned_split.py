@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.content import plain_gpu, plain_job, plain_rest, restore
-from wattshed.agent.accounts.cuts import Cuts
 from wattshed.agent.accounts.split_rule import SplitRule
-from wattshed.agent.accounts.uncut import uncut_parts
 from wattshed.agent.accounts.watts_places import MOST_JOBS
 from wattshed.agent.bench.split.patterns import PATTERNS, told
 from wattshed.agent.bench.split.running import BEGIN_US, windows
@@ -315,24 +313,3 @@ def test_watts_are_found_and_the_bill_comes_closer(ratio):
             sigma = [job.lines.popitem()[1].split_hnj for _, job in sorted(accounts.ledger.jobs.items())]
             assert (np.abs(found - drawn) <= 2.5 * np.array(sigma)).all()
     assert np.median(far[True]) < (0.03 if ratio == 1 else 0.5 * np.median(far[False]))
-
-
-def test_parts_tell_what_was_known_of_a_job_when_it_was_cut():
-    """Of jobs that are closed, too; and nothing of whom nothing was learned."""
-    those = recorded()
-    accounts, cuts = booked(those), Cuts()
-    cuts.watts = accounts.watts.milliwatts
-    known = {
-        (key, gpu.gpu): (round(one.watts * 1e3), round(one.sigma_w * 1e3))
-        for (key, gpu), one in accounts.watts.jobs().items()
-    }
-    jobs, now_us = accounts.ledger.jobs, those[-1].end_us
-    left = list(uncut_parts(cuts, jobs, accounts.gpus, BEGIN_US, now_us))
-    assert {(one.job, one.gpu): one.watts_mw for one in left if one.watts_mw} == known
-    for job in jobs.values():
-        job.shown_hnj = job.energy_hnj
-    retired = accounts.retire(now_us + HOUR // 60, 0)
-    cuts.close(retired, accounts.gpus)
-    assert {(one.job, one.gpu): one.watts_mw for one in cuts.outbox} == known
-    assert accounts.watts.milliwatts("nobody", next(iter(accounts.gpus))) is None
-    assert booked(those, None).watts.milliwatts(retired[0].key, next(iter(accounts.gpus))) is None
