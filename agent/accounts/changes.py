@@ -31,7 +31,7 @@ _ROWS: dict[str, Callable[[Any], Any]] = {
     "jobs": itemgetter("key"),
     "beside": itemgetter("name"),
 }
-_NAMED_IN_CUTS = ("runs", "power", "watts")
+_NAMED_IN_CUTS = ("runs", "power", "known_watts")
 _ROWS_OF_CUTS: dict[str, Callable[[Any], Any]] = {
     "cuts": itemgetter(0, 1),
     "outbox": itemgetter("seq"),
@@ -125,7 +125,8 @@ class _SavedCuts:
         gone: dict[str, list[Any]] = {}
         new: dict[str, dict[Any, Any]] = {}
         tables: dict[str, dict[Any, Any]] = {
-            "cuts": cuts.cuts, "runs": cuts.runs, "power": cuts.power, "watts": cuts.watts.kept,
+            "cuts": cuts.cuts, "runs": cuts.runs, "power": cuts.power,
+            "known_watts": cuts.watts.kept,
             "outbox": {part.seq: part for part in cuts.outbox}, "records": cuts.records,
         }  # fmt: skip
         for name, table in tables.items():
@@ -142,7 +143,7 @@ class _SavedCuts:
             "cuts": [[owner, gpu.gpu, *cut.plain()] for (owner, gpu), cut in new["cuts"].items()],
             "runs": new["runs"],
             "power": new["power"],
-            "watts": new["watts"],
+            "known_watts": new["known_watts"],
             "outbox": [parts_json.plain(part) for part in new["outbox"].values()],
             "records": [parts_json.plain_record(record) for record in new["records"].values()],
         }

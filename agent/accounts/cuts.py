@@ -303,7 +303,7 @@ class Cuts:
             "cuts": [[owner, gpu.gpu, *cut.plain()] for (owner, gpu), cut in self.cuts.items()],
             "runs": self.runs,
             "power": self.power,
-            "watts": self.watts.kept,
+            "known_watts": self.watts.kept,
             "outbox": [parts_json.plain(part) for part in self.outbox],
             "records": [parts_json.plain_record(record) for record in self.records.values()],
         }
@@ -337,7 +337,7 @@ class Cuts:
         for owner, gpu, *row in values["cuts"]:
             found.cuts[str(owner), GpuKey(host, str(gpu))] = Cut.of_plain(row)
         found.power = {str(job): str(text) for job, text in values["power"].items()}
-        found.watts.restore(values.get("watts", {}))  # older agents have none
+        found.watts.restore(values.get("known_watts", {}))  # older agents have none
         found.runs = {str(job): int(run_us) for job, run_us in values["runs"].items()}
         found.outbox.extend(parts_json.own_of_plain(part) for part in values["outbox"])
         for record in map(parts_json.record_of_plain, values["records"]):

@@ -119,7 +119,7 @@ _CUTS = record(
         ),
         "runs": table(MOMENT), "power": table(text), "outbox": rows(_part), "records": rows(_job_record),
     },
-    {"watts": table(table(_MILLIWATTS))},
+    {"known_watts": table(table(_MILLIWATTS))},
 )  # fmt: skip
 _METER_NUMBERS = (one.name for one in fields(MeterBook) if one.name not in {"meter", "rejected"})
 _METER_BOOK = record(

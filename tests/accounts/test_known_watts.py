@@ -59,7 +59,7 @@ def test_what_was_known_of_a_job_does_not_fade_once_it_has_left():
     assert cuts.watts.of(job, gpu) == known
     saved = cuts.plain()
     assert Cuts.of_plain(gpu.host, json.loads(json.dumps(saved))).watts.of(job, gpu) == known
-    del saved["watts"]  # as an older agent leaves it
+    del saved["known_watts"]  # as an older agent leaves it
     assert Cuts.of_plain(gpu.host, saved).watts.of(job, gpu) is None
     back = replace(those[0], start_us=those[-1].end_us, end_us=those[-1].end_us + 1_000_000)
     usage = replace(back.usage, start_us=back.usage.start_us + 60_000_000, end_us=back.usage.end_us + 60_000_000)
