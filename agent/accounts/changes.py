@@ -180,6 +180,8 @@ class Continued:
     def __init__(self, state: dict[str, Any]) -> None:
         self._state = state
         state.setdefault("beside", [])  # where there are no other meters
+        if others := [name for name in _ROWS if not isinstance(state[name], list)]:
+            raise TypeError(f"no list of {' and of '.join(others)}")
         self._rows = {name: {key(row): row for row in state[name]} for name, key in _ROWS.items()}
         cuts = state["cuts"]
         self._cuts = {} if cuts is None else {n: {key(row): row for row in cuts[n]} for n, key in _ROWS_OF_CUTS.items()}

@@ -128,8 +128,7 @@ def restore(accounts: Accounts, calibrator: Calibrator, host: str, state: dict[s
     waiting = PendingWork()
     if is_sound(WAITING_WORK, state.get("work"), "work that waits for its energy"):
         waiting.restore(state["work"])
-    idle_mw = state.get("idle_mw")
-    idle_mw = idle_mw if is_sound(IDLE_MW, idle_mw, "learned idle power") else {}
+    idle_mw = state["idle_mw"] if is_sound(IDLE_MW, state.get("idle_mw"), "learned idle power") else {}
     other, ended = _lines(host, state["other"]), {GpuKey(host, one["gpu"]): one["energy_hnj"] for one in state["ended"]}
     beside = BesideBooks.of_plain(state["beside"], state["node"], state["shares"]) if state["beside"] else None
     # Until here nothing was taken over; from here on nothing fails.

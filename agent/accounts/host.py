@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 class GpuBooks(NamedTuple):
     """What outlives a restart of one GPU's accounts: ``waiting`` is usage whose energy is not booked.
 
-    ``watts`` is what was learned of its jobs' watts, as `agent.accounts.watts.HostLearning.plain` lays it out.
+    ``watts`` is what was learned of its jobs' watts, as `agent.accounts.watts.HostLearning.plain` lays it out; from a
+    file it may be anything.
     """
 
     account: GpuAccount
@@ -42,7 +43,7 @@ class GpuBooks(NamedTuple):
     hole: Hole
     late: LateHole | None
     waiting: PendingUsage
-    watts: tuple[dict[str, Any], list[list[int]]] | None = None
+    watts: tuple[Any, Any] | None = None
 
 
 @dataclass(slots=True)

@@ -26,7 +26,7 @@ from wattshed.agent.accounts.cuts import Cuts
 from wattshed.agent.accounts.former_versions import upgraded
 from wattshed.agent.accounts.journal import Journal, before, changes_after, sync_folder
 from wattshed.agent.accounts.state_form import checked
-from wattshed.agent.accounts.whole_state import UNTRUSTED, NewerStateError, encoded, head_of, read_whole
+from wattshed.agent.accounts.whole_state import UNTRUSTED, VERSION, NewerStateError, encoded, head_of, read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -270,10 +270,10 @@ class StateFile:
         try:
             if "seq" in state:
                 state = self._continued(path, state, journals, said)
-            state = checked(upgraded(state, version), self._host)
+            state = self._sound(state, version)
         except UNTRUSTED as error:
             state, _ = read_whole(path)
-            state = checked(upgraded(state, version), self._host)
+            state = self._sound(state, version)
             said = [*problems, f"{journals[-1]}: makes no state of {path} ({error}); left out"]
         cuts = Cuts.of_plain(self._host, state["cuts"]) if state["cuts"] is not None else None
         anew = restore(accounts, calibrator, self._host, state)
@@ -284,6 +284,9 @@ class StateFile:
             problems=(*said, *(f"{path}: {one}" for one in anew)),
             cuts=cuts,
         )
+
+    def _sound(self, state: dict[str, Any], version: int) -> dict[str, Any]:
+        return checked(upgraded(state, version), self._host, adds_up=version == VERSION)
 
     def _keep_newer(self, version: int) -> Path:
         """Move all files of the state to a folder of their own, which nothing here reads; returns it.

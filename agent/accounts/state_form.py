@@ -29,6 +29,8 @@ ENERGY = whole(1 << 80)
 """A sum of any number of years, hnj."""
 SQUARE = whole(1 << 160)
 JOULES = real(1e100)
+YEAR_US = 366 * 86_400_000_000
+"""Nothing waits longer for its energy; what waits is cut where slots end."""
 MOMENT = whole(1 << 53)
 """A time of this calendar, us."""
 
@@ -159,8 +161,16 @@ WAITING_WORK = record(
 """Work whose energy is not booked yet; what pages of servers said is checked by who reads them."""
 
 
-def checked(state: dict[str, Any], host: str) -> dict[str, Any]:
+def checked(state: dict[str, Any], host: str, *, adds_up: bool) -> dict[str, Any]:
     """Return a state of this version once all of it is checked, but for the parts that may begin anew.
+
+    Parameters
+    ----------
+    state : dict
+    host : str
+    adds_up : bool
+        Whether the joules of a GPU must be those of its jobs and of nobody: of agents before this one nothing is left
+        out, whatever they were wrong in.
 
     Raises
     ------
@@ -177,7 +187,17 @@ def checked(state: dict[str, Any], host: str) -> dict[str, Any]:
         raise ValueError(f"the GPUs are not told apart: {', '.join(gpus)}")
     if others := {gpu["device"]["host"] for gpu in state["gpus"]} - {host}:
         raise ValueError(f"GPUs are of host {', '.join(sorted(others))}")
-    lines = (line for job in state["jobs"] for line in job["lines"])
-    if unknown := {one["gpu"] for one in (*lines, *state["other"], *state["ended"])} - set(gpus):
+    known = [gpu["hole"]["since_us"] for gpu in state["gpus"] if gpu["hole"]["before"] or gpu["hole"]["came"]]
+    known += [row[name] for gpu in state["gpus"] for row in gpu["waiting"] for name in ("start_us", "end_us")]
+    if any(abs(time_us - state["saved_us"]) > YEAR_US for time_us in known):
+        raise ValueError("somebody has waited for more than a year")
+    parts = {gpu["gpu"]: gpu["idle_hnj"] + gpu["unattributed_hnj"] for gpu in state["gpus"]}
+    for line in (*(line for job in state["jobs"] for line in job["lines"]), *state["other"]):
+        parts[line["gpu"]] = parts.get(line["gpu"], 0) + line["static_hnj"] + line["dynamic_hnj"]
+    for one in state["ended"]:
+        parts[one["gpu"]] = parts.get(one["gpu"], 0) + one["energy_hnj"]
+    if unknown := parts.keys() - set(gpus):
         raise ValueError(f"joules are of GPUs that it does not have: {', '.join(sorted(unknown))}")
+    if adds_up and parts != {gpu["gpu"]: gpu["energy_hnj"] for gpu in state["gpus"]}:
+        raise ValueError("the joules of its jobs and nobody are not those of its GPUs")
     return state

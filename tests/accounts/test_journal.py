@@ -288,7 +288,7 @@ def test_what_did_not_change_is_not_written_again(tmp_path):
         for number in range(count):
             job = saver.accounts.ledger.job(JobKey(f"slurm:{number}"), {"user": "u"})
             job.start_us = job.end_us = windows[0].start_us
-            job.line(next(iter(saver.accounts.gpus))).dynamic_hnj = number
+            job.line(next(iter(saver.accounts.gpus))).held_us = number
         saver.accounts.retire = lambda now_us, keep_us, retire=saver.accounts.retire: retire(now_us, 10**12)
         for window in windows[1:4]:
             saver.take(window)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
-from wattshed.agent.accounts.content import plain_gpu, plain_job, plain_rest, restore
+from wattshed.agent.accounts.changes import LastSaved
+from wattshed.agent.accounts.content import restore
 from wattshed.agent.accounts.split_rule import SplitRule
 from wattshed.agent.accounts.watts_places import MOST_JOBS
 from wattshed.agent.bench.split.patterns import PATTERNS, told
@@ -144,23 +145,15 @@ def test_what_is_learned_outlives_a_restart(rule, after):
     first = Accounts(split=rule)
     for window in those[:after]:
         first.add(window)
-    state = plain_rest(first, Calibrator()) | {
-        "gpus": [plain_gpu(one) | {"device": vars_of_device(one)} for one in first.books_of("simulated")],
-        "jobs": [plain_job(job) for job in first.ledger.jobs.values()],
-    }
+    _, state = LastSaved.whole("simulated", first, Calibrator(), None)
     second = Accounts(split=rule)
-    restore(second, Calibrator(), "simulated", json.loads(json.dumps(state)))
+    restore(second, Calibrator(), "simulated", json.loads(json.dumps({"beside": [], **state})))
     for window in those[after:]:
         second.add(window)
     second.finish()
     whole = booked(those, rule)
     assert lines(second) == lines(whole)
     assert second.watts.jobs() == whole.watts.jobs()
-
-
-def vars_of_device(books):
-    device = books.account.device
-    return {name: getattr(device, name) for name in device.__dataclass_fields__} | {"publication_us": {}}
 
 
 @pytest.mark.parametrize("rule", [LEARNS, SHOWS])

@@ -37,7 +37,7 @@ def filled():
         usage = [(0, "a", t, t + S, 500_000, -1, 1)]
         accounts.add(window(t, t + S, [[(t, 300_000, 300_000 * n + 7), (t + S // 2, 300_000, -1)]], usage, busy=[S]))
     (account,) = accounts.gpus.values()
-    account.energy_hnj, account.idle_hnj, account.unattributed_hnj = 2**70 + 1, 2**69 + 2, 2**68 + 3
+    account.idle_hnj, account.unattributed_hnj = 2**69 + 2, 2**68 + 3
     account.totals = distinct(Diagnostics(), 1_000)
     account.booked_us, account.silent_us, account.missing_us = 11, 12, 13
     account.module = Module(14, of_objects([distinct(GpuState(), 100)], GpuState))
@@ -50,6 +50,9 @@ def filled():
         for key, first in (("a", 100), ("b", 200))
     }  # fmt: skip
     ledger.ended_hnj, ledger.other, ledger.folded = {GPU: 2**66 + 5}, {GPU: distinct(Line(), 300)}, 17
+    lines = [*(job.lines[GPU] for job in ledger.jobs.values()), ledger.other[GPU]]
+    account.energy_hnj = account.idle_hnj + account.unattributed_hnj + ledger.ended_hnj[GPU]
+    account.energy_hnj += sum(line.static_hnj + line.dynamic_hnj for line in lines)
     return accounts
 
 
