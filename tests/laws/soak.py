@@ -89,9 +89,10 @@ class Soak:
                     day += 1
             for part, count in one.board.current().faults.items():
                 self.faults[part] = self.faults.get(part, 0) + count
-            # Killed: nothing is closed in order. The threads end, or the next day would inherit them.
+            # Killed: nothing is closed in order. Threads and the lock end, or the next day would inherit them.
             one.sampler.close()
             one.resolver.close()
+            one.state.release()
             self.restarts += 1
             self.clock.sleep_until(self.clock.now_us() + 3_000_000)
         return self.rows
