@@ -31,6 +31,7 @@ _ROWS: dict[str, Callable[[Any], Any]] = {
     "jobs": itemgetter("key"),
     "beside": itemgetter("name"),
 }
+_NAMED_IN_CUTS = ("runs", "power", "known_watts")
 _ROWS_OF_CUTS: dict[str, Callable[[Any], Any]] = {
     "cuts": itemgetter(0, 1),
     "outbox": itemgetter("seq"),
@@ -125,6 +126,7 @@ class _SavedCuts:
         new: dict[str, dict[Any, Any]] = {}
         tables: dict[str, dict[Any, Any]] = {
             "cuts": cuts.cuts, "runs": cuts.runs, "power": cuts.power,
+            "known_watts": cuts.watts.kept,
             "outbox": {part.seq: part for part in cuts.outbox}, "records": cuts.records,
         }  # fmt: skip
         for name, table in tables.items():
@@ -141,6 +143,7 @@ class _SavedCuts:
             "cuts": [[owner, gpu.gpu, *cut.plain()] for (owner, gpu), cut in new["cuts"].items()],
             "runs": new["runs"],
             "power": new["power"],
+            "known_watts": new["known_watts"],
             "outbox": [parts_json.plain(part) for part in new["outbox"].values()],
             "records": [parts_json.plain_record(record) for record in new["records"].values()],
         }
@@ -210,16 +213,17 @@ class Continued:
 
     def _apply_cuts(self, cuts: dict[str, Any], change: dict[str, Any]) -> None:
         gone = change.get("gone", {})
-        for name in ("runs", "power"):
+        for name in _NAMED_IN_CUTS:
+            named = cuts.setdefault(name, {})  # files of older agents have no watts
             for key in gone.get(name, ()):
-                del cuts[name][key]
-            cuts[name].update(change.get(name, {}))
+                del named[key]
+            named.update(change.get(name, {}))
         for name, key_of in _ROWS_OF_CUTS.items():
             rows = self._cuts[name]
             for key in gone.get(name, ()):
                 del rows[tuple(key) if isinstance(key, list) else key]
             rows.update((key_of(row), row) for row in change.get(name, ()))
-        apart = {"gone", "runs", "power", *_ROWS_OF_CUTS}
+        apart = {"gone", *_NAMED_IN_CUTS, *_ROWS_OF_CUTS}
         cuts.update({name: value for name, value in change.items() if name not in apart})
 
     def state(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from wattshed.agent.accounts.known_watts import KnownWatts
 from wattshed.agent.accounts.ledger import GpuKey
 from wattshed.agent.accounts.used import CUT_COLUMNS, AmountUsed, Cut, used_by, used_by_nobody
 from wattshed.agent.window import IDLE, OTHER, UNATTRIBUTED, JobKey
@@ -50,6 +51,8 @@ class Cuts:
         When each job that was cut began, as it was known then: its start may still be found to be earlier.
     power : dict of job to str
         Power over time of each open job, as whoever follows it wrote it.
+    watts : KnownWatts
+        What each job draws, as parts tell it.
     outbox : deque of JobPart
         In the order of their numbers, until they are acknowledged.
     records : dict of (job, run) to JobRecord
@@ -62,6 +65,7 @@ class Cuts:
     cuts: dict[tuple[str, GpuKey], Cut] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
     power: dict[str, str] = field(default_factory=dict)
+    watts: KnownWatts = field(default_factory=KnownWatts)
     outbox: deque[JobPart] = field(default_factory=deque)
     records: dict[tuple[str, int], JobRecord] = field(default_factory=dict)
     _due: deque[tuple[str, GpuKey]] = field(default_factory=deque)
@@ -94,6 +98,7 @@ class Cuts:
                 self.cuts[IDLE, gpu] = self.cuts[UNATTRIBUTED, gpu] = begin
         if now_us < self._at_us:
             self._set_back(jobs, gpus, now_us)
+        self.watts.follow(jobs, self._at_us)
         self._at_us = now_us
         slot = now_us // self.slot_us
         if slot != self._slot:
@@ -133,6 +138,7 @@ class Cuts:
                 self.cuts.pop((job.key, gpu), None)
             self.runs.pop(job.key, None)
             self.power.pop(job.key, None)
+            self.watts.kept.pop(job.key, None)
 
     def acknowledge(self, seq: int) -> None:
         """Forget the parts up to this number: they are where they outlive a power cut."""
@@ -218,7 +224,7 @@ class Cuts:
             if part.seq > after:
                 job, run_us = owner(part)
                 place = job, run_us, part.gpu
-                now = part if job == part.job else replace(part, job=job, run_us=run_us, flags=0)
+                now = part if job == part.job else replace(part, job=job, run_us=run_us, flags=0, watts_mw=None)
             before = joined.pop(place, None)  # the later number, in the order of the numbers
             joined[place] = now if before is None else before.followed_by(now)
         self.outbox = deque(joined.values())
@@ -247,7 +253,8 @@ class Cuts:
         work = job.work.done().text() if job.work is not None else ""
         record = JobRecord(job.key, run_us, began_us, end_us, job.uid, dict(job.labels), power, work)
         self.records[job.key, run_us] = record
-        self._send(job.key, run_us, gpu, from_us, now_us, part, line.cut_peak_mw, job.method, flags)
+        watts_mw = self.watts.of(job.key, gpu)
+        self._send(job.key, run_us, gpu, from_us, now_us, part, line.cut_peak_mw, job.method, flags, watts_mw)
         line.cut_peak_mw = 0
 
     def _take(
@@ -276,6 +283,7 @@ class Cuts:
         peak_mw: int = 0,
         method: int = 0,
         flags: int = 0,
+        watts_mw: tuple[int, int] | None = None,
     ) -> None:
         # A clock that was set back hides how long it took: no less than a GPU needs for it, or nobody would believe it.
         until_us = max(now_us, from_us)
@@ -283,6 +291,7 @@ class Cuts:
         part = JobPart(
             self.next_seq, owner, run_us, gpu.gpu, from_us, until_us, used.static_hnj, used.dynamic_hnj,
             used.active_us, used.held_us, peak_mw, used.edges, method, used.doubt, flags, used.covered_us,
+            watts_mw,
         )  # fmt: skip
         self.outbox.append(part)
         self.next_seq += 1
@@ -294,6 +303,7 @@ class Cuts:
             "cuts": [[owner, gpu.gpu, *cut.plain()] for (owner, gpu), cut in self.cuts.items()],
             "runs": self.runs,
             "power": self.power,
+            "known_watts": self.watts.kept,
             "outbox": [parts_json.plain(part) for part in self.outbox],
             "records": [parts_json.plain_record(record) for record in self.records.values()],
         }
@@ -327,6 +337,7 @@ class Cuts:
         for owner, gpu, *row in values["cuts"]:
             found.cuts[str(owner), GpuKey(host, str(gpu))] = Cut.of_plain(row)
         found.power = {str(job): str(text) for job, text in values["power"].items()}
+        found.watts.restore(values.get("known_watts", {}))  # older agents have none
         found.runs = {str(job): int(run_us) for job, run_us in values["runs"].items()}
         found.outbox.extend(parts_json.own_of_plain(part) for part in values["outbox"])
         for record in map(parts_json.record_of_plain, values["records"]):

@@ -54,6 +54,17 @@ class LearnedWatts:
             found.update(((one.job, keys[one.gpu]), one) for one in watts.jobs())
         return found
 
+    def milliwatts(self, job: JobKey, gpu: GpuKey) -> tuple[int, int] | None:
+        """Return what a job is believed to draw on a GPU at full activity above idle, and one sigma of that, mW.
+
+        None where nothing was learned of it.
+        """
+        watts, keys = self._hosts.get(gpu.host), self._keys_of(gpu.host)
+        one = watts.of_job(job, keys.index(gpu)) if watts is not None and gpu in keys else None
+        if one is None or not one.alone_us + one.shared_us:
+            return None
+        return round(one.watts * 1e3), round(one.sigma_w * 1e3)
+
     def retire(self, jobs: Sequence[JobAccount]) -> None:
         """Forget jobs whose accounts are closed, and that are not seen any more."""
         for watts in self._hosts.values() if jobs else ():

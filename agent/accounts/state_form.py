@@ -56,6 +56,10 @@ def _meter(value: Any, place: str) -> None:
         raise ValueError(f"{place}: {error}") from None
 
 
+_MILLIWATTS = row(NUMBER, NUMBER)
+"""An estimate and one sigma of it."""
+
+
 def _part(value: Any, place: str) -> None:
     part = parts_json.own_of_plain(value)
     row(*[JOULES] * 5)(value["doubt"], f"{place}.doubt")
@@ -64,6 +68,7 @@ def _part(value: Any, place: str) -> None:
     for name in ("seq", "run_us", "from_us", "to_us", "active_us", "held_us", "peak_mw", "edges", "method", "flags"):
         NUMBER(getattr(part, name), f"{place}.{name}")
     maybe(NUMBER)(part.covered_us, f"{place}.covered_us")
+    maybe(_MILLIWATTS)(value.get("watts_mw"), f"{place}.watts_mw")
 
 
 def _job_record(value: Any, _: str) -> None:
@@ -115,7 +120,8 @@ _CUTS = record(
             )
         ),
         "runs": table(MOMENT), "power": table(text), "outbox": rows(_part), "records": rows(_job_record),
-    }
+    },
+    {"known_watts": table(table(_MILLIWATTS))},
 )  # fmt: skip
 _METER_NUMBERS = (one.name for one in fields(MeterBook) if one.name not in {"meter", "rejected"})
 _METER_BOOK = record(

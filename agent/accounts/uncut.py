@@ -47,7 +47,8 @@ def uncut_parts(
             part = used_by(job, gpu, gpus[gpu]).less(before.used)
             if not part.is_less and not (part.is_nothing and part.doubt == Doubt()):
                 until_us = min(job.end_us, now_us)
-                yield _part(job.key, run_us, gpu, before.at_us, until_us, part, line.cut_peak_mw, job.method)
+                watts_mw = cuts.watts.of(job.key, gpu)
+                yield _part(job.key, run_us, gpu, before.at_us, until_us, part, line.cut_peak_mw, job.method, watts_mw)
 
 
 def open_records(
@@ -75,8 +76,9 @@ def _part(  # noqa: PLR0917 - the columns of a part
     used: AmountUsed,
     peak_mw: int = 0,
     method: int = 0,
+    watts_mw: tuple[int, int] | None = None,
 ) -> JobPart:
     return JobPart(
         0, owner, run_us, gpu.gpu, from_us, max(to_us, from_us), used.static_hnj, used.dynamic_hnj, used.active_us,
-        used.held_us, peak_mw, used.edges, method, used.doubt, 0, used.covered_us,
+        used.held_us, peak_mw, used.edges, method, used.doubt, 0, used.covered_us, watts_mw,
     )  # fmt: skip

@@ -186,6 +186,14 @@ class HostLearning:
                 yield self._watts(job, gpu, place)
             yield from (past._replace(gpu=gpu) for past in one.past.values())
 
+    def of_job(self, job: JobKey, gpu: int) -> JobWatts | None:
+        """Return what is believed of a job on a GPU; None if it never had a place there."""
+        self._enter()
+        if gpu >= len(self._gpus):
+            return None
+        place = self._gpus[gpu].jobs.get(job)
+        return self._gpus[gpu].past.get(job) if place is None else self._watts(job, gpu, place)
+
     def believed(self) -> Sequence[JobWatts]:
         """Return the same as it was when the last slot was closed: it is asked for with every window."""
         if self._believed is None:

@@ -72,6 +72,7 @@ class HistoryFeed:
             self._offered = cuts.next_seq - 1  # what waits may have been handed over, and be on the disk
         elif not self._writer.is_new:
             self.cuts.begin_here(accounts.ledger.jobs, accounts.gpus, now_us)
+        self.cuts.watts.ask = accounts.watts.milliwatts
         self._profiles = PowerProfiles(self.cuts.power)
         self._profiles.go_on(accounts.ledger.jobs.values(), accounts.measured(), now_us)
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from wattshed.agent.history import profile
+from wattshed.agent.history import last_watts, profile
 from wattshed.agent.history.documents import Seen, UsedPart, by_gpu, job_document, node_estimate, power, report_document
 from wattshed.agent.history.listing import page_of
 from wattshed.agent.history.live import Live
@@ -25,6 +25,7 @@ from wattshed.agent.wire.parts_json import plain, plain_record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from wattshed.agent.history.last_watts import WattsAt
     from wattshed.agent.history.live import LiveView
     from wattshed.agent.history.query import Filter, FoundJob
     from wattshed.agent.history.sql import SqlDatabase
@@ -90,7 +91,7 @@ class Answers:
                 return None
             newest, *earlier = found
             parts = self._parts_of(newest, live)
-            seen = _seen(newest, [_place_of(one) for one in parts])
+            seen = _seen(newest, [_place_of(one) for one in parts], last_watts.told_by(parts))
             document = job_document(newest, seen, self._now_us(), collected_us(self._database))
             document |= {"by_gpu": by_gpu(parts), "power": self._power(newest, parts, live), **work_document(newest)}
             if live is not None and newest.key in live.estimates:
@@ -227,7 +228,9 @@ class Answers:
 
     def _documents(self, found: Sequence[FoundJob], live: Live | None) -> list[dict[str, Any]]:
         parts: dict[int, list[_OnGpu]] = defaultdict(list)
+        watts: dict[int, list[WattsAt]] = {}
         for numbers in batched(job.number for job in found if job.number):
+            watts |= last_watts.stored(self._database, numbers)
             for run, *seen in self._database.rows(
                 "SELECT job.run, gpu.host, gpu.uuid, max(part.to_us), CASE WHEN count(part.covered_us) = count(*) "
                 "THEN sum(part.covered_us) END FROM part JOIN job ON job.id = part.job "
@@ -238,11 +241,13 @@ class Answers:
                 host, gpu, until_us, covered = seen
                 parts[run].append((host, gpu, until_us, None if covered is None else int(covered)))
         now_us, until_us = self._now_us(), collected_us(self._database)
-        return [
-            job_document(job, _seen(job, [*parts.get(job.number, ()), *_in_live(job, live)]), now_us, until_us)
-            | work_document(job)
-            for job in found
-        ]
+        documents = []
+        for job in found:
+            newer = live.parts(job) if live is not None else ()
+            places = [*parts.get(job.number, ()), *map(_place_of, newer)]
+            told = _seen(job, places, [*watts.get(job.number, ()), *last_watts.told_by(newer)])
+            documents.append(job_document(job, told, now_us, until_us) | work_document(job))
+        return documents
 
     def _parts_of(self, found: FoundJob, live: Live | None) -> list[UsedPart]:
         parts = parts_of_runs(self._database, [found.number])
@@ -278,12 +283,9 @@ def _place_of(one: UsedPart) -> _OnGpu:
     return one.host, one.part.gpu, one.part.to_us, one.part.covered_us
 
 
-def _in_live(job: FoundJob, live: Live | None) -> list[_OnGpu]:
-    return [_place_of(one) for one in (live.parts(job) if live is not None else ())]
-
-
-def _seen(job: FoundJob, parts: Sequence[_OnGpu]) -> Seen:
+def _seen(job: FoundJob, parts: Sequence[_OnGpu], watts: Sequence[WattsAt]) -> Seen:
     """Count the GPUs of a job, and tell up to when it is accounted for, and how much of that was measured."""
     gpus = {(host, gpu) for host, gpu, *_ in parts}
     covered_us = reduce(sum_if_known, (covered for *_, covered in parts), 0 if parts else None)
-    return Seen(len(gpus) or None, max([job.start_us, *(until_us for _, _, until_us, _ in parts)]), covered_us)
+    until_us = max([job.start_us, *(until_us for _, _, until_us, _ in parts)])
+    return Seen(len(gpus) or None, until_us, covered_us, watts)

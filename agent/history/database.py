@@ -21,13 +21,16 @@ COLLECTORS = (("cache_size", -65_536), ("wal_autocheckpoint", 16_384))
 in a thousand places, which are read again and written again for every page where there is room for 2 and 4 MiB."""
 APPLICATION = 0x77737468  # "wsth"
 """What a file of ours has as ``application_id``, so that it is told from another program's, which is never changed."""
+_NO_WATTS = "NULL AS watts_mw, NULL AS watts_sigma_mw FROM main.part"
+_NO_WORK = "CREATE TEMP VIEW job AS SELECT *, '' AS work FROM main.job"
 WORDS = Words(
     number="INTEGER PRIMARY KEY",
     text="TEXT",
     by_key="WITHOUT ROWID",
     hidden=(
-        "CREATE TEMP VIEW part AS SELECT *, NULL AS covered_us FROM main.part",
-        "CREATE TEMP VIEW job AS SELECT *, '' AS work FROM main.job",
+        (f"CREATE TEMP VIEW part AS SELECT *, NULL AS covered_us, {_NO_WATTS}", _NO_WORK),
+        (f"CREATE TEMP VIEW part AS SELECT *, {_NO_WATTS}", _NO_WORK),
+        (f"CREATE TEMP VIEW part AS SELECT *, {_NO_WATTS}",),
     ),
 )
 

@@ -10,6 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from wattshed.agent.history import last_watts
 from wattshed.agent.history.query import Used
 from wattshed.agent.history.schema import GROUPS
 from wattshed.agent.wire.parts import FLAGS, joules, method_name, sum_if_known
@@ -17,6 +18,7 @@ from wattshed.agent.wire.parts import FLAGS, joules, method_name, sum_if_known
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from wattshed.agent.history.last_watts import WattsAt
     from wattshed.agent.history.query import FoundJob, Group
     from wattshed.agent.wire.parts import JobPart
 
@@ -48,11 +50,14 @@ class Seen:
         Up to when its energy is known.
     covered_us : int or None, us
         How much of the time that it was on its GPUs was measured; None: not known, of one part or more.
+    watts : sequence of WattsAt
+        What is known of the watts that it draws.
     """
 
     gpus: int | None
     until_us: int
     covered_us: int | None = None
+    watts: Sequence[WattsAt] = ()
 
 
 def used_of(part: JobPart) -> Used:
@@ -115,6 +120,7 @@ def job_document(job: FoundJob, seen: Seen, now_us: int, collected_us: int | Non
         "coverage": share,
         "peak_w": job.peak_mw / 1e3 if job.peak_mw > 0 else None,
         "held_idle": used.held_us / there_us if there_us > 0 else None,
+        **last_watts.of_job(seen.watts),
         "method": method_name(job.method),
         "flags": [*flags, "lower_bound"] if missing and not running else flags,
     }
@@ -139,6 +145,8 @@ def total(used: Iterable[Used]) -> Used:
 
 def by_gpu(parts: Iterable[UsedPart]) -> list[dict[str, Any]]:
     """Lay out what a job used on each GPU."""
+    parts = list(parts)
+    watts = last_watts.by_place(last_watts.told_by(parts))
     used: dict[tuple[str, str, str], Used] = defaultdict(Used)
     peaks: dict[tuple[str, str, str], int] = defaultdict(int)
     covered: dict[tuple[str, str, str], int | None] = {}
@@ -153,6 +161,7 @@ def by_gpu(parts: Iterable[UsedPart]) -> list[dict[str, Any]]:
             **energies(used[place]),
             **_on_one_gpu(used[place], covered[place]),
             "peak_w": peaks[place] / 1e3 or None,
+            **watts.get(place[:2], last_watts.NO_WATTS),
         }
         for place in sorted(used)
     ]

@@ -18,8 +18,8 @@ from wattshed.agent.history.sql import DatabaseError
 if TYPE_CHECKING:
     from wattshed.agent.history.sql import SqlDatabase, Words
 
-VERSION = 3
-"""Version 1 did not say what time the energy of a part covers, 1 and 2 not what a job did."""
+VERSION = 4
+"""Version 1 did not say what time the energy of a part covers, up to 2 not what a job did, up to 3 not its watts."""
 
 COUNTS = ("static_j", "static_r", "dynamic_j", "dynamic_r", "active_us", "held_us")
 DOUBTS = ("gain_j", "split_j", "idle_j", "unread_j", "squares_j2")
@@ -85,8 +85,8 @@ def tables(words: Words) -> list[str]:
         f"""CREATE TABLE part(
             store BIGINT NOT NULL, seq BIGINT NOT NULL, job BIGINT NOT NULL, gpu BIGINT NOT NULL,
             from_us BIGINT NOT NULL, to_us BIGINT NOT NULL, peak_mw BIGINT NOT NULL, edges BIGINT NOT NULL,
-            method BIGINT NOT NULL, flags BIGINT NOT NULL, {_SUM_COLUMNS}, covered_us BIGINT, PRIMARY KEY(store, seq))
-            {by_key}""",
+            method BIGINT NOT NULL, flags BIGINT NOT NULL, {_SUM_COLUMNS}, covered_us BIGINT, watts_mw BIGINT,
+            watts_sigma_mw BIGINT, PRIMARY KEY(store, seq)) {by_key}""",
         "CREATE INDEX part_by_job ON part(job, to_us)",
         "CREATE INDEX part_by_time ON part(to_us, from_us)",
         f"""CREATE TABLE day(
@@ -136,12 +136,13 @@ def _read_older(database: SqlDatabase, version: int) -> None:
             f"{database.name}: is of version {version}; start this version's `wattshed collect` on it once, "
             "which brings it up to date"
         )
-    for statement in database.words.hidden[version - 1 :]:
+    for statement in database.words.hidden[version - 1]:
         database.do(statement)
 
 
 _UPGRADES = (
     ("ALTER TABLE part ADD COLUMN covered_us BIGINT",),
     ("ALTER TABLE job ADD COLUMN work TEXT NOT NULL DEFAULT ''", _WITH_WORK),
+    ("ALTER TABLE part ADD COLUMN watts_mw BIGINT", "ALTER TABLE part ADD COLUMN watts_sigma_mw BIGINT"),
 )
 """From version 1 on, each to the next: of what is there already it is not known, NULL or empty."""

@@ -40,15 +40,15 @@ class Words:
         Texts that are compared byte by byte.
     by_key : str
         At the end of a table: its rows lie in the order of their primary key.
-    hidden : tuple of str
-        The statements by which a reader hides a table of version 1, and of version 2, behind one of this version, for
-        its own connection only; empty: a reader cannot.
+    hidden : tuple of tuple of str
+        The statements by which a reader hides the tables of version 1, 2, ... behind those of this version, for its own
+        connection only; empty: a reader cannot.
     """
 
     number: str
     text: str
     by_key: str
-    hidden: tuple[str, ...] = ()
+    hidden: tuple[tuple[str, ...], ...] = ()
 
 
 class SqlDatabase(Protocol):

@@ -56,12 +56,12 @@ class Sums:
             rows.append(
                 (
                     store, part.seq, job.number, number_of[gpu], part.from_us, part.to_us, part.peak_mw, part.edges,
-                    part.method, part.flags, *sums, part.covered_us,
+                    part.method, part.flags, *sums, part.covered_us, *(part.watts_mw or (None, None)),
                 )
             )  # fmt: skip
             jobs[job.number].add(part, sums)
             days.add(part, paid_by[who])
-        self._database.each_do(f"INSERT INTO part VALUES({', '.join('?' * (11 + len(SUMS)))})", rows)
+        self._database.each_do(f"INSERT INTO part VALUES({', '.join('?' * (13 + len(SUMS)))})", rows)
         self._database.each_do(
             f"UPDATE job SET {_ADDED}, peak_mw = CASE WHEN peak_mw < ? THEN ? ELSE peak_mw END, edges = edges + ?, "
             "method = method | ?, flags = flags | ? WHERE id = ?",

@@ -46,8 +46,9 @@ class _Host:
     profiles: PowerProfiles = field(init=False)
 
     def __post_init__(self) -> None:
-        """Follow the power of jobs into what is cut of them."""
+        """Follow the power of jobs, and what is learned of their watts, into what is cut of them."""
         self.profiles = PowerProfiles(self.cuts.power)
+        self.cuts.watts.ask = self.accounts.watts.milliwatts
 
 
 class ReplayedHistory:

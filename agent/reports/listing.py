@@ -63,11 +63,13 @@ _COLUMNS = (
 _TEXTS = ("job", "name", "user", "account", "partition", "namespace", "qos", "cluster")
 _NUMBERS = ("energy_j", "static_j", "dynamic_j", "sigma_j", "active_s", "held_s", "held_idle", "mean_w", "peak_w")
 _COVERED = ("covered_s", "coverage")
+_WATTS = ("watts", "watts_sigma")
+_MAY_LACK = (*_NUMBERS, *_COVERED, *_WATTS)
 _WORK = ("work_unit", "work_source", "work_count", "joules_per_unit", "unit_sigma_j")
 """Of the unit that a line is about; ``work`` has all, as JSON."""
 FIELDS = (
     *_TEXTS, "hosts", "hosts_expected", "state", "start", "end", "elapsed_s", "gpus", "energy_kwh", *_NUMBERS,
-    "method", "flags", "boundary", "run", *_COVERED, *_WORK, "waiting_j", "work",
+    "method", "flags", "boundary", "run", *_COVERED, *_WORK, "waiting_j", "work", *_WATTS,
 )  # fmt: skip
 """Columns of a table for machines; times are ISO 8601, UTC."""
 
@@ -204,7 +206,7 @@ def _fields(jobs: Iterable[Mapping[str, Any]], text: Callable[[str], str]) -> It
     for job in jobs:
         fields = {
             **{name: text(job[name]) for name in _TEXTS},
-            **{name: "" if job.get(name) is None else str(plain(job[name])) for name in (*_NUMBERS, *_COVERED)},
+            **{name: "" if job.get(name) is None else str(plain(job[name])) for name in _MAY_LACK},
             "hosts": text(",".join(job["hosts"])),
             "hosts_expected": "" if job["hosts_expected"] is None else str(job["hosts_expected"]),
             "state": job["state"],

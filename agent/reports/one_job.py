@@ -18,7 +18,7 @@ from wattshed.agent.printing.figures import (
     sparkline,
     watts,
 )
-from wattshed.agent.printing.tables import Column, not_shown, print_facts, print_notes, print_rows, printer_for
+from wattshed.agent.printing.tables import EXTRA, Column, not_shown, print_facts, print_notes, print_rows, printer_for
 from wattshed.agent.printing.work import joules_per_unit
 from wattshed.agent.reports.listing import is_lower_bound, measured_in_part, state
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 BARS = 36
 """How many bars power over time is drawn with, at most."""
+FULL = "W@100: power at full activity, above idle; an estimate, ± two sigma."
 _WHO = ("user", "account", "partition", "qos", "namespace", "cluster")
 _PARTS = {"cpu": "CPUs"}
 _GPU_COLUMNS = (
@@ -39,6 +40,7 @@ _GPU_COLUMNS = (
     Column("peak W", right=True, leaves=3),
     Column("idle", right=True, leaves=2),
     Column("measured", right=True, leaves=3),
+    Column("W@100", right=True, leaves=EXTRA),
 )
 _RUN_COLUMNS = (
     Column("start"),
@@ -88,8 +90,10 @@ def print_job(
         gone += print_rows(printer, _RUN_COLUMNS, [_run(one, zone, year) for one in earlier])
     lower_bound = ["≥: parts of some hosts are missing yet, the total is at least that."] if is_lower_bound(job) else []
     simulated = [SIMULATED] if document.get("simulated") else []
+    shows_full = "W@100" not in gone and any(one.get("watts") is not None for one in job["by_gpu"])
+    full = [FULL] if shows_full else []
     left_out = not_shown(printer, gone, "--json has all")
-    print_notes(printer, [BOUNDARY, *simulated, *lower_bound, *notes, *left_out])
+    print_notes(printer, [BOUNDARY, *simulated, *lower_bound, *full, *notes, *left_out])
 
 
 def _facts(job: Mapping[str, Any], amounts: Mapping[str, str], zone: tzinfo | None) -> dict[str, str]:
@@ -220,8 +224,16 @@ def _gpu(one: Mapping[str, Any]) -> dict[str, str]:
         "mean W": watts(one.get("mean_w", mean_w)),  # an older agent tells neither
         "peak W": watts(one["peak_w"]),
         "idle": f"{one['held_s'] / there_s:.0%}" if there_s > 0 else UNKNOWN,
+        "W@100": full_watts(one),
         "measured": UNKNOWN if share is None else f"{math.floor(share * 100)}%" if measured_in_part(one) else "100%",
     }
+
+
+def full_watts(one: Mapping[str, Any]) -> str:
+    """Write what is believed to be drawn at full activity, above idle, ± two sigma; an older agent does not tell."""
+    if one.get("watts") is None:
+        return ""
+    return f"{watts(one['watts'])} ± {watts(2 * one['watts_sigma'])}"
 
 
 def _run(job: Mapping[str, Any], zone: tzinfo | None, year: int) -> dict[str, str]:

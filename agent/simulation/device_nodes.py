@@ -92,11 +92,14 @@ def is_open_here(node: Path) -> bool:
 
 
 def is_free(node: Path) -> bool:
-    """Return whether nobody has a node locked."""
-    with suppress(BlockingIOError):
+    """Return whether nobody has a node locked; nobody has one that is not there."""
+    try:
         os.close(lock(node, alone=True))
-        return True
-    return False
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:
+        pass
+    return True
 
 
 def _close(nodes: dict[str, int], kept: Collection[str] = ()) -> None:

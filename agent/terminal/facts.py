@@ -95,6 +95,7 @@ class ShownJob:
     gpus: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # UUID -> static J, dynamic J
     processes: tuple[ShownProcess, ...] = ()
     watts: float | None = None  # W that it is believed to draw at full activity, above idle
+    watts_sigma: float | None = None  # one sigma of that, W
     work: tuple[Mapping[str, Any], ...] = ()  # as `exporters.work_facts.WorkFacts.plain` lays it out
 
     @property
@@ -254,5 +255,6 @@ def _job(job: Mapping[str, Any], lines: Mapping[str, Sequence[float | None]]) ->
             for one in job.get("processes", ())
         ),
         watts=job.get("watts"),
+        watts_sigma=job.get("watts_sigma"),
         work=tuple(job.get("work") or ()),
     )

@@ -10,7 +10,7 @@ from wattshed.agent.printing.work import joules_per_unit, main_unit
 from wattshed.agent.terminal.drawing import TextPiece, bar
 from wattshed.agent.terminal.facts import OWNERS
 from wattshed.agent.terminal.fitting import Cell, FittedTable, TopColumn
-from wattshed.agent.terminal.numbers import DASH, elapsed, kwh, percent, plain
+from wattshed.agent.terminal.numbers import DASH, elapsed, kwh, percent, plain, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +30,7 @@ COLUMNS = (
     TopColumn("", 9, least=4),
     TopColumn("J PER UNIT", 9, "text", least=12, most=32),
     TopColumn("W@100", 10, least=5),
+    TopColumn("± W", 11, least=4),
     TopColumn("± kWh", 10, least=5),
     TopColumn("DYNAMIC", 11),
     TopColumn("HELD IDLE", 12),
@@ -124,7 +125,8 @@ def job_table(jobs: Sequence[ShownJob], known: AgentView, width: int | None, spa
     }
     columns = [replace(column, title=titles.get(column.title, column.title)) for column in COLUMNS]
     rows = [_row(job, known, numbers, total_w, span_s) for job in jobs]
-    known_of = {"J PER UNIT": any(job.work for job in jobs), "W@100": any(job.watts is not None for job in jobs)}
+    learned = any(job.watts is not None for job in jobs)
+    known_of = {"J PER UNIT": any(job.work for job in jobs), "W@100": learned, "± W": learned}
     for title in (title for title, there in known_of.items() if not there):  # most hosts know of none
         place = [column.title for column in columns].index(title)
         columns, rows = [*columns[:place], *columns[place + 1 :]], [[*row[:place], *row[place + 1 :]] for row in rows]
@@ -152,6 +154,7 @@ def _row(job: ShownJob, known: AgentView, numbers: Mapping[str, int], total_w: f
         Cell(percent(share), dim),
         Cell(per_unit(job), dim),
         Cell(plain(job.watts), dim),
+        Cell(whole(None if job.watts_sigma is None else 2 * job.watts_sigma), dim),
         Cell(kwh(None if job.sigma_j is None else 2 * job.sigma_j) if job.is_job else "", dim),
         Cell(percent(job.dynamic_j, job.energy_j) if job.energy_j else DASH, dim),
         Cell(held_idle(job) if job.is_job else "", "warn" if job.held_s and not job.active_s and not over else dim),

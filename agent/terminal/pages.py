@@ -62,6 +62,7 @@ def job_page(
         ("energy", _with_sigma(job)),
         ("idle power of its GPUs", f"{kwh(job.static_j)} kWh"),
         ("above idle", f"{kwh(job.dynamic_j)} kWh ({percent(job.dynamic_j, job.energy_j or None)})"),
+        *([("at full activity", _full(job))] if job.watts is not None else []),
         ("started", DASH if job.started_s is None else moment(job.started_s)),
         ("time", elapsed(lasted_s(job, shown.time_s))),
         ("GPU time", elapsed(job.gpu_s)),
@@ -87,6 +88,11 @@ def _with_sigma(job: ShownJob) -> str:
     sigma = "" if job.sigma_j is None else f" ± {kwh(2 * job.sigma_j)}"
     joules = "" if job.energy_j is None else f" ({plain(job.energy_j)} J)"
     return f"{kwh(job.energy_j)}{sigma} kWh{joules}"
+
+
+def _full(job: ShownJob) -> str:
+    sigma = "" if job.watts_sigma is None else f" ± {whole(2 * job.watts_sigma)}"
+    return f"{whole(job.watts)}{sigma} W above idle (estimate)"
 
 
 def _part(gpu: ShownGpu, joules: tuple[float, float], known: AgentView) -> list[Cell]:

@@ -112,6 +112,9 @@ class JobPart:
     covered_us : int or None, us
         How much of ``active_us + held_us`` its energy was measured in; in a part of ``_idle``, how long the GPU was
         measured. None: not known, as in a part of an older agent, or told with ``_idle``, as of ``_unattributed``.
+    watts_mw : (int, int) or None, mW
+        What the job was believed to draw there at full activity, above idle power, when it was cut, and one sigma of
+        that. None where nothing was known, as in a part of an older agent.
     """
 
     seq: int
@@ -130,6 +133,7 @@ class JobPart:
     doubt: Doubt = field(default_factory=Doubt)
     flags: int = 0
     covered_us: int | None = None
+    watts_mw: tuple[int, int] | None = None
 
     @property
     def energy_hnj(self) -> int:
@@ -152,6 +156,7 @@ class JobPart:
             doubt=self.doubt.plus(later.doubt),
             flags=self.flags | later.flags,
             covered_us=sum_if_known(self.covered_us, later.covered_us),
+            watts_mw=later.watts_mw or self.watts_mw,
         )
 
 

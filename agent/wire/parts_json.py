@@ -49,6 +49,7 @@ def plain(part: JobPart) -> dict[str, Any]:
         "doubt": [doubt.gain_j, doubt.split_j, doubt.idle_j, doubt.unread_j, doubt.squares_j2],
         "flags": part.flags,
         "covered_us": part.covered_us,
+        "watts_mw": part.watts_mw,
     }
 
 
@@ -66,9 +67,11 @@ def own_of_plain(values: Mapping[str, Any]) -> JobPart:
         job, gpu = _text(values["job"]), _text(values["gpu"])
         covered = values.get("covered_us")  # older agents do not tell
         covered_us = None if covered is None else _whole(covered)
+        watts_mw = _pair(values.get("watts_mw"))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"is not a part ({error})") from None
-    return JobPart(job=job, gpu=gpu, doubt=Doubt(gain, split, idle, unread, squares), covered_us=covered_us, **whole)
+    doubt = Doubt(gain, split, idle, unread, squares)
+    return JobPart(job=job, gpu=gpu, doubt=doubt, covered_us=covered_us, watts_mw=watts_mw, **whole)
 
 
 def of_plain(values: Mapping[str, Any]) -> JobPart:
@@ -159,13 +162,22 @@ def _whole(value: object) -> int:
     return int(value)
 
 
+def _pair(values: Any) -> tuple[int, int] | None:
+    """Read an estimate and its sigma; older agents tell of none."""
+    if values is None:
+        return None
+    estimate, sigma = map(_whole, values)
+    return estimate, sigma
+
+
 def _wrong(part: JobPart) -> str:
+    estimate_mw, sigma_mw = part.watts_mw or (0, 0)
     others = (
         part.seq, part.run_us, part.from_us, part.to_us, part.active_us, part.held_us, part.peak_mw, part.edges,
-        part.method, part.flags, part.covered_us or 0,
+        part.method, part.flags, part.covered_us or 0, sigma_mw,
     )  # fmt: skip
-    most_hnj = max(abs(part.static_hnj), abs(part.dynamic_hnj))
-    if max(map(abs, others)) >= _TOO_LARGE or most_hnj >= _TOO_LARGE * HNJ_PER_JOULE or part.from_us < 0:
+    most_hnj, most = max(abs(part.static_hnj), abs(part.dynamic_hnj)), max(map(abs, (*others, estimate_mw)))
+    if most >= _TOO_LARGE or most_hnj >= _TOO_LARGE * HNJ_PER_JOULE or part.from_us < 0:
         return "has a number that is too large"
     if part.seq < 1 or not part.job or not part.gpu:
         return "has no number, job or GPU"

@@ -19,6 +19,13 @@ function quantity(value, unit) {
   return `${fixed(scaled, Math.abs(scaled) >= 100 ? 0 : Math.abs(scaled) >= 10 ? 1 : 2)} ${prefix}${unit}`;
 }
 
+/* Both in the unit of the value: 741 ± 60 W. */
+function withDoubt(value, sigma, unit) {
+  if (!isKnown(value) || !isKnown(sigma)) return quantity(value, unit);
+  const [text, named] = quantity(value, unit).split(" "), [factor] = SI.find(([, prefix]) => prefix + unit === named);
+  return `${text} ± ${fixed(2 * sigma / factor, text.split(".")[1]?.length ?? 0)} ${named}`;
+}
+
 function wattHours(joules) {
   if (!isKnown(joules)) return UNKNOWN;
   return joules !== 0 && Math.abs(joules) < 360 ? quantity(joules / 3.6, "mWh") : quantity(joules / 3600, "Wh");

@@ -193,7 +193,7 @@ function fromSnapshot(key) {
     job: key, user, account, partition, namespace, qos, cluster, name: name || pod, labels, hosts: [last.host], hosts_expected: null,
     state: job.ended_s === null ? "running" : "complete", boundary: last.gpus[0]?.boundary ?? "board", start_s: job.started_s, end_s: job.ended_s, elapsed_s: elapsed,
     energy_j: job.energy_j, static_j: job.static_j, dynamic_j: job.dynamic_j, sigma_j: job.sigma_j, active_s: job.active_s, held_s: job.held_s,
-    work: job.work, waiting_j: job.waiting_j, mean_w: elapsed > 0 ? job.energy_j / elapsed : null, peak_w: null, held_idle: held > 0 ? job.held_s / held : null, method: job.method, flags: [],
+    work: job.work, waiting_j: job.waiting_j, mean_w: elapsed > 0 ? job.energy_j / elapsed : null, peak_w: null, held_idle: held > 0 ? job.held_s / held : null, method: job.method, flags: [], watts: job.watts, watts_sigma: job.watts_sigma,
     processes: job.processes, power: told.from.map((from, i) => [from, told.to[i], watts[i] ?? null]).filter(([, , w], i, all) => w !== null || all.slice(0, i).some(step => step[2] !== null)),
     by_gpu: Object.entries(job.gpus).map(([gpu, part]) => ({
       host: last.host, gpu, model: models.get(gpu) ?? "", energy_j: part.static_j + part.dynamic_j, ...part, sigma_j: null, active_s: null, held_s: null, peak_w: null })),
@@ -214,7 +214,7 @@ const gpusTable = new Table($("one-gpus"), [
     const all = number(opened.document.job.energy_j);
     return meter([[number(one.static_j) / all, "--static"], [number(one.dynamic_j) / all, "--accent"]], percent(number(one.energy_j) / all, 0));
   } },
-  { title: "Peak", value: one => one.peak_w, cell: one => quantity(one.peak_w, "W"), kind: "n" },
+  { title: "Peak", value: one => one.peak_w, cell: one => powerCell(one.peak_w, one.watts, one.watts_sigma), kind: "n" },
   { title: "GPU time", value: one => one.active_s, cell: one => hours(one.active_s === null ? null : one.active_s + one.held_s), kind: "n" },
   { title: "Held idle", value: one => one.held_s, cell: one => hours(one.held_s), kind: "n" },
 ]);
@@ -250,6 +250,7 @@ function drawJob() {
     fact("End", job.end_s === null ? "" : when(job.end_s)), fact("Elapsed", hours(job.elapsed_s)),
     fact("GPU time", `${hours(job.active_s)} active, ${hours(job.held_s)} held idle`), fact("Split", job.method),
     fact("Work", workText(job.work)), fact("Without a request", isKnown(number(job.waiting_j)) && energy > 0 ? `${percent(number(job.waiting_j) / energy)} of the energy` : ""),
+    fact("At full activity", isKnown(job.watts) ? `${withDoubt(job.watts, job.watts_sigma, "W")} above idle, per GPU (estimate)` : ""),
     fact("Node beyond GPUs", estimateText(job.job)),
     fact("Processes", (job.processes ?? []).map(one => one.pid).join(", ")),
     ...Object.entries(job.labels).map(([name, value]) => fact(name, value)),

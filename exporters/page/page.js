@@ -69,8 +69,8 @@ function ranges(numbers) {
 }
 
 /* What is drawn now, and what a job is believed to draw on one GPU when it is busy all the time. */
-const powerCell = (drawn, full) => !isKnown(full) ? quantity(drawn, "W")
-  : lines(quantity(drawn, "W"), `full ${quantity(full, "W")}`, "at full activity of a GPU, above idle: an estimate");
+const powerCell = (drawn, full, sigma) => !isKnown(full) ? quantity(drawn, "W")
+  : lines(quantity(drawn, "W"), `full ${withDoubt(full, sigma, "W")}`.split(/ (?=±)/), "at full activity of a GPU, above idle: an estimate");
 
 function jobColumns(prices) {
   const watts = job => now && job.ended_s === null ? now.jobs[job.job] ?? null : null, held = job => job.active_s === null ? null : job.active_s + job.held_s;
@@ -80,7 +80,7 @@ function jobColumns(prices) {
     { title: "Job", cell: jobHead, value: nameOf },
     { title: "Who", cell: whoCell, value: job => whoOf(job).join(" "), kind: "who" },
     { title: "State", cell: stateCell, value: job => job.ended_s ?? Number.MAX_VALUE },
-    { title: "Power", cell: job => powerCell(watts(job), job.watts), value: watts, kind: "n" },
+    { title: "Power", cell: job => powerCell(watts(job), job.watts, job.watts_sigma), value: watts, kind: "n" },
     { title: "Energy", cell: job => energyCell(job.energy_j, job.sigma_j), value: job => job.energy_j, kind: "n" },
     ...(prices && prices.per_kwh !== null ? [{ title: "Cost", cell: job => money(job.energy_j, prices), value: job => job.energy_j, kind: "n" }] : []),
     ...(last.jobs.some(job => job.work) ? [perUnitColumn] : []),

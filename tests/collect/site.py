@@ -58,9 +58,11 @@ class SimulatedAgent:
     def _part(self, key, run_us, begin_us, flags):
         self.seq += 1
         static, dynamic = self._random.randrange(10**15), self._random.randrange(10**15)
+        watts_mw = None if key.startswith("_") else (static % 900_000, dynamic % 90_000)
         return JobPart(
             self.seq, key, run_us, f"GPU-{self.host}", begin_us, self.now_us, static, dynamic, HOUR_US // 2,
             HOUR_US // 2, self._random.randrange(700_000), 1, 1, Doubt(dynamic / 4e10, 0, 0, 0, 1.0), flags,
+            watts_mw=watts_mw,
         )  # fmt: skip
 
     def answer(self, params):

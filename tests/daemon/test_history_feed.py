@@ -11,11 +11,16 @@ from tests.accounts.test_cuts import lives, not_cut, seconds
 from tests.depth import examples
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
+from wattshed.agent.accounts.split_rule import SplitRule
 from wattshed.agent.accounts.state import StateFile
+from wattshed.agent.bench.split.patterns import told
+from wattshed.agent.bench.split.running import windows as of_pattern
 from wattshed.agent.daemon.history_feed import HistoryFeed
 from wattshed.agent.errors import Faults
+from wattshed.agent.history.answers import Answers
 from wattshed.agent.history.database import Database
 from wattshed.agent.history.profile import PowerProfile
+from wattshed.agent.history.query import Filter
 from wattshed.agent.history.writer import HistoryWriter
 
 S = 1_000_000
@@ -24,8 +29,8 @@ S = 1_000_000
 class Life:
     """An agent from one start to its end: accounts, state and history as the daemon wires them."""
 
-    def __init__(self, folder, *, history=True, path=None, host="h", simulated=False):
-        self.accounts, self.calibrator, self.faults = Accounts(live=True), Calibrator(), Faults()
+    def __init__(self, folder, *, history=True, path=None, host="h", simulated=False, split=None):
+        self.accounts, self.calibrator, self.faults = Accounts(live=True, split=split), Calibrator(), Faults()
         self.state = StateFile(folder, host, "boot")
         found = self.state.restore(self.accounts, self.calibrator)
         self.feed = self.writer = None
@@ -128,6 +133,26 @@ def test_power_over_time_of_each_job_has_the_energy_of_its_parts(tmp_path_factor
         assert profile.energy_hnj == joules * 2_000_000_000 + rest
         assert None not in [watts for _, _, watts in profile.segments()]
     assert life.feed.cuts.power.keys() <= {"last"}
+
+
+def test_what_was_learned_of_watts_is_in_the_history_over_restarts_too(tmp_path):
+    windows = list(of_pattern(told("4 jobs", 2.0, 1, 60)))
+    life = Life(tmp_path, split=SplitRule(), host=windows[0].host)
+    for number, window in enumerate(windows):
+        life.take(window)
+        if number == len(windows) // 2:
+            life.die()
+            life = Life(tmp_path, split=SplitRule(), host=window.host)
+    life.end(windows[-1].end_us)
+    believed = {key: one for (key, _), one in life.accounts.watts.jobs().items()}
+    answers = Answers(Database(tmp_path / "history.db", read_only=True), windows[0].host, live=life.feed.view)
+    listed = {one["job"]: one for one in answers.jobs(Filter())["jobs"]}
+    assert listed.keys() == believed.keys()
+    for key, one in believed.items():
+        (row,) = answers.job(key, Filter())["job"]["by_gpu"]
+        for told_of in (listed[key], row):
+            assert told_of["watts"] == pytest.approx(one.watts, abs=5e-4)
+            assert told_of["watts_sigma"] == pytest.approx(one.sigma_w, abs=5e-4)
 
 
 def test_a_history_that_was_switched_off_for_a_while_counts_nothing_twice(tmp_path):

@@ -2,11 +2,14 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
+from tests.exporters import snapshots
 from tests.exporters.made_jobs import Jobs
 from wattshed.exporters.snapshot import EnergyPrices
+from wattshed.exporters.split_facts import SplitFacts, WattsOfJob
 
 pytestmark = pytest.mark.real
 
@@ -29,6 +32,18 @@ def test_a_column_sorts_either_way_and_what_is_no_job_stays_below(living, visit)
     page.keyboard.press("Enter")
     assert page.get_attribute("#jobs thead th >> nth=0", "aria-sort") == "descending"
     assert keys(page) != []
+
+
+def test_learned_watts_are_shown_with_two_sigma(serve, visit):
+    learned = SplitFacts(jobs=(WattsOfJob("slurm:1234", snapshots.UUIDS[0], 741.3, 30.2, 0),))
+    _, port = serve(lambda: replace(snapshots.moving(time.time()), split=learned))
+    page = visit(port)
+    page.wait_for_selector("#jobs tbody a")
+    assert page.locator("#jobs tbody tr", has_text="full 741 ± 60 W").count() == 1
+    told = page.evaluate("[withDoubt(1204, 30, 'W'), withDoubt(0.5, 0.25, 'W'), withDoubt(7, null, 'W')]")
+    assert told == ["1.20 ± 0.06 kW", "0.50 ± 0.50 W", "7.00 W"]
+    page.click("#jobs tbody a[title='slurm:1234']")
+    page.wait_for_function("() => document.querySelector('#one-facts').innerText.includes('741 ± 60 W above idle')")
 
 
 def test_both_charts_have_one_scale_and_the_same_height(living, visit):

@@ -56,6 +56,7 @@ def parts(draw, most=25):
                 draw(st.integers(0, length_us)), draw(st.integers(0, 700_000)), draw(st.integers(0, 2)),
                 draw(st.integers(0, 31)), Doubt(*(draw(doubts) for _ in range(5))), draw(st.sampled_from([0, END])),
                 draw(st.none() | st.integers(0, length_us)),
+                draw(st.none() | st.tuples(st.integers(-1000, 900_000), st.integers(0, 10**6))),
             )
         )  # fmt: skip
     return made

@@ -50,12 +50,33 @@ def test_a_job(new_place):
         "sigma_j": pytest.approx(288), "boundary": "board", "active_s": 3600.0, "held_s": 3600.0, "mean_w": 2.0,
         "covered_s": 7200.0, "coverage": 1.0,
         "peak_w": 1.5, "held_idle": 0.5, "method": "alone+utilisation", "flags": [], "by_gpu": 0, "power": 0,
-        "work": None, "waiting_j": None,
+        "work": None, "waiting_j": None, "watts": None, "watts_sigma": None,
     }  # fmt: skip
     assert [(gpu["host"], gpu["gpu"], gpu["model"], gpu["energy_j"], gpu["peak_w"]) for gpu in one["by_gpu"]] == [
         ("n1", "GPU-0", "H100", "3600", 1.5), ("n1", "GPU-2", "L40S", "3600", None),
     ]  # fmt: skip
     assert one["power"] == [[MARCH_US / 1e6, MARCH_US / 1e6 + 3600, 2.0]]
+
+
+def test_watts_are_those_of_the_newest_part_that_tells_of_any(new_place):
+    """A job's are the mean over its GPUs of which they are known, with the newest run's in one answer as in a list."""
+    place, later = new_place(), {"begin_us": MARCH_US + HOUR_US}
+    made = [
+        part(1, watts_mw=(300_000, 90_000)),
+        part(2, gpu="GPU-1", watts_mw=(500_000, 50_000)),
+        part(3, **later, watts_mw=(310_000, 30_000)),
+        part(4, gpu="GPU-1", **later),
+        part(5, gpu="GPU-2", **later),
+        part(6, "slurm:2"),
+    ]
+    asked = filled(place, made)
+    one = asked.job("slurm:1", Filter())["job"]
+    told = [(gpu["gpu"], gpu["watts"], gpu["watts_sigma"]) for gpu in one["by_gpu"]]
+    assert told == [("GPU-0", 310.0, 30.0), ("GPU-1", 500.0, 50.0), ("GPU-2", None, None)]
+    assert (one["watts"], one["watts_sigma"]) == (405.0, 40.0)
+    listed = {job["job"]: (job["watts"], job["watts_sigma"]) for job in asked.jobs(Filter())["jobs"]}
+    assert (listed["slurm:1"], listed["slurm:2"]) == ((405.0, 40.0), (None, None))
+    assert "watts" not in asked.report("user", Filter())["rows"][0]
 
 
 def test_mean_power_is_over_what_was_measured_of_its_time(new_place):

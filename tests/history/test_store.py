@@ -200,34 +200,39 @@ def test_a_file_of_another_kind_or_version_is_left_alone(tmp_path):
 def as_version(place, version):
     """Bring a history to how an older version had it.
 
-    Nothing is told of the work of jobs; by version 1, nor of the time that energies cover.
+    Nothing is told of the watts of jobs; up to version 2 of their work, by version 1 of the time that energies cover.
     """
     database = open_database(place)
     with database.transaction():
-        database.do("DROP INDEX job_with_work")
-        database.do("ALTER TABLE job DROP COLUMN work")
+        database.do("ALTER TABLE part DROP COLUMN watts_mw")
+        database.do("ALTER TABLE part DROP COLUMN watts_sigma_mw")
+        if version < 3:
+            database.do("DROP INDEX job_with_work")
+            database.do("ALTER TABLE job DROP COLUMN work")
         if version == 1:
             database.do("ALTER TABLE part DROP COLUMN covered_us")
         database.set_version(version)
     database.close()
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_history_of_an_older_version_goes_on_and_does_not_know_what_that_did_not_tell(new_place, version):
     place = new_place()
     store = opened(place)
-    store.add([part(1, covered_us=5)], JOBS, MODELS)
+    store.add([part(1, covered_us=5, watts_mw=(7, 1))], JOBS, MODELS)
     as_version(place, version)
     again = opened(place)
-    again.add([part(2, begin_us=MARCH_US + HOUR_US, covered_us=7), part(3, covered_us=None)], JOBS, MODELS)
+    later = part(2, begin_us=MARCH_US + HOUR_US, covered_us=7, watts_mw=(300_000, 20_000))
+    again.add([later, part(3, covered_us=None)], JOBS, MODELS)
     assert [one.covered_us for one in again.parts(0)] == [None if version == 1 else 5, 7, None]
+    assert [one.watts_mw for one in again.parts(0)] == [None, (300_000, 20_000), None]
     assert open_database(place, read_only=True).version() == schema.VERSION
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_who_only_reads_a_history_of_an_older_version_leaves_it_as_it_is(new_place, version):
     place = new_place()
-    opened(place).add([part(1, covered_us=5)], JOBS, MODELS)
+    opened(place).add([part(1, covered_us=5, watts_mw=(7, 1))], JOBS, MODELS)
     as_version(place, version)
     database = open_database(place, read_only=True)
     if str(place).startswith("postgresql"):
@@ -236,7 +241,8 @@ def test_who_only_reads_a_history_of_an_older_version_leaves_it_as_it_is(new_pla
     else:
         schema.prepare(database)
         found = Answers(database, "n1", clock=lambda: 0.0).job("slurm:1", Filter())["job"]
-        assert (found["energy_j"], found["work"]) == ("1", None)
+        assert (found["energy_j"], found["work"], found["watts"]) == ("1", None, None)
+        assert found["by_gpu"][0]["watts_sigma"] is None
         assert (found["covered_s"] is None) == (version == 1)
         (told,) = Answers(database, "n1", clock=lambda: 0.0).parts(0)["parts"]
         assert told["covered_us"] == (None if version == 1 else 5)
@@ -252,6 +258,15 @@ def test_parts_pass_through_json(made):
         else:
             with pytest.raises(ValueError, match=r"20 kW|too large"):
                 of_plain(plain(one))
+
+
+def test_watts_of_a_part_are_two_whole_numbers_or_unknown():
+    told = plain(part(1, watts_mw=(741_000, 30_000)))
+    assert of_plain({name: value for name, value in told.items() if name != "watts_mw"}).watts_mw is None
+    assert of_plain(told | {"watts_mw": [-5, 30_000]}).watts_mw == (-5, 30_000)
+    for wrong in ([741_000], [1, 2, 3], [741_000, -1], [0.5, 1], ["x", 1], 7, [2**62, 1], [1, 2**62], [None, None]):
+        with pytest.raises(ValueError, match=r"is not a part|too large|below 0"):
+            of_plain(told | {"watts_mw": wrong})
 
 
 def plain_ok(one):

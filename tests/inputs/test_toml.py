@@ -145,8 +145,8 @@ def test_the_command_prints_that_line_and_ends_with_2(kind, tmp_path, capsys, mo
     [
         ("fleet", "high = 1.3 }", "hihg = 1.3 }", "7:33: site.pue.hihg: unknown key; did you mean site.pue.high?"),
         ("fleet", "slope = 1.1, ", "slope = 1.1, slop = 1, ", "28:38: stratum.node.slop: unknown key; did you mean"),
-        ("simulated", "[2, 0, 32]]", "\n  [2, 0]]", "19:3: gpu.mig: must be a list of [GPU instance, compute"),
-        ("simulated", "[0.4, 90, 40]]", "\n# rest\n  [0.4, 'x', 40],\n]", "28:3: job.load: watts must be a number"),
+        ("simulated", "[2, 0, 32]]", "\n  [2, 0]]", "20:3: gpu.mig: must be a list of [GPU instance, compute"),
+        ("simulated", "[0.4, 90, 40]]", "\n# rest\n  [0.4, 'x', 40],\n]", "29:3: job.load: watts must be a number"),
         (
             "scenario",
             "value = [1, 2, 3]",

@@ -11,6 +11,7 @@ from tests.depth import deep
 from tests.laws.test_laws_of_a_life import CHURN
 from tests.virtual import agent, simulated
 from wattshed.agent.__main__ import main
+from wattshed.agent.accounts.split_rule import SplitRule
 from wattshed.agent.clock import VirtualClock
 from wattshed.agent.history.database import Database
 from wattshed.agent.history.part_rows import PART_COLUMNS, part_of
@@ -49,8 +50,9 @@ def recorded(tmp_path):
     for seconds in (300, 460):
         recorder = Recorder(tmp_path / "recording", "sim", max_bytes=0, max_age_s=0)
         one = agent(
-            node, clock, state=tmp_path / "state", recorder=recorder, seconds=seconds, history=tmp_path / "live.db"
-        )
+            node, clock, state=tmp_path / "state", recorder=recorder, seconds=seconds, history=tmp_path / "live.db",
+            split=SplitRule(learned=True),
+        )  # fmt: skip
         one.daemon.restore()
         one.daemon.run()
         end = time.monotonic() + 20
@@ -66,11 +68,13 @@ def recorded(tmp_path):
 
 def test_a_replay_writes_what_the_agent_wrote_row_by_row(recorded, capsys):
     path = recorded / "again.db"
-    assert main(["replay", str(recorded / "recording"), "--history", str(path), "--format", "json"]) == 0
+    asked = ["--history", str(path), "--watts", "learned", "--format", "json"]
+    assert main(["replay", str(recorded / "recording"), *asked]) == 0
     total = json.loads(capsys.readouterr().out)["total_j"]
     live, live_jobs = rows_of(recorded / "live.db")
     again, jobs = rows_of(path)
     assert len(live) > 10
+    assert any(part.watts_mw for part in live)
     for number, (mine, theirs) in enumerate(zip_longest(live, again[: len(live)])):
         assert mine == theirs, number
     ended = {job for job, (_, end_us, *_) in live_jobs.items() if end_us >= 0}

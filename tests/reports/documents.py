@@ -27,7 +27,7 @@ def job(number=1, **changed):
         "name": "train", "labels": {}, "gpus": 2, "energy_j": "10000.0000000005", "static_j": "2500",
         "dynamic_j": "7500.0000000005", "sigma_j": 100.0, "boundary": "board", "active_s": 12600.0, "held_s": 1800.0,
         "mean_w": 1.388, "covered_s": 14400.0, "coverage": 1.0, "peak_w": 701.25, "held_idle": 0.125, "method": "alone",
-        "flags": [], "work": None, "waiting_j": None,
+        "flags": [], "work": None, "waiting_j": None, "watts": None, "watts_sigma": None,
     } | changed  # fmt: skip
 
 
@@ -48,6 +48,7 @@ def gpu(number=0, **changed):
         "host": "n1", "gpu": f"GPU-11111111-2222-3333-4444-55555555555{number}", "model": "NVIDIA H100 80GB HBM3",
         "energy_j": "5000", "static_j": "1250", "dynamic_j": "3750", "sigma_j": 50.0, "active_s": 6300.0,
         "held_s": 900.0, "mean_w": 0.694, "covered_s": 7200.0, "coverage": 1.0, "peak_w": 701.25,
+        "watts": None, "watts_sigma": None,
     } | changed  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from tests.reports.documents import HOSTILE, MARCH_S, Terminal, gpu, job, job_document
-from wattshed.agent.reports.one_job import BARS, over_time, power_line, print_job
+from wattshed.agent.reports.one_job import BARS, FULL, over_time, power_line, print_job
 
 HOURS = [(MARCH_S + 3600 * i, MARCH_S + 3600 * (i + 1), None if i == 2 else 100.0 * i) for i in range(6)]
 
@@ -102,6 +102,19 @@ def test_an_older_agent_tells_nothing_of_what_was_measured(shown):
     lines = shown(job_document(old, gpus=[new]), 200)
     assert facts(lines)["measured"] == "unknown; mean power is over all of its time"
     assert next(line for line in lines if line.startswith("n1 ")).split()[-4:] == ["50", "701", "0%", "-"]
+
+
+def test_watts_are_shown_where_they_are_known(shown):
+    known, unknown = gpu(0, watts=741.25, watts_sigma=30.25), gpu(1)
+    lines = shown(job_document(gpus=[known, unknown]), 200)
+    assert next(line for line in lines if line.startswith("n1 ")).endswith("100% 741 ± 60")
+    assert FULL in lines
+    old = [{name: value for name, value in unknown.items() if name not in {"watts", "watts_sigma"}}]
+    assert not any("W@100" in line for line in shown(job_document(gpus=old), 200))
+    narrow = shown(job_document(gpus=[known]), 80)
+    assert FULL not in narrow
+    assert any("W@100" in line for line in narrow)  # among what is not shown
+    assert max(map(len, narrow)) <= 80
 
 
 def test_what_a_simulated_meter_made_up_is_said(shown):

@@ -25,7 +25,7 @@ ONE = job(
     end_s=MARCH_S + 90_061.25, elapsed_s=90_060.75, gpus=4, energy_j="7200000.5", static_j="1800000", sigma_j=36_000.0,
     dynamic_j="5400000.5", active_s=3600.0, held_s=1200.0, covered_s=4800.0, held_idle=0.25, mean_w=79.96,
     peak_w=701.25, method="by time", flags=["lower_bound", "no_static"], run="77",
-    work=[done("steps", 10, 7.0)], waiting_j="1440000.125",
+    work=[done("steps", 10, 7.0)], waiting_j="1440000.125", watts=741.25, watts_sigma=30.5,
 )  # fmt: skip
 OTHER = job(2, cluster="c2")
 
@@ -44,7 +44,7 @@ def test_a_job_for_machines_has_every_field_under_its_name():
         "flags": "lower_bound no_static", "boundary": "board", "run": "77",
         "covered_s": "4800.0", "coverage": "1.0", "work_unit": "steps", "work_source": "scraped", "work_count": "10",
         "joules_per_unit": "7.0", "unit_sigma_j": "0.28", "waiting_j": "1440000.125",
-        "work": json.dumps(ONE["work"], separators=(",", ":")),
+        "work": json.dumps(ONE["work"], separators=(",", ":")), "watts": "741.25", "watts_sigma": "30.5",
     }  # fmt: skip
     assert list(found.items()) == list(expected.items())
     out = io.StringIO()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from tests.depth import examples
-from tests.terminal.made import answer, any_snapshots, node
+from tests.terminal.made import answer, any_snapshots, node, uuid
 from wattshed.agent.terminal.arrangement import arrange
 from wattshed.agent.terminal.choices import GPUS, JOBS, Choices
 from wattshed.agent.terminal.drawing import bar, chart, shorten
@@ -18,6 +18,8 @@ from wattshed.agent.terminal.gpus import gpu_table, grid
 from wattshed.agent.terminal.head import total_lines
 from wattshed.agent.terminal.jobs import arranged, job_table
 from wattshed.agent.terminal.once import lines_once
+from wattshed.agent.terminal.pages import job_page
+from wattshed.exporters.split_facts import SplitFacts, WattsOfJob
 
 WIDTHS = st.integers(40, 200)
 NUMBER = re.compile(r"\d[\d.,:e+-]*")
@@ -57,6 +59,20 @@ def test_every_number_of_a_table_is_whole(snapshot, width):
                 if one.column.kind == "number":
                     assert of_cells(line, one.start, one.width).strip() == table.rows[row][one.number].content.strip()
         assert table.titles("power", "▼").width <= width
+
+
+def test_learned_watts_have_two_sigma_beside_them_where_there_is_room():
+    learned = SplitFacts(jobs=(WattsOfJob("slurm:1000", uuid(0), 741.3, 30.2, 0),))
+    watch = watching(node(split=learned))
+    narrow, wide = tables(watch, 80)[1], tables(watch, 160)[1]
+    assert "W@100   ± W" in wide.titles("power", "▼").text
+    assert "  741    60 " in next(
+        line for line in (wide.line(row).text for row in range(5)) if line.startswith("slurm:1000")
+    )
+    assert "± W" not in narrow.titles("power", "▼").text
+    assert "W@100" not in tables(watching(node()), 160)[1].titles("power", "▼").text
+    page = job_page(next(job for job in watch.known.scene.jobs if job.watts), watch.known, str, 80, 900.0)
+    assert any("741 ± 60 W above idle" in line.text for line in page)
 
 
 @settings(max_examples=examples(25))
