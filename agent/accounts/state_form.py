@@ -148,7 +148,7 @@ IDLE_MW = table(real(1e9))
 WORK_OF_JOB = maybe(
     record(
         {
-            "units": rows(row(text, text, numbers(UnitWork, ENERGY))), "waiting_hnj": maybe(ENERGY),
+            "units": rows(row(text, text, numbers(UnitWork, whole(1 << 160, 0)))), "waiting_hnj": maybe(ENERGY),
             "edges": rows(row(MOMENT, ENERGY)),
         }
     )
@@ -191,6 +191,9 @@ def checked(state: dict[str, Any], host: str, *, adds_up: bool) -> dict[str, Any
     known += [row[name] for gpu in state["gpus"] for row in gpu["waiting"] for name in ("start_us", "end_us")]
     if any(abs(time_us - state["saved_us"]) > YEAR_US for time_us in known):
         raise ValueError("somebody has waited for more than a year")
+    holes = [gpu["late_hole"] for gpu in state["gpus"] if gpu["late_hole"] is not None]
+    if not all(0 <= one["t0_us"] < one["t1_us"] <= state["saved_us"] + YEAR_US for one in holes):
+        raise ValueError("a hole that is not split yet ends before it begins")
     parts = {gpu["gpu"]: gpu["idle_hnj"] + gpu["unattributed_hnj"] for gpu in state["gpus"]}
     for line in (*(line for job in state["jobs"] for line in job["lines"]), *state["other"]):
         parts[line["gpu"]] = parts.get(line["gpu"], 0) + line["static_hnj"] + line["dynamic_hnj"]

@@ -269,7 +269,7 @@ class HostLearning:
     def _read(gpu: int, values: Any, open_slots: Any) -> tuple[GpuPlaces, WattsArrays]:
         """Read what `plain` laid out."""
         if (form := values.get("form")) != FORM:
-            raise ValueError(f"they are of form {form!r}, not {FORM}")
+            raise ValueError("an older wattshed learned them" if form is None else f"of form {form!r}, not {FORM}")
         jobs = {JobKey(str(key)): int(place) for key, place in values["jobs"].items()}
         places = set(jobs.values())
         if len(places) < len(jobs) or not all(FEATURES <= place < FEATURES + MOST_JOBS for place in places):

@@ -8,6 +8,7 @@ import re
 import zlib
 from collections import Counter
 from copy import deepcopy
+from dataclasses import fields
 
 import pytest
 
@@ -16,11 +17,14 @@ from tests.virtual import agent, bills, simulated, sums
 from wattshed.agent.accounts.attribution import Accounts
 from wattshed.agent.accounts.calibration import Calibrator
 from wattshed.agent.accounts.journal import Journal
+from wattshed.agent.accounts.late_holes import LateHole
 from wattshed.agent.accounts.ledger import Ledger
 from wattshed.agent.accounts.publishing import Publisher
 from wattshed.agent.accounts.split_rule import SplitRule
 from wattshed.agent.accounts.state import StateFile
 from wattshed.agent.accounts.whole_state import VERSION
+from wattshed.agent.accounts.work import JobWork, UnitWork
+from wattshed.agent.window import WorkRow
 from wattshed.agent.work_units.inbox import WorkInbox
 
 SCRIPT = """
@@ -87,7 +91,25 @@ def life(tmp_path_factory):
     saved = bills(two.accounts)
     two.live(1_000_000)
     two.close()
+    fill(state)
     return state, saved, two.windows
+
+
+def fill(state):
+    """Add what did not happen in that life."""
+    now_us, (gpu, divided) = state["saved_us"], state["gpus"]
+    hole = LateHole(now_us - 9_000_000, now_us - 6_000_000, 10**12, 200_000, 300_000, 0)
+    gpu |= {"late_hole": vars_of(hole), "xids": {"79": 2}, "last_xid": 79}
+    divided["module"] = {"energy_hnj": 10**13, "state": dict(divided["state"])}
+    work = JobWork({("steps", "told"): UnitWork(5, 0, 10**12, 1, 2)}, 7, {now_us: 10**12})
+    state["jobs"][0]["work"] = work.plain()
+    row = WorkRow(state["jobs"][0]["key"], "steps", 3, "told", now_us - 2_000_000, now_us)
+    state["work"] = {"rows": [[vars_of(row), 5]], "rejected": {"units": 1}, "baselines": {"server": {"owner": "x"}}}
+    state["idle_mw"] = {gpu["gpu"]: 70_000.5}
+
+
+def vars_of(record):
+    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def places(value, path=()):

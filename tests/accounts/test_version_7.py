@@ -72,7 +72,7 @@ def test_no_joule_of_it_is_lost(tmp_path, learned):
     accounts, found = restored(tmp_path, SplitRule(learned=learned))
     assert (found.found, found.same_boot, found.saved_us) == (True, True, SAVED_US)
     (line,) = found.problems
-    told = f"learned watts of {WHOLE}, {DIVIDED} begin anew (they are of form None, not 2)"
+    told = f"learned watts of {WHOLE}, {DIVIDED} begin anew (an older wattshed learned them)"
     assert line == f"{tmp_path / 'state.json'}: {told}"
     beside = accounts.beside["h"]
     assert bills(accounts) == (GPUS, JOBS)
