@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 BINARIES = Path(os.environ.get("WATTSHED_POSTGRES", "/usr/lib/postgresql/15/bin"))
-OPTIONS = "-c listen_addresses= -c fsync=off -c max_connections=200 -c shared_buffers=32MB"
+OPTIONS = "-c listen_addresses= -c fsync=off -c max_connections=1000 -c shared_buffers=32MB"
 
 
 class PostgresServer:

@@ -255,7 +255,8 @@ class Answers:
 
     def _power(self, job: FoundJob, parts: Sequence[UsedPart], live: Live | None) -> list[list[float | None]]:
         """Tell when a job drew what: as its hosts followed it or, where one did not, from part to part."""
-        rows = self._database.rows("SELECT host, run_us, power FROM job WHERE run = ?", (job.number,))
+        stored = "SELECT host, run_us, power FROM job WHERE run = ?"  # 0 is no run's, and that of nobody's rows
+        rows = self._database.rows(stored, (job.number,)) if job.number else ()
         texts = {(host, run_us): text for host, run_us, text in rows}
         if live is not None and (text := live.power(job)):
             texts[self._host, job.run_us] = text

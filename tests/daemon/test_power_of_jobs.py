@@ -40,6 +40,21 @@ def test_a_job_that_runs_and_one_that_ended_tell_when_they_drew_what(tmp_path):
     assert [watts for *_, watts in ended["power"]] == pytest.approx([300.0] * 8, abs=1.0)
 
 
+def test_a_job_that_is_not_stored_yet_tells_the_same(tmp_path, monkeypatch):
+    found = []
+    for late in (False, True):
+        life = Life(tmp_path / str(late))
+        for n, window in enumerate(list(seconds([("a", 0, 0, 40), ("b", 1, 20, 62)]))[:41]):
+            if late and n == 10:
+                life.written()  # nobody's rows are stored, and nothing later is
+                monkeypatch.setattr(life.writer, "offer", lambda _: None)
+            life.feed._next_view_s = 0.0
+            life.take(window)
+        found.append(asked(tmp_path / str(late), life, "b")["power"])
+        life.die()
+    assert found[0] == found[1]
+
+
 def test_a_kill_loses_nothing_of_it(tmp_path):
     life = Life(tmp_path)
     windows = list(seconds([("a", 0, 0, 60)]))

@@ -116,9 +116,8 @@ def check_a_newer_state(machine):
     """A version with a state of its own form is installed, then this one again: each finds what it can read."""
     before = scraped(machine)
     machine.run("dpkg", "--unpack", "/srv/in/wattshed_1.0.1_amd64.deb")
-    newer = "s/^VERSION = .*/VERSION = 99/; s/ if version == VERSION / if version in (6, VERSION) /"
-    machine.run("sed", "-i", newer, f"{SITE}/agent/accounts/state.py")
-    machine.run("find", f"{SITE}/agent/accounts/__pycache__", "-name", "state.*", "-delete")
+    machine.run("sed", "-i", "s/^VERSION = .*/VERSION = 99/", f"{SITE}/agent/accounts/whole_state.py")
+    machine.run("find", f"{SITE}/agent/accounts/__pycache__", "-name", "whole_state.*", "-delete")
     folder = "/var/lib/private/wattshed"
     pid = machine.show("MainPID")
     machine.run("dpkg", "--configure", "wattshed")

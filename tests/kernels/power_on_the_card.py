@@ -26,7 +26,9 @@ from wattshed.kernels.power_on_card import PowerOnCard
 CEILING, GAP = 900_000, 5_000_000
 EXAMPLES = max(examples(40), 16)  # fewer do not fall short of memory in every way
 SHARES = (0, 1_000, 500_000, 950_000, 1_000_000)
-DRAWN = settings(max_examples=EXAMPLES, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+DRAWN = settings(
+    max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
 met = Counter()
 
 
