@@ -45,9 +45,10 @@ if os.environ.get("CI_REAL") != "1" and _in_memory():
 TOGETHER = ("tests/promql/", "tests/deploy/")  # one Prometheus for all tests of a folder; machines that share ports
 
 
-def pytest_report_header():
-    """Say how deep this run goes."""
-    return [] if depth.WHOLE else ["a plain run: tests marked deep are left out (WATTSHED_DEEP=1 runs all)"]
+def pytest_terminal_summary(terminalreporter):
+    """Say at the end, where a quiet run is read too, what it left out: workers do not tell what they deselected."""
+    if not depth.WHOLE:
+        terminalreporter.write_line("a plain run: tests marked deep were left out (WATTSHED_DEEP=1 runs all)")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -1,7 +1,7 @@
 """How deep a run goes: a plain one takes fewer examples of each law; a whole one, as in CI, takes all of them.
 
-``CI_REAL=1`` or ``WATTSHED_DEEP=1`` make a run whole. A plain run says how many tests it leaves out, and runs each of
-them that is named on the command line.
+``CI_REAL=1`` or ``WATTSHED_DEEP=1`` make a run whole. A plain run says at its end that it left tests out, and runs
+each of them that is named on the command line.
 """
 
 import os

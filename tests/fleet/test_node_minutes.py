@@ -1,6 +1,7 @@
 """One host fits its node's meter to its own GPUs: the true line, however late the meter is, or a reason for none."""
 
 import dataclasses
+import pickle
 import shutil
 
 import numpy as np
@@ -179,3 +180,14 @@ def test_without_enough_minutes_it_says_which_model_it_uses(tmp_path, node, sour
 def test_a_node_without_a_meter_is_modelled_too(tmp_path):
     facts = ladder(tmp_path, 'node = "live"', covered=False)
     assert facts.power_w["node", "mean"] == pytest.approx(10 * (111.25 + 1250))
+
+
+def test_a_meter_that_is_silent_for_good_is_not_waited_for_in_memory():
+    minutes, sizes = NodeMinutes(), []
+    node = NodeFacts("ipmi/node", 60 * S, 60_000 * HNJ_PER_JOULE, {})
+    for t in range(0, 6 * 3600, STEP_S):
+        gpu = dataclasses.replace(snapshots.gpu(0, t * HNJ_PER_JOULE, covered_us=t * S), boundary="board")
+        minutes.see(EPOCH_US + t * S, [gpu], node)
+        sizes.append(len(pickle.dumps(minutes)) if t % 600 == 0 else 0)
+    hour = 3600 // STEP_S
+    assert max(sizes[3 * hour :]) <= 1.1 * max(sizes[: 2 * hour])

@@ -64,7 +64,8 @@ class NodeMinutes:
             self._forget()
             return
         of = node.meter, *(gpu.uuid for gpu in gpus)
-        if of != self._of or (self._curve and time_us <= self._curve[-1].time_us):
+        silent = self._start is not None and time_us - self._start.time_us > HOUR_US  # the curve would grow for good
+        if of != self._of or silent or (self._curve and time_us <= self._curve[-1].time_us):
             self._forget()
             self._of = of
         energy_hnj, covered_us = sum(gpu.energy_hnj for gpu in gpus), sum(gpu.covered_us for gpu in gpus)
